@@ -1,0 +1,173 @@
+// Command build compiles every binary of the project, or packs release archives of them.
+//
+// What there is to build is what `go list` finds: cmd/tasker becomes bin/tasker, each main package
+// under plugins/ an executable in bin/plugins, each one under examples/ an executable in bin/examples.
+// A new plugin or example therefore needs no edit here.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"os/exec"
+	"os/signal"
+	"path/filepath"
+	"strings"
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
+	defer stop()
+	if err := run(ctx, os.Args[1:]); err != nil {
+		fmt.Fprintln(os.Stderr, "build:", err)
+		os.Exit(1)
+	}
+}
+
+func run(ctx context.Context, args []string) error {
+	flags := flag.NewFlagSet("build", flag.ContinueOnError)
+	version := flags.String("version", "0.0.0-dev", "version that the binaries report")
+	out := flags.String("out", "bin", "directory to build into")
+	goos := flags.String("os", "", "target operating system (default: this one)")
+	goarch := flags.String("arch", "", "target architecture (default: this one)")
+	static := flags.Bool("static", false, "build without cgo and without paths of this machine")
+	dist := flags.String("dist", "", "pack archives into this directory instead")
+	platforms := flags.String("platforms", "", "with -dist: os/arch pairs, separated by spaces")
+	if err := flags.Parse(args); err != nil {
+		return err
+	}
+	if flags.NArg() > 0 {
+		return fmt.Errorf("unexpected argument %q", flags.Arg(0))
+	}
+	if *dist != "" {
+		return packAll(ctx, *dist, strings.Fields(*platforms), *version)
+	}
+	mains, err := listMains(ctx)
+	if err != nil {
+		return err
+	}
+	return target{os: *goos, arch: *goarch, version: *version, static: *static}.build(ctx, mains, *out)
+}
+
+// A binary is one main package and the place its executable takes below the output directory,
+// slash-separated and without the extension that some systems want.
+type binary struct {
+	pkg, out string
+}
+
+// listMains finds every main package that is to become a binary.
+func listMains(ctx context.Context) ([]binary, error) {
+	patterns := []string{"./cmd/..."}
+	for _, dir := range []string{"plugins", "examples"} {
+		if _, err := os.Stat(dir); err == nil {
+			patterns = append(patterns, "./"+dir+"/...")
+		}
+	}
+	args := append([]string{"list", "-f", `{{if eq .Name "main"}}{{.Module.Path}} {{.ImportPath}}{{end}}`}, patterns...)
+	cmd := exec.CommandContext(ctx, "go", args...)
+	cmd.Stderr = os.Stderr
+	listed, err := cmd.Output()
+	if err != nil {
+		return nil, fmt.Errorf("go list: %w", err)
+	}
+	var mains []binary
+	for line := range strings.Lines(string(listed)) {
+		module, pkg, ok := strings.Cut(strings.TrimSpace(line), " ")
+		if !ok {
+			continue
+		}
+		mains = append(mains, binary{pkg: pkg, out: outPath(strings.TrimPrefix(pkg, module+"/"))})
+	}
+	if len(mains) == 0 {
+		return nil, errors.New("no main packages found: run it at the top of the repository")
+	}
+	return mains, nil
+}
+
+// outPath says where the executable of the main package at dir goes, given relative to the module.
+//
+//	cmd/tasker              tasker
+//	plugins/http            plugins/tasker-plugin-http
+//	examples/03-census      examples/tasker-plugin-census
+//	examples/02-orders/shop examples/orders-shop
+//
+// A nested main is no plugin but a program that its example needs, so it must not look like one to
+// the host that searches the directory; a directory named plugin is the plugin of its parent.
+func outPath(dir string) string {
+	parts := strings.Split(dir, "/")
+	top, rest := parts[0], parts[1:]
+	if top == "cmd" {
+		return strings.Join(rest, "-")
+	}
+	// The number in front of an example orders the examples and names nothing.
+	if number, name, ok := strings.Cut(rest[0], "-"); ok && strings.Trim(number, "0123456789") == "" {
+		rest[0] = name
+	}
+	if len(rest) > 1 && rest[len(rest)-1] == "plugin" {
+		rest = rest[:len(rest)-1]
+	} else if len(rest) > 1 {
+		return top + "/" + strings.Join(rest, "-")
+	}
+	return top + "/tasker-plugin-" + strings.Join(rest, "-")
+}
+
+// A target says for which machine and how to build.
+type target struct {
+	os, arch string // empty means this machine's
+	version  string
+	static   bool
+}
+
+// build compiles the binaries into dir, one after the other: each link uses all processors anyway.
+func (t target) build(ctx context.Context, mains []binary, dir string) error {
+	for _, b := range mains {
+		out := filepath.Join(dir, filepath.FromSlash(b.out)) + t.extension()
+		args := []string{"build", "-o", out, "-ldflags", t.ldflags()}
+		if t.static {
+			args = append(args, "-trimpath")
+		}
+		cmd := exec.CommandContext(ctx, "go", append(args, b.pkg)...)
+		cmd.Stdout, cmd.Stderr = os.Stdout, os.Stderr
+		cmd.Env = append(os.Environ(), t.environ()...)
+		if err := cmd.Run(); err != nil {
+			return fmt.Errorf("%s: %w", b.pkg, err)
+		}
+		fmt.Println(out)
+	}
+	return nil
+}
+
+func (t target) ldflags() string {
+	flags := "-X github.com/tasker-engine/tasker/cmd/tasker/cli.version=" + t.version
+	if t.static {
+		flags += " -s -w" // release archives: no symbol table, no debug information
+	}
+	return flags
+}
+
+func (t target) environ() []string {
+	var env []string
+	if t.os != "" {
+		env = append(env, "GOOS="+t.os)
+	}
+	if t.arch != "" {
+		env = append(env, "GOARCH="+t.arch)
+	}
+	if t.static {
+		env = append(env, "CGO_ENABLED=0")
+	}
+	return env
+}
+
+func (t target) extension() string {
+	system := t.os
+	if system == "" {
+		system = os.Getenv("GOOS")
+	}
+	if system == "windows" || system == "" && os.PathSeparator == '\\' {
+		return ".exe"
+	}
+	return ""
+}

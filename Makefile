@@ -1,0 +1,171 @@
+# Tasker's make targets; `make` alone lists them.
+# Every target needs only Go, make and a POSIX shell. Tools that are not `tool` directives in go.mod
+# are installed once, pinned, into .bin/.
+
+MODULE           := github.com/tasker-engine/tasker
+GOLANGCI_VERSION := v2.15.0
+BUF_VERSION      := v1.75.0
+
+TOOLS    := $(CURDIR)/.bin
+GOLANGCI := $(TOOLS)/golangci-lint
+BUF      := $(TOOLS)/buf
+# A stamp is named for its version, so that a new pin reinstalls and nothing else does.
+GOLANGCI_STAMP := $(TOOLS)/golangci-lint-$(GOLANGCI_VERSION).stamp
+BUF_STAMP      := $(TOOLS)/buf-$(BUF_VERSION).stamp
+
+# What `tasker version` reports: the tag, or the next best thing. Commit and date come from the build info.
+VERSION ?= $(shell git describe --tags --match 'v*' --dirty 2>/dev/null | sed 's/^v//')
+VERSION := $(or $(VERSION),0.0.0-dev)
+
+# The race detector needs a C compiler; without one Go turns cgo off and the tests run without it.
+RACE := $(if $(filter 1,$(shell go env CGO_ENABLED)),-race)
+
+PLATFORMS    := linux/amd64 linux/arm64 darwin/amd64 darwin/arm64 windows/amd64 windows/arm64
+FUZZTIME     ?= 30s
+CRASH_KILLS  ?= 200
+BENCH        ?= .
+BENCH_COUNT  ?= 6
+BENCH_BASE   ?= host/internal/bench/baseline.txt
+STABLE_RUNS  ?= 3
+PROTO_BASE   := proto/baseline.binpb
+
+# Directories that hold Go code: what the scans for benchmarks and fuzz targets walk.
+SOURCES := $(wildcard cmd host plugin plugins examples proto)
+# Programs that only these targets use; ./... passes directories with a leading dot by.
+CI_PROGRAMS := ./.ci/build ./.ci/stable
+
+.DEFAULT_GOAL := help
+.PHONY: help
+help: ## List the targets
+	@awk 'BEGIN {FS = ":.*## "} /^##@/ {printf "\n%s\n", substr($$0, 5)} /^[a-z-]+:.*## / {printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+##@ Build and run
+
+.PHONY: build
+build: ## Build bin/tasker, bin/plugins/* and bin/examples/*
+	@go run ./.ci/build -version '$(VERSION)' -out bin
+
+.PHONY: demo
+demo: build ## Run the census example to its end; interrupt it and run it again to see it resume
+	bin/tasker run examples/03-census/template.yaml --resume --plugin-dir bin/plugins --plugin-dir bin/examples
+	@printf '\nNext: run "make demo" again and kill it half-way (kill -9); the same command resumes where it stopped.\n'
+
+.PHONY: dist
+dist: ## Build release archives and checksums for all platforms into dist/
+	@go run ./.ci/build -version '$(VERSION)' -dist dist -platforms '$(PLATFORMS)'
+
+.PHONY: clean
+clean: ## Remove what the targets leave behind, but not the pinned tools
+	rm -rf bin dist coverage.out coverage.html bench.out
+
+##@ Test
+
+.PHONY: test
+test: race-notice ## Run all tests, shuffled, under the race detector
+	go test $(RACE) -shuffle=on ./... $(CI_PROGRAMS)
+
+.PHONY: test-stable
+test-stable: race-notice ## Run the suite three times; fail unless the same tests pass each time
+	@go run ./.ci/stable -runs $(STABLE_RUNS) -- $(RACE) -shuffle=on ./...
+
+.PHONY: test-crash
+test-crash: ## Kill a host CRASH_KILLS times (200) and prove that nothing is lost or doubled
+	TASKER_CRASH_KILLS=$(CRASH_KILLS) go test ./host/internal/crashtest/ -run TestCrash -count=1 -timeout 60m
+
+.PHONY: fuzz
+fuzz: ## Fuzz every target for FUZZTIME (30s)
+	@.ci/fuzz '$(FUZZTIME)' $(SOURCES)
+
+.PHONY: bench
+bench: ## Run the benchmarks (BENCH=regexp) and compare them with those of the last release
+	@dirs=$$(grep -rlE '^func Benchmark' --include='*_test.go' $(SOURCES) | xargs -n1 dirname | sort -u | sed 's,^,./,'); \
+	if [ -z "$$dirs" ]; then echo 'bench: no benchmarks found'; exit 0; fi; \
+	go test -run '^$$' -bench '$(BENCH)' -benchmem -count $(BENCH_COUNT) -timeout 60m $$dirs > bench.out || { cat bench.out; exit 1; }; \
+	if [ -f '$(BENCH_BASE)' ]; then go tool benchstat '$(BENCH_BASE)' bench.out; else go tool benchstat bench.out; fi
+
+.PHONY: cover
+cover: ## Measure test coverage; leaves coverage.out and coverage.html
+	go test -coverpkg=./... -coverprofile=coverage.out ./...
+	@go tool cover -html=coverage.out -o coverage.html
+	@go tool cover -func=coverage.out | tail -n 1
+
+.PHONY: race-notice
+race-notice:
+	@$(if $(RACE),:,echo 'note: no C compiler here, so the tests run without the race detector')
+
+##@ Check
+
+# The order is the order of cost: what fails fast comes first.
+.PHONY: check
+check: fmt-check proto-check mod-check lint deadcode cross test ## Everything a change must pass; CI runs this
+
+.PHONY: fmt
+fmt: $(GOLANGCI_STAMP) $(BUF_STAMP) ## Format Go code, imports and proto files
+	$(GOLANGCI) fmt ./... $(CI_PROGRAMS)
+	$(BUF) format --write
+
+.PHONY: fmt-check
+fmt-check: $(GOLANGCI_STAMP) $(BUF_STAMP) ## Fail where `make fmt` would change something
+	$(GOLANGCI) fmt --diff ./... $(CI_PROGRAMS)
+	$(BUF) format --diff --exit-code
+
+.PHONY: lint
+lint: $(GOLANGCI_STAMP) ## Run the linters; .golangci.yml says which and why
+	$(GOLANGCI) config verify
+	$(GOLANGCI) run ./... $(CI_PROGRAMS)
+
+.PHONY: deadcode
+deadcode: ## Fail on functions that no binary reaches (public API and test support apart)
+	@.ci/deadcode
+
+.PHONY: mod-check
+mod-check: ## Fail unless go.mod and go.sum are tidy and the module cache is unmodified
+	go mod tidy -diff
+	go mod verify
+
+.PHONY: cross
+cross: ## Compile everything, tests included, for each platform that we ship for
+	@set -e; for p in $(PLATFORMS); do \
+		echo "go vet ($$p)"; \
+		CGO_ENABLED=0 GOOS=$${p%/*} GOARCH=$${p#*/} go vet ./...; \
+	done
+
+.PHONY: vuln
+vuln: ## Look for known vulnerabilities; needs the network, gates nothing
+	@.ci/vuln
+
+##@ Contracts
+
+.PHONY: generate
+generate: $(BUF_STAMP) ## Generate Go code from proto/
+	$(BUF) generate
+
+.PHONY: proto-check
+proto-check: $(BUF_STAMP) ## Lint proto/, compare its generated code and its baseline
+	$(BUF) lint
+	@if [ -f $(PROTO_BASE) ]; then \
+		echo '$(BUF) breaking --against $(PROTO_BASE)'; $(BUF) breaking --against $(PROTO_BASE); \
+	else echo 'proto-check: $(PROTO_BASE) does not exist yet: not compared'; fi
+	@.ci/generated '$(BUF)'
+
+# The baseline is what the last release promised. Moving it is a release step: doing so with a change
+# would compare the change with itself.
+.PHONY: baseline
+baseline: $(BUF_STAMP) ## Record proto/ as the contract that later changes must not break (releases only)
+	$(BUF) build --exclude-source-info -o $(PROTO_BASE)
+
+##@ Tools
+
+.PHONY: tools
+tools: $(GOLANGCI_STAMP) $(BUF_STAMP) ## Install the pinned tools into .bin/
+
+# GOFLAGS and the target platform are cleared: a tool is built for this machine, from its own module graph.
+$(GOLANGCI_STAMP):
+	@mkdir -p $(TOOLS) && rm -f $(TOOLS)/golangci-lint-*.stamp
+	GOFLAGS= GOOS= GOARCH= GOBIN=$(TOOLS) go install github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(GOLANGCI_VERSION)
+	@touch $@
+
+$(BUF_STAMP):
+	@mkdir -p $(TOOLS) && rm -f $(TOOLS)/buf-*.stamp
+	GOFLAGS= GOOS= GOARCH= GOBIN=$(TOOLS) go install github.com/bufbuild/buf/cmd/buf@$(BUF_VERSION)
+	@touch $@
