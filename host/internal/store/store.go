@@ -1,0 +1,248 @@
+// Package store is the port between the engine and whatever keeps its state: the
+// write set that a decision produces, the views that readers get, and the [Store]
+// interface that package storetest tests. It says nothing of bbolt; everything that
+// assumes one process stays behind it.
+package store
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"time"
+
+	"github.com/tasker-engine/tasker/host/task"
+)
+
+// Errors of a store, beside those of package task.
+var (
+	// ErrConflict is returned by a commit whose expected revision is not the stored one:
+	// the caller drops its aggregate, loads it again and decides again.
+	ErrConflict = errors.New("revision conflict")
+	// ErrClosed is returned by every operation after Close.
+	ErrClosed = errors.New("store is closed")
+	// ErrVersion is returned when the file was written by a newer Tasker.
+	ErrVersion = errors.New("schema version not supported")
+	// ErrCorrupt is returned when a record cannot be read; the message names it.
+	ErrCorrupt = errors.New("corrupt record")
+	// ErrReadOnly is returned by writes to a store opened for reading.
+	ErrReadOnly = errors.New("store is open for reading only")
+)
+
+// DuplicateError is returned by a commit that creates a task under an idempotency key
+// that is already known with the same input.
+type DuplicateError struct {
+	ID task.ID // the task that the key stands for
+}
+
+// Error names the existing task.
+func (e *DuplicateError) Error() string { return "duplicate of task " + string(e.ID) }
+
+// WriteSet is everything that one decision changes: it is committed as a whole or not
+// at all. A write set without a task (TaskID empty) carries only events.
+type WriteSet struct {
+	TaskID task.ID
+	// Expected is the revision that the decision was made on, 0 for a creation.
+	Expected uint64
+	// Revision is the revision after it, Expected+1. Seq is the task_seq after it.
+	Revision uint64
+	Seq      uint64
+
+	// Create is set for the first write set of a task.
+	Create *Creation
+	// Task is set when fields of the task itself changed (not for mere step changes).
+	Task *task.Task
+	// Steps are the changed steps, by ascending ordinal. The store encodes them before
+	// Submit returns and keeps no reference.
+	Steps []*task.Step
+	// Events are the encoded events of the decision, in order.
+	Events []Event
+	// Blobs are values too large for their record.
+	Blobs []Blob
+}
+
+// Creation is the immutable part of a new task.
+type Creation struct {
+	Spec task.Spec
+	// Template is the snapshot whose SHA-256 is Spec.Template.Hash; stored once per hash.
+	Template []byte
+	Steps    uint32 // number of steps
+}
+
+// Event is one published event: the encoded envelope and what the store needs of it.
+type Event struct {
+	Type    string
+	Encoded []byte // tasker.event.v1.Event
+}
+
+// Blob is a large value.
+type Blob struct {
+	N    uint32
+	Data []byte
+}
+
+// Commit is what a committed write set was given.
+type Commit struct {
+	// FirstSeq is the log sequence of the first event; the i-th has FirstSeq+i. 0 = no
+	// events.
+	FirstSeq uint64
+}
+
+// Aggregate is a task as stored, ready to be decided on.
+type Aggregate struct {
+	// Task has every field but the names and initial values of untouched steps: Steps
+	// has one entry per step, those never written are zero but for Ordinal and Status
+	// (pending).
+	Task *task.Task
+	// Template is the snapshot that the task runs.
+	Template []byte
+}
+
+// Summary is a task without its steps, as listings show it.
+type Summary struct {
+	Spec        task.Spec // Input may be a reference
+	Status      task.Status
+	Stop        *task.Stop
+	Failure     *task.Failure
+	StartedAt   time.Time
+	CompletedAt time.Time
+	UpdatedAt   time.Time
+}
+
+// Filter selects tasks; zero fields select all.
+type Filter struct {
+	Statuses      []task.Status // any of
+	Namespace     string
+	Template      string // needs Namespace
+	Version       string // needs Template
+	Tag           string
+	CorrelationID string
+	CreatedFrom   time.Time // inclusive
+	CreatedTo     time.Time // exclusive
+	OldestFirst   bool      // default: newest first
+}
+
+// Page asks for a part of a listing. After is the last id of the page before, empty
+// for the first page. Limit is 1 to MaxPage; 0 = DefaultPage.
+type Page struct {
+	After task.ID
+	Limit int
+}
+
+// Limits of listings.
+const (
+	DefaultPage = 50
+	MaxPage     = 1000
+)
+
+// LogEntry is one event as stored.
+type LogEntry struct {
+	Seq     uint64
+	Encoded []byte // tasker.event.v1.Event
+}
+
+// Checkpoint is the last thing that a running attempt wanted its successor to know.
+type Checkpoint struct {
+	Step     task.StepID
+	Attempt  uint32
+	Data     json.RawMessage // nil when only progress was reported
+	Progress float64
+	Note     string
+	At       time.Time
+}
+
+// Crash is the report on one crash of a plugin.
+type Crash struct {
+	Plugin, Version, Instance string
+	At                        time.Time
+	Phase, Cause              string
+	ExitCode                  int    // -1 when a signal ended it
+	Signal                    string // empty = none
+	Stderr                    []string
+	Panic                     string
+	Attempts                  []string
+}
+
+// MaxCrashes is the number of crash reports kept per plugin; older ones go.
+const MaxCrashes = 20
+
+// Stats says how much a store holds and how it does. Operations are by name.
+type Stats struct {
+	SchemaVersion int
+	HostID        string
+	Epoch         uint64
+	FileBytes     int64
+	Path          string
+	Buckets       []BucketStats
+	Tasks         map[task.Status]uint64 // the maintained counters
+	LastSeq       uint64
+	Commits       uint64 // transactions since open
+	WriteSets     uint64 // write sets since open
+	Operations    map[string]OperationStats
+}
+
+// BucketStats is the size of one kind of record.
+type BucketStats struct {
+	Name  string
+	Keys  int
+	Bytes int64
+}
+
+// OperationStats counts what one operation of the store touched since open.
+type OperationStats struct {
+	Calls uint64
+	Reads uint64 // records read
+	Puts  uint64 // records written or deleted
+}
+
+// Store keeps the state of a host. All methods may be called from any goroutine.
+// Reads see committed state only and never wait for a commit.
+type Store interface {
+	// Identity returns the host's id, a ULID made with the store, and the writer's epoch,
+	// one more at each open for writing.
+	Identity() (hostID string, epoch uint64)
+
+	// Submit queues a write set. Write sets are committed in the order of their
+	// submission, many in one transaction when they gather. The set is encoded before
+	// Submit returns. done is called exactly once, from the committer's goroutine and in
+	// order, after the write set is durable or has failed; it must not block. Errors:
+	// ErrConflict, *DuplicateError, task.ErrKeyConflict, task.ErrTooLarge, ErrClosed,
+	// or what the disk said. One write set's failure never fails another.
+	Submit(ws *WriteSet, done func(Commit, error))
+	// SaveCheckpoint queues a checkpoint, which replaces the step's last one, in the
+	// same way. It does not touch the task's revision. A checkpoint of a step that has
+	// ended meanwhile is dropped without an error.
+	SaveCheckpoint(cp *Checkpoint, done func(error))
+	// SaveCrash stores a crash report and returns when it is durable.
+	SaveCrash(ctx context.Context, c *Crash) error
+
+	// Load returns a task with all its steps: one range read. task.ErrNotFound.
+	Load(ctx context.Context, id task.ID) (*Aggregate, error)
+	// Live calls fn for every unfinished task, oldest first, until fn returns an error.
+	Live(ctx context.Context, fn func(*Aggregate) error) error
+	// List returns summaries by creation time and whether more follow.
+	List(ctx context.Context, f Filter, p Page) (page []Summary, more bool, err error)
+	// Resolve returns the one task whose id starts with prefix (any case):
+	// task.ErrNotFound, task.ErrAmbiguous.
+	Resolve(ctx context.Context, prefix string) (task.ID, error)
+	// ByKey returns the task that an idempotency key of a template stands for now.
+	ByKey(ctx context.Context, namespace, name, key string) (id task.ID, inputHash string, err error)
+	// Blob returns a large value. task.ErrNotFound.
+	Blob(ctx context.Context, id task.ID, n uint32) ([]byte, error)
+	// Checkpoints returns the checkpoints of a task by ordinal.
+	Checkpoints(ctx context.Context, id task.ID) (map[task.Ordinal]Checkpoint, error)
+	// Events returns up to limit log entries with a sequence of at least from, in order.
+	Events(ctx context.Context, from uint64, limit int) ([]LogEntry, error)
+	// TaskEvents returns all events of one task in order, following the chain of its
+	// write sets; it does not scan the log.
+	TaskEvents(ctx context.Context, id task.ID) ([]LogEntry, error)
+	// Crashes returns the crash reports of a plugin, newest first; of all plugins when
+	// the name is empty.
+	Crashes(ctx context.Context, plugin string) ([]Crash, error)
+	// Counters returns the number of tasks by status, without counting.
+	Counters(ctx context.Context) (map[task.Status]uint64, error)
+	// Stats returns sizes and operation counts.
+	Stats(ctx context.Context) (Stats, error)
+
+	// Close waits for what was submitted, and closes.
+	Close() error
+}
