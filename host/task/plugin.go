@@ -1,0 +1,43 @@
+package task
+
+import "time"
+
+// Instance is one running process of a plugin that is ready for work.
+type Instance struct {
+	ID       string // "plugin#n", unique within a run of the host
+	Plugin   string
+	Version  string
+	Capacity int // attempts at once
+	Offers   []Offer
+}
+
+// PluginState is where a plugin is in its life.
+type PluginState string
+
+// The states of a plugin.
+const (
+	PluginStarting    PluginState = "starting"    // its process is being started
+	PluginHandshaking PluginState = "handshaking" // waiting for its handshake and manifest
+	PluginConfiguring PluginState = "configuring" // waiting for it to accept its configuration
+	PluginReady       PluginState = "ready"       // takes work
+	PluginDegraded    PluginState = "degraded"    // takes work, and says that something is wrong
+	PluginDraining    PluginState = "draining"    // finishes what it holds
+	PluginStopped     PluginState = "stopped"     // ended on purpose
+	PluginBackoff     PluginState = "backoff"     // crashed or failed to start; will be started again
+	PluginQuarantined PluginState = "quarantined" // crashed too often; an operator resumes it
+	PluginRefused     PluginState = "refused"     // its declaration cannot be accepted
+)
+
+// PluginLife is one change in the life of a plugin.
+type PluginLife struct {
+	Plugin   string
+	Version  string // empty before the manifest was read
+	Instance string // "plugin#n"
+	State    PluginState
+	Cause    string // why, for people: "exit status 2", "drained by stop"
+	Crashed  bool   // the change is a crash of a process
+	At       time.Time
+	RetryAt  time.Time // with PluginBackoff: when it is started again
+	Handlers []string  // with PluginReady: "greet@1"
+	Crashes  int       // with PluginQuarantined: how many in the window
+}
