@@ -1,0 +1,166 @@
+package template
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/Masterminds/semver/v3"
+
+	"github.com/tasker-engine/tasker/host/task"
+)
+
+// Limits of one template.
+const (
+	// MaxFileSize is the size in bytes of the largest template file.
+	MaxFileSize = 8 << 20
+	// MaxSteps is how many steps a template may have.
+	MaxSteps = 10_000
+	// MaxEdges is how many dependencies all steps of a template may have together.
+	MaxEdges = 100_000
+	// MaxName is how many characters the name and the namespace may have.
+	MaxName = 100
+)
+
+// identityHash is the value of the key identity that is not the default.
+const identityHash = "hash"
+
+// ValidName reports whether s may name a template or a namespace: [a-z][a-z0-9_-]*, at
+// most [MaxName] characters.
+func ValidName(s string) bool {
+	if s == "" || len(s) > MaxName || s[0] < 'a' || s[0] > 'z' {
+		return false
+	}
+	return strings.Trim(s, "abcdefghijklmnopqrstuvwxyz0123456789_-") == ""
+}
+
+// checkHead checks what a template says outside its steps.
+func (t *Template) checkHead() error {
+	if !ValidName(t.Namespace) {
+		return fmt.Errorf("namespace %q: want lower-case letters, digits, _ and -, beginning with a letter", t.Namespace)
+	}
+	if !ValidName(t.Name) {
+		return fmt.Errorf("name %q: want lower-case letters, digits, _ and -, beginning with a letter", t.Name)
+	}
+	var err error
+	if t.version, err = semver.StrictNewVersion(t.Version); err != nil {
+		return fmt.Errorf("version %q: want a semantic version such as 1.0.0", t.Version)
+	}
+	if t.OnFailure != OnFailureDrain && t.OnFailure != OnFailureFailFast {
+		return fmt.Errorf("on_failure %q: want drain or fail_fast", t.OnFailure)
+	}
+	if t.Deadline < 0 {
+		return fmt.Errorf("deadline %s is negative", t.Deadline)
+	}
+	t.Input, err = canonical(t.Input)
+	if err != nil {
+		return fmt.Errorf("input: %w", err)
+	}
+	return nil
+}
+
+// checkSteps checks the steps and their order, and makes their configs canonical.
+func (t *Template) checkSteps() error {
+	if len(t.Steps) == 0 {
+		return errors.New("a template needs at least one step")
+	}
+	if len(t.Steps) > MaxSteps {
+		return fmt.Errorf("%d steps: the limit is %d", len(t.Steps), MaxSteps)
+	}
+	edges := 0
+	seen := make(map[task.StepName]bool, len(t.Steps))
+	for i := range t.Steps {
+		s := &t.Steps[i]
+		if !task.ValidStepName(string(s.Name)) {
+			return fmt.Errorf("step name %q: want lower-case letters, digits and _, beginning with a letter", s.Name)
+		}
+		if seen[s.Name] {
+			return fmt.Errorf("step %s: a second step of that name", s.Name)
+		}
+		seen[s.Name] = true
+		edges += len(s.DependsOn)
+		if err := s.check(len(t.Steps)); err != nil {
+			return fmt.Errorf("step %s: %w", s.Name, err)
+		}
+	}
+	if edges > MaxEdges {
+		return fmt.Errorf("%d dependencies: the limit is %d", edges, MaxEdges)
+	}
+	if cycle := findCycle(t.Steps); cycle != nil {
+		return fmt.Errorf("the steps wait for each other: %s", cycleText(t.Steps, cycle))
+	}
+	return nil
+}
+
+func (s *Step) check(steps int) error {
+	if _, err := task.ParseHandlerRef(s.Handler.String()); err != nil {
+		return err
+	}
+	s.DependsOn = slices.Clone(s.DependsOn)
+	seen := make(map[task.Ordinal]bool, len(s.DependsOn))
+	for _, d := range s.DependsOn {
+		if int(d) >= steps {
+			return fmt.Errorf("depends on step %d of %d", d, steps)
+		}
+		if seen[d] {
+			return fmt.Errorf("depends twice on step %d", d)
+		}
+		seen[d] = true
+	}
+	var err error
+	if s.Config, err = canonical(s.Config); err != nil {
+		return fmt.Errorf("config: %w", err)
+	}
+	return nil
+}
+
+// findCycle returns the ordinals of a cycle, each depending on the next and the last
+// one on the first, or nil. It needs no recursion: a chain may be [MaxSteps] long.
+func findCycle(steps []Step) []task.Ordinal {
+	const unseen, onPath, done = 0, 1, 2
+	state := make([]uint8, len(steps))
+	next := make([]int, len(steps)) // the dependency to look at next
+	var path []task.Ordinal
+	for root := range steps {
+		if state[root] != unseen {
+			continue
+		}
+		path = append(path[:0], ordinal(root))
+		state[root] = onPath
+		for len(path) > 0 {
+			at := path[len(path)-1]
+			if next[at] == len(steps[at].DependsOn) {
+				state[at] = done
+				path = path[:len(path)-1]
+				continue
+			}
+			dep := steps[at].DependsOn[next[at]]
+			next[at]++
+			switch state[dep] {
+			case onPath:
+				return slices.Clone(path[slices.Index(path, dep):])
+			case unseen:
+				state[dep] = onPath
+				path = append(path, dep)
+			}
+		}
+	}
+	return nil
+}
+
+// cycleText prints a cycle as "a -> b -> a", from a step to what it depends on.
+func cycleText(steps []Step, cycle []task.Ordinal) string {
+	const most = 12
+	var b strings.Builder
+	for i, o := range cycle {
+		if i == most {
+			fmt.Fprintf(&b, "... (%d more) -> ", len(cycle)-most)
+			break
+		}
+		b.WriteString(string(steps[o].Name))
+		b.WriteString(" -> ")
+	}
+	b.WriteString(string(steps[cycle[0]].Name))
+	return b.String()
+}

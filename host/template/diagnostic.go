@@ -1,0 +1,62 @@
+package template
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/tasker-engine/tasker/host/task"
+)
+
+// Diagnostic is one thing that is wrong with a file, and where.
+type Diagnostic struct {
+	File    string `json:"file"`
+	Line    int    `json:"line"`   // from 1; 0 = the file as a whole
+	Column  int    `json:"column"` // from 1, in characters
+	Message string `json:"message"`
+	Hint    string `json:"hint,omitempty"` // what to do about it, may be empty
+}
+
+// Error returns "file:line:column: message; hint".
+func (d Diagnostic) Error() string {
+	var b strings.Builder
+	b.WriteString(d.File)
+	if d.Line > 0 {
+		fmt.Fprintf(&b, ":%d:%d", d.Line, d.Column)
+	}
+	b.WriteString(": ")
+	b.WriteString(d.Message)
+	if d.Hint != "" {
+		b.WriteString("; ")
+		b.WriteString(d.Hint)
+	}
+	return b.String()
+}
+
+// Diagnostics is everything that is wrong with one or more files, sorted by position.
+// As an error it wraps [task.ErrInvalid].
+type Diagnostics []Diagnostic
+
+// Error returns one line per diagnostic.
+func (ds Diagnostics) Error() string {
+	lines := make([]string, len(ds))
+	for i, d := range ds {
+		lines[i] = d.Error()
+	}
+	return strings.Join(lines, "\n")
+}
+
+// Unwrap returns [task.ErrInvalid].
+func (ds Diagnostics) Unwrap() error { return task.ErrInvalid }
+
+// sorted orders by position and drops repetitions.
+func (ds Diagnostics) sorted() Diagnostics {
+	slices.SortStableFunc(ds, func(a, b Diagnostic) int {
+		return cmp.Or(
+			cmp.Compare(a.File, b.File), cmp.Compare(a.Line, b.Line),
+			cmp.Compare(a.Column, b.Column), cmp.Compare(a.Message, b.Message),
+		)
+	})
+	return slices.Compact(ds)
+}

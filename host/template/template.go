@@ -1,0 +1,165 @@
+package template
+
+import (
+	"encoding/json"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/Masterminds/semver/v3"
+	"github.com/santhosh-tekuri/jsonschema/v6"
+
+	"github.com/tasker-engine/tasker/host/task"
+)
+
+// DefaultNamespace is the namespace of templates that name none.
+const DefaultNamespace = "default"
+
+// OnFailure is what a failed step does to the rest of its task (rule S4).
+type OnFailure string
+
+// The answers to a failed step.
+const (
+	OnFailureDrain    OnFailure = "drain"     // branches that do not depend on it run to their end (the default)
+	OnFailureFailFast OnFailure = "fail_fast" // what runs and what is ready is cancelled at once
+)
+
+// Template is a named and versioned definition of a task: immutable once made, and
+// safe for concurrent use. It is made by [Parse], [New] or [FromSnapshot].
+type Template struct {
+	Namespace   string
+	Name        string
+	Version     string // semver
+	Description string
+	Input       json.RawMessage // JSON Schema of the input, canonical; nil = anything goes
+	OnFailure   OnFailure
+	Deadline    time.Duration // of a whole task, from its creation; 0 = none
+	// IdentityHash says that requests with the same input, initiator, source system and
+	// reason are one task (`identity: hash`).
+	IdentityHash bool
+	Steps        []Step // in the order of the file: the ordinal is the index
+
+	names        map[task.StepName]task.Ordinal
+	snapshot     []byte
+	hash         string
+	version      *semver.Version
+	schema       func() (*jsonschema.Schema, error) // compiled once
+	environments []string
+}
+
+// Step is a step spec: one node of a template. Settings that are nil or empty were set
+// neither by the step nor by the template's defaults; the handler's manifest and the
+// host fill them at the first claim.
+type Step struct {
+	Name        task.StepName
+	Description string
+	Handler     task.HandlerRef
+	DependsOn   []task.Ordinal  // in the order written
+	Dependents  []task.Ordinal  // the steps that depend on this one, ascending; computed
+	Config      json.RawMessage // canonical JSON, nil = none
+
+	Retryable *bool
+	Retry     *task.Retry // its zero fields are unset
+	// The time limits; a pointer to 0 is an explicit "none".
+	Timeout          *time.Duration // of one attempt
+	HeartbeatTimeout *time.Duration // between two heartbeats
+	ScheduleToStart  *time.Duration // from ready to claimed
+	TotalTimeout     *time.Duration // of all attempts together
+	OnCrash          task.OnCrash   // "" = unset
+	Priority         int32          // higher is claimed first within a task
+
+	Optional  bool // when its attempts are exhausted it is skipped and the task goes on
+	Skippable bool // bypass_steps may name it
+}
+
+// New makes a template from Go values instead of a file. It checks and completes a
+// copy of spec: Dependents are computed, empty Namespace and OnFailure take their
+// defaults, JSON becomes canonical. The error wraps [task.ErrInvalid].
+func New(spec Template) (*Template, error) {
+	t := spec
+	t.environments = nil
+	if t.Namespace == "" {
+		t.Namespace = DefaultNamespace
+	}
+	if t.OnFailure == "" {
+		t.OnFailure = OnFailureDrain
+	}
+	t.Steps = slices.Clone(spec.Steps)
+	if err := t.checkHead(); err != nil {
+		return nil, fmt.Errorf("template %s: %w: %w", t.Name, task.ErrInvalid, err)
+	}
+	if err := t.checkSteps(); err != nil {
+		return nil, fmt.Errorf("template %s: %w: %w", t.Name, task.ErrInvalid, err)
+	}
+	if err := t.complete(); err != nil {
+		return nil, fmt.Errorf("template %s: %w: %w", t.Name, task.ErrInvalid, err)
+	}
+	if _, err := t.schema(); err != nil {
+		return nil, fmt.Errorf("template %s: %w: input: %w", t.Name, task.ErrInvalid, err)
+	}
+	return &t, nil
+}
+
+// Ref returns the reference to the template, with its hash.
+func (t *Template) Ref() task.TemplateRef {
+	return task.TemplateRef{Namespace: t.Namespace, Name: t.Name, Version: t.Version, Hash: t.hash}
+}
+
+// Snapshot returns the template as canonical JSON, after environment and defaults: what
+// is stored with a task. The hash in [Template.Ref] is its SHA-256 in hex. The caller
+// must not change the bytes.
+func (t *Template) Snapshot() []byte { return t.snapshot }
+
+// StepByName returns the ordinal of the named step.
+func (t *Template) StepByName(name task.StepName) (task.Ordinal, bool) {
+	o, ok := t.names[name]
+	return o, ok
+}
+
+// Environments returns the names of the environments that the file overrides settings
+// for, sorted; none for templates that come from no file. A template read for another
+// environment is its base, so a caller that was given a name by hand checks it here.
+func (t *Template) Environments() []string { return slices.Clone(t.environments) }
+
+// Handlers returns the handlers that the steps name, without repetition, in the order
+// of their first use.
+func (t *Template) Handlers() []task.HandlerRef {
+	seen := make(map[task.HandlerRef]bool)
+	var refs []task.HandlerRef
+	for i := range t.Steps {
+		if ref := t.Steps[i].Handler; !seen[ref] {
+			seen[ref] = true
+			refs = append(refs, ref)
+		}
+	}
+	return refs
+}
+
+// complete computes what follows from the checked fields.
+func (t *Template) complete() error {
+	t.index()
+	t.schema = lazySchema(t.Input)
+	b, err := t.encode()
+	if err != nil {
+		return err
+	}
+	t.setSnapshot(b)
+	return nil
+}
+
+// index fills names and the dependents of each step.
+func (t *Template) index() {
+	t.names = make(map[task.StepName]task.Ordinal, len(t.Steps))
+	for i := range t.Steps {
+		t.names[t.Steps[i].Name] = ordinal(i)
+		t.Steps[i].Dependents = nil
+	}
+	for i := range t.Steps {
+		for _, d := range t.Steps[i].DependsOn {
+			t.Steps[d].Dependents = append(t.Steps[d].Dependents, ordinal(i))
+		}
+	}
+}
+
+// ordinal converts an index of at most [MaxSteps].
+func ordinal(i int) task.Ordinal { return task.Ordinal(i) } //nolint:gosec // bounded by MaxSteps
