@@ -1,0 +1,219 @@
+package api
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"time"
+
+	"github.com/tasker-engine/tasker/host/internal/store"
+	"github.com/tasker-engine/tasker/host/task"
+)
+
+// Errors of the control API, beside those of packages task and store.
+var (
+	// ErrNoHost is returned where a running host is needed and none runs in the home.
+	ErrNoHost = errors.New("no host is running")
+	// ErrEmbedded is returned for a creation that reaches a host which runs one task for
+	// a `tasker run` and takes no others.
+	ErrEmbedded = errors.New("this host runs one task and takes no others")
+	// ErrUnknownHandler is returned for a request with RequireHandlers that names
+	// handlers which no plugin offers; nothing was stored.
+	ErrUnknownHandler = errors.New("no plugin offers the handler")
+)
+
+// Hinter is implemented by errors that know their remedy. The hint is the next
+// command to type, or a sentence; it crosses the socket with the error.
+type Hinter interface {
+	Hint() string
+}
+
+// Service is what the control API serves. A host offers all of it, a reader (a home
+// without a running host) answers what needs one with [ErrNoHost], and a [Client] asks
+// the host that runs.
+//
+// Tasks are named by id or by an unambiguous prefix of one, in any case: errors are
+// task.ErrNotFound and task.ErrAmbiguous.
+type Service interface {
+	// CreateTask creates a task (rules C1 to C5). Errors: task.ErrInvalid with every
+	// violation, task.ErrNotFound for the template, task.ErrKeyConflict,
+	// task.ErrTooLarge, [ErrUnknownHandler], task.ErrStopping.
+	CreateTask(ctx context.Context, r task.Request) (task.Created, error)
+	// UnfinishedTask returns the newest task that has not ended and runs the very template
+	// (snapshot hash) and input of the request; task.ErrNotFound when there is none.
+	UnfinishedTask(ctx context.Context, r task.Request) (task.ID, error)
+	// Task returns one task with its steps.
+	Task(ctx context.Context, id string) (*task.View, error)
+	// ListTasks returns a page of tasks, and whether more follow.
+	ListTasks(ctx context.Context, f store.Filter, p store.Page) (page []store.Summary, more bool, err error)
+	// WatchTask calls fn with the task at once and after every change, changes coalesced
+	// while fn runs. It returns nil after the view of the ended task, fn's error, or the
+	// context's. With a host that stops it returns task.ErrStopping.
+	WatchTask(ctx context.Context, id string, fn func(*task.View) error) error
+
+	// CancelTask, PauseTask, ResumeTask, RetryTask and ResolveTask are an operator's
+	// wishes about a task or, for retry and resolve, about one of its steps (op.Step).
+	// op.Task is ignored: id names the task. Error: task.ErrTransition.
+	CancelTask(ctx context.Context, id string, op task.Operation) error
+	PauseTask(ctx context.Context, id string, op task.Operation) error
+	ResumeTask(ctx context.Context, id string, op task.Operation) error
+	RetryTask(ctx context.Context, id string, op task.Operation) error
+	ResolveTask(ctx context.Context, id string, op task.Operation) error
+
+	// Templates returns the registered templates by name and version, without Source and
+	// Snapshot.
+	Templates(ctx context.Context) ([]TemplateInfo, error)
+	// Template returns one template: "namespace/name[@version]" or "name[@version]" of
+	// the default namespace; without a version the highest. Error: task.ErrNotFound with
+	// a suggestion.
+	Template(ctx context.Context, ref string) (*TemplateInfo, error)
+
+	// Plugins returns the plugins by name, those that did not start included.
+	Plugins(ctx context.Context) ([]PluginInfo, error)
+	// PluginLogs returns the last lines that a plugin wrote, oldest first, at most lines
+	// of them. It needs a running host.
+	PluginLogs(ctx context.Context, plugin string, lines int) ([]string, error)
+	// Crashes returns the crash reports of a plugin, newest first; of all when plugin is
+	// empty.
+	Crashes(ctx context.Context, plugin string) ([]store.Crash, error)
+	// ResumePlugin starts a quarantined or waiting plugin again, at once.
+	ResumePlugin(ctx context.Context, plugin string) error
+
+	// Events calls fn for the events of the log that match, in order. With q.Follow it
+	// goes on with those to come until the context ends, which is not an error.
+	Events(ctx context.Context, q EventQuery, fn func(store.LogEntry) error) error
+
+	// Health says how the host is doing.
+	Health(ctx context.Context) (*Health, error)
+	// StoreStats says how much the store holds.
+	StoreStats(ctx context.Context) (*store.Stats, error)
+	// Backup writes a consistent copy of the store to path, a file that does not exist
+	// yet, while the host goes on. A relative path is relative to the host's working
+	// directory; callers make it absolute.
+	Backup(ctx context.Context, path string) (*BackupInfo, error)
+}
+
+// TemplateInfo is one registered template.
+type TemplateInfo struct {
+	Ref         task.TemplateRef
+	Description string
+	Path        string // the file it was read from; empty when no longer known
+	Environment string // what was merged into it, empty = nothing
+	Steps       int
+	Handlers    []string // references as written, sorted, unique
+	InputSchema json.RawMessage
+	Latest      bool // the version that a reference without one means
+
+	// Source is the file as read, Snapshot the template after environment and defaults
+	// (what is stored with a task). Only with [Service.Template].
+	Source   []byte
+	Snapshot []byte
+}
+
+// PluginInfo is one plugin and its process.
+type PluginInfo struct {
+	Name     string // from the manifest; before one was read, from the file
+	Version  string // empty before a manifest was read
+	Path     string // the executable
+	State    task.PluginState
+	Cause    string    // why it is in that state, for people
+	Since    time.Time // when it entered the state
+	RetryAt  time.Time // with backoff: when it is started again
+	Instance string    // "plugin#n", empty without a process
+	PID      int       // 0 without a process
+	Restarts int       // starts since the host started, the first not counted
+
+	Capacity int // attempts at once
+	InFlight int // attempts it holds
+	Leaked   int // slots of attempts that did not stop when told to
+
+	Handlers      []HandlerInfo
+	Subscriptions []SubscriptionInfo
+	Emits         []EmitInfo
+	// Manifest is all that it declared, JSON; nil before a manifest was read.
+	Manifest json.RawMessage
+	// Notes say what of the declaration was accepted and refused, and why.
+	Notes []string
+}
+
+// HandlerInfo is one handler that a plugin offers.
+type HandlerInfo struct {
+	Name           string
+	Version        uint32
+	Description    string
+	Idempotent     task.Idempotency
+	Timeout        time.Duration // 0 = none
+	MaxConcurrency int           // 0 = the plugin's
+	InputSchema    json.RawMessage
+	ConfigSchema   json.RawMessage
+	OutputSchema   json.RawMessage
+}
+
+// SubscriptionInfo is one subscription that a plugin declares.
+type SubscriptionInfo struct {
+	Name   string
+	Events []string
+	Bound  bool // live only through bindings
+}
+
+// EmitInfo is one custom event that a plugin declares.
+type EmitInfo struct {
+	Name        string
+	Version     uint32
+	Description string
+}
+
+// EventQuery selects events of the log.
+type EventQuery struct {
+	From   uint64 // first sequence number; 0 = the beginning, or with Task the task's first
+	Last   int    // only the last so many of what the log holds now; 0 = all. Not with From
+	Task   string // id or prefix; empty = all events
+	Type   string // exact name or trailing wildcard ("step.*"); empty = all
+	Follow bool   // go on with events to come
+}
+
+// Mode is what a host was started for.
+type Mode string
+
+// The modes.
+const (
+	ModeServe Mode = "serve" // until it is stopped
+	ModeRun   Mode = "run"   // for one task: embedded in a `tasker run`
+	ModeNone  Mode = "none"  // no host runs: a reader answers
+)
+
+// Health says how a host is doing.
+type Health struct {
+	Ready    bool     // takes work: store open, no plugin still in its first start, not draining
+	Live     bool     // the engine's loop answers
+	Problems []string // why it is not ready or not well, for people
+	Mode     Mode
+	Version  string
+	PID      int
+	Home     string
+	HostID   string
+	Since    time.Time // when it started
+	Store    StoreHealth
+	Plugins  map[task.PluginState]int
+	Tasks    map[task.Status]uint64
+}
+
+// StoreHealth is the store's part of [Health].
+type StoreHealth struct {
+	OK            bool
+	Path          string
+	SchemaVersion int
+	Epoch         uint64
+	FileBytes     int64
+	LastSeq       uint64
+}
+
+// BackupInfo says what a backup holds.
+type BackupInfo struct {
+	Path    string
+	Bytes   int64
+	SHA256  string // hex, of the file
+	Took    time.Duration
+	LastSeq uint64 // the last event in it
+	Tasks   uint64
+}
