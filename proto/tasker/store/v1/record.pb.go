@@ -737,8 +737,8 @@ type StepRecord struct {
 	Failures uint32 `protobuf:"varint,3,opt,name=failures,proto3" json:"failures,omitempty"`
 	// Losses since the last operator's retry.
 	Losses uint32 `protobuf:"varint,4,opt,name=losses,proto3" json:"losses,omitempty"`
-	// The effective settings, JSON of host/task.Settings.
-	Settings []byte `protobuf:"bytes,5,opt,name=settings,proto3" json:"settings,omitempty"`
+	// The effective settings, resolved by the first claim. Absent before.
+	Settings *Settings `protobuf:"bytes,5,opt,name=settings,proto3" json:"settings,omitempty"`
 	// The current or last attempt.
 	Attempt *AttemptRecord `protobuf:"bytes,6,opt,name=attempt,proto3" json:"attempt,omitempty"`
 	// When the first attempt was claimed.
@@ -831,7 +831,7 @@ func (x *StepRecord) GetLosses() uint32 {
 	return 0
 }
 
-func (x *StepRecord) GetSettings() []byte {
+func (x *StepRecord) GetSettings() *Settings {
 	if x != nil {
 		return x.Settings
 	}
@@ -943,6 +943,289 @@ func (x *StepRecord) GetTaskSeq() uint64 {
 	return 0
 }
 
+// Settings are the effective settings of a step; durations are nanoseconds, 0 = no limit.
+type Settings struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The handler's version.
+	HandlerVersion uint32 `protobuf:"varint,1,opt,name=handler_version,json=handlerVersion,proto3" json:"handler_version,omitempty"`
+	// The plugin's version.
+	PluginVersion string `protobuf:"bytes,2,opt,name=plugin_version,json=pluginVersion,proto3" json:"plugin_version,omitempty"`
+	// When and how often to retry.
+	Retry *Retry `protobuf:"bytes,3,opt,name=retry,proto3" json:"retry,omitempty"`
+	// Failures may be retried at all.
+	Retryable bool `protobuf:"varint,4,opt,name=retryable,proto3" json:"retryable,omitempty"`
+	// Of one attempt.
+	Timeout int64 `protobuf:"varint,5,opt,name=timeout,proto3" json:"timeout,omitempty"`
+	// Between heartbeats.
+	HeartbeatTimeout int64 `protobuf:"varint,6,opt,name=heartbeat_timeout,json=heartbeatTimeout,proto3" json:"heartbeat_timeout,omitempty"`
+	// From ready to claimed.
+	ScheduleToStart int64 `protobuf:"varint,7,opt,name=schedule_to_start,json=scheduleToStart,proto3" json:"schedule_to_start,omitempty"`
+	// Of all attempts together.
+	TotalTimeout int64 `protobuf:"varint,8,opt,name=total_timeout,json=totalTimeout,proto3" json:"total_timeout,omitempty"`
+	// How long a cancelled attempt may take to stop.
+	CancelGrace int64 `protobuf:"varint,9,opt,name=cancel_grace,json=cancelGrace,proto3" json:"cancel_grace,omitempty"`
+	// retry, fail or park.
+	OnCrash       string `protobuf:"bytes,10,opt,name=on_crash,json=onCrash,proto3" json:"on_crash,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Settings) Reset() {
+	*x = Settings{}
+	mi := &file_tasker_store_v1_record_proto_msgTypes[8]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Settings) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Settings) ProtoMessage() {}
+
+func (x *Settings) ProtoReflect() protoreflect.Message {
+	mi := &file_tasker_store_v1_record_proto_msgTypes[8]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Settings.ProtoReflect.Descriptor instead.
+func (*Settings) Descriptor() ([]byte, []int) {
+	return file_tasker_store_v1_record_proto_rawDescGZIP(), []int{8}
+}
+
+func (x *Settings) GetHandlerVersion() uint32 {
+	if x != nil {
+		return x.HandlerVersion
+	}
+	return 0
+}
+
+func (x *Settings) GetPluginVersion() string {
+	if x != nil {
+		return x.PluginVersion
+	}
+	return ""
+}
+
+func (x *Settings) GetRetry() *Retry {
+	if x != nil {
+		return x.Retry
+	}
+	return nil
+}
+
+func (x *Settings) GetRetryable() bool {
+	if x != nil {
+		return x.Retryable
+	}
+	return false
+}
+
+func (x *Settings) GetTimeout() int64 {
+	if x != nil {
+		return x.Timeout
+	}
+	return 0
+}
+
+func (x *Settings) GetHeartbeatTimeout() int64 {
+	if x != nil {
+		return x.HeartbeatTimeout
+	}
+	return 0
+}
+
+func (x *Settings) GetScheduleToStart() int64 {
+	if x != nil {
+		return x.ScheduleToStart
+	}
+	return 0
+}
+
+func (x *Settings) GetTotalTimeout() int64 {
+	if x != nil {
+		return x.TotalTimeout
+	}
+	return 0
+}
+
+func (x *Settings) GetCancelGrace() int64 {
+	if x != nil {
+		return x.CancelGrace
+	}
+	return 0
+}
+
+func (x *Settings) GetOnCrash() string {
+	if x != nil {
+		return x.OnCrash
+	}
+	return ""
+}
+
+// Retry says how often and when a failed step is attempted again; zero fields mean the
+// defaults of host/task.
+type Retry struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Failures until the step has failed.
+	Limit uint32 `protobuf:"varint,1,opt,name=limit,proto3" json:"limit,omitempty"`
+	// exponential, linear, constant or list.
+	Backoff string `protobuf:"bytes,2,opt,name=backoff,proto3" json:"backoff,omitempty"`
+	// The first wait, in nanoseconds.
+	Base int64 `protobuf:"varint,3,opt,name=base,proto3" json:"base,omitempty"`
+	// The growth of exponential backoff.
+	Factor float64 `protobuf:"fixed64,4,opt,name=factor,proto3" json:"factor,omitempty"`
+	// The longest wait, in nanoseconds.
+	Cap int64 `protobuf:"varint,5,opt,name=cap,proto3" json:"cap,omitempty"`
+	// The waits of a list, in nanoseconds.
+	List []int64 `protobuf:"varint,6,rep,packed,name=list,proto3" json:"list,omitempty"`
+	// How waits are spread. Absent = the default.
+	Jitter        *Jitter `protobuf:"bytes,7,opt,name=jitter,proto3" json:"jitter,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Retry) Reset() {
+	*x = Retry{}
+	mi := &file_tasker_store_v1_record_proto_msgTypes[9]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Retry) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Retry) ProtoMessage() {}
+
+func (x *Retry) ProtoReflect() protoreflect.Message {
+	mi := &file_tasker_store_v1_record_proto_msgTypes[9]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Retry.ProtoReflect.Descriptor instead.
+func (*Retry) Descriptor() ([]byte, []int) {
+	return file_tasker_store_v1_record_proto_rawDescGZIP(), []int{9}
+}
+
+func (x *Retry) GetLimit() uint32 {
+	if x != nil {
+		return x.Limit
+	}
+	return 0
+}
+
+func (x *Retry) GetBackoff() string {
+	if x != nil {
+		return x.Backoff
+	}
+	return ""
+}
+
+func (x *Retry) GetBase() int64 {
+	if x != nil {
+		return x.Base
+	}
+	return 0
+}
+
+func (x *Retry) GetFactor() float64 {
+	if x != nil {
+		return x.Factor
+	}
+	return 0
+}
+
+func (x *Retry) GetCap() int64 {
+	if x != nil {
+		return x.Cap
+	}
+	return 0
+}
+
+func (x *Retry) GetList() []int64 {
+	if x != nil {
+		return x.List
+	}
+	return nil
+}
+
+func (x *Retry) GetJitter() *Jitter {
+	if x != nil {
+		return x.Jitter
+	}
+	return nil
+}
+
+// Jitter spreads waits so that many failures do not retry at one instant.
+type Jitter struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// none, full, equal or percent.
+	Kind string `protobuf:"bytes,1,opt,name=kind,proto3" json:"kind,omitempty"`
+	// 0 to 100.
+	Percent       float64 `protobuf:"fixed64,2,opt,name=percent,proto3" json:"percent,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Jitter) Reset() {
+	*x = Jitter{}
+	mi := &file_tasker_store_v1_record_proto_msgTypes[10]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Jitter) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Jitter) ProtoMessage() {}
+
+func (x *Jitter) ProtoReflect() protoreflect.Message {
+	mi := &file_tasker_store_v1_record_proto_msgTypes[10]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Jitter.ProtoReflect.Descriptor instead.
+func (*Jitter) Descriptor() ([]byte, []int) {
+	return file_tasker_store_v1_record_proto_rawDescGZIP(), []int{10}
+}
+
+func (x *Jitter) GetKind() string {
+	if x != nil {
+		return x.Kind
+	}
+	return ""
+}
+
+func (x *Jitter) GetPercent() float64 {
+	if x != nil {
+		return x.Percent
+	}
+	return 0
+}
+
 // AttemptRecord is one execution of a step.
 type AttemptRecord struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -966,7 +1249,7 @@ type AttemptRecord struct {
 
 func (x *AttemptRecord) Reset() {
 	*x = AttemptRecord{}
-	mi := &file_tasker_store_v1_record_proto_msgTypes[8]
+	mi := &file_tasker_store_v1_record_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -978,7 +1261,7 @@ func (x *AttemptRecord) String() string {
 func (*AttemptRecord) ProtoMessage() {}
 
 func (x *AttemptRecord) ProtoReflect() protoreflect.Message {
-	mi := &file_tasker_store_v1_record_proto_msgTypes[8]
+	mi := &file_tasker_store_v1_record_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -991,7 +1274,7 @@ func (x *AttemptRecord) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AttemptRecord.ProtoReflect.Descriptor instead.
 func (*AttemptRecord) Descriptor() ([]byte, []int) {
-	return file_tasker_store_v1_record_proto_rawDescGZIP(), []int{8}
+	return file_tasker_store_v1_record_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *AttemptRecord) GetNumber() uint32 {
@@ -1058,7 +1341,7 @@ type LateResult struct {
 
 func (x *LateResult) Reset() {
 	*x = LateResult{}
-	mi := &file_tasker_store_v1_record_proto_msgTypes[9]
+	mi := &file_tasker_store_v1_record_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1070,7 +1353,7 @@ func (x *LateResult) String() string {
 func (*LateResult) ProtoMessage() {}
 
 func (x *LateResult) ProtoReflect() protoreflect.Message {
-	mi := &file_tasker_store_v1_record_proto_msgTypes[9]
+	mi := &file_tasker_store_v1_record_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1083,7 +1366,7 @@ func (x *LateResult) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LateResult.ProtoReflect.Descriptor instead.
 func (*LateResult) Descriptor() ([]byte, []int) {
-	return file_tasker_store_v1_record_proto_rawDescGZIP(), []int{9}
+	return file_tasker_store_v1_record_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *LateResult) GetNumber() uint32 {
@@ -1119,7 +1402,7 @@ type LogRecord struct {
 
 func (x *LogRecord) Reset() {
 	*x = LogRecord{}
-	mi := &file_tasker_store_v1_record_proto_msgTypes[10]
+	mi := &file_tasker_store_v1_record_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1131,7 +1414,7 @@ func (x *LogRecord) String() string {
 func (*LogRecord) ProtoMessage() {}
 
 func (x *LogRecord) ProtoReflect() protoreflect.Message {
-	mi := &file_tasker_store_v1_record_proto_msgTypes[10]
+	mi := &file_tasker_store_v1_record_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1144,7 +1427,7 @@ func (x *LogRecord) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LogRecord.ProtoReflect.Descriptor instead.
 func (*LogRecord) Descriptor() ([]byte, []int) {
-	return file_tasker_store_v1_record_proto_rawDescGZIP(), []int{10}
+	return file_tasker_store_v1_record_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *LogRecord) GetEvents() [][]byte {
@@ -1169,7 +1452,7 @@ type KeyRecord struct {
 
 func (x *KeyRecord) Reset() {
 	*x = KeyRecord{}
-	mi := &file_tasker_store_v1_record_proto_msgTypes[11]
+	mi := &file_tasker_store_v1_record_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1181,7 +1464,7 @@ func (x *KeyRecord) String() string {
 func (*KeyRecord) ProtoMessage() {}
 
 func (x *KeyRecord) ProtoReflect() protoreflect.Message {
-	mi := &file_tasker_store_v1_record_proto_msgTypes[11]
+	mi := &file_tasker_store_v1_record_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1194,7 +1477,7 @@ func (x *KeyRecord) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use KeyRecord.ProtoReflect.Descriptor instead.
 func (*KeyRecord) Descriptor() ([]byte, []int) {
-	return file_tasker_store_v1_record_proto_rawDescGZIP(), []int{11}
+	return file_tasker_store_v1_record_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *KeyRecord) GetTaskId() string {
@@ -1237,7 +1520,7 @@ type CheckpointRecord struct {
 
 func (x *CheckpointRecord) Reset() {
 	*x = CheckpointRecord{}
-	mi := &file_tasker_store_v1_record_proto_msgTypes[12]
+	mi := &file_tasker_store_v1_record_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1249,7 +1532,7 @@ func (x *CheckpointRecord) String() string {
 func (*CheckpointRecord) ProtoMessage() {}
 
 func (x *CheckpointRecord) ProtoReflect() protoreflect.Message {
-	mi := &file_tasker_store_v1_record_proto_msgTypes[12]
+	mi := &file_tasker_store_v1_record_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1262,7 +1545,7 @@ func (x *CheckpointRecord) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CheckpointRecord.ProtoReflect.Descriptor instead.
 func (*CheckpointRecord) Descriptor() ([]byte, []int) {
-	return file_tasker_store_v1_record_proto_rawDescGZIP(), []int{12}
+	return file_tasker_store_v1_record_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *CheckpointRecord) GetAttempt() uint32 {
@@ -1331,7 +1614,7 @@ type CrashRecord struct {
 
 func (x *CrashRecord) Reset() {
 	*x = CrashRecord{}
-	mi := &file_tasker_store_v1_record_proto_msgTypes[13]
+	mi := &file_tasker_store_v1_record_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1343,7 +1626,7 @@ func (x *CrashRecord) String() string {
 func (*CrashRecord) ProtoMessage() {}
 
 func (x *CrashRecord) ProtoReflect() protoreflect.Message {
-	mi := &file_tasker_store_v1_record_proto_msgTypes[13]
+	mi := &file_tasker_store_v1_record_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1356,7 +1639,7 @@ func (x *CrashRecord) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CrashRecord.ProtoReflect.Descriptor instead.
 func (*CrashRecord) Descriptor() ([]byte, []int) {
-	return file_tasker_store_v1_record_proto_rawDescGZIP(), []int{13}
+	return file_tasker_store_v1_record_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *CrashRecord) GetPlugin() string {
@@ -1447,7 +1730,7 @@ type CountersRecord struct {
 
 func (x *CountersRecord) Reset() {
 	*x = CountersRecord{}
-	mi := &file_tasker_store_v1_record_proto_msgTypes[14]
+	mi := &file_tasker_store_v1_record_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1459,7 +1742,7 @@ func (x *CountersRecord) String() string {
 func (*CountersRecord) ProtoMessage() {}
 
 func (x *CountersRecord) ProtoReflect() protoreflect.Message {
-	mi := &file_tasker_store_v1_record_proto_msgTypes[14]
+	mi := &file_tasker_store_v1_record_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1472,7 +1755,7 @@ func (x *CountersRecord) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CountersRecord.ProtoReflect.Descriptor instead.
 func (*CountersRecord) Descriptor() ([]byte, []int) {
-	return file_tasker_store_v1_record_proto_rawDescGZIP(), []int{14}
+	return file_tasker_store_v1_record_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *CountersRecord) GetTasks() map[string]uint64 {
@@ -1553,14 +1836,14 @@ const file_tasker_store_v1_record_proto_rawDesc = "" +
 	"\apartial\x18\a \x01(\fR\apartial\x12\x1f\n" +
 	"\vretry_after\x18\b \x01(\x03R\n" +
 	"retryAfter\x12\x14\n" +
-	"\x05stack\x18\t \x03(\tR\x05stack\"\xc6\x05\n" +
+	"\x05stack\x18\t \x03(\tR\x05stack\"\xe1\x05\n" +
 	"\n" +
 	"StepRecord\x12\x16\n" +
 	"\x06status\x18\x01 \x01(\tR\x06status\x12\x1a\n" +
 	"\battempts\x18\x02 \x01(\rR\battempts\x12\x1a\n" +
 	"\bfailures\x18\x03 \x01(\rR\bfailures\x12\x16\n" +
-	"\x06losses\x18\x04 \x01(\rR\x06losses\x12\x1a\n" +
-	"\bsettings\x18\x05 \x01(\fR\bsettings\x128\n" +
+	"\x06losses\x18\x04 \x01(\rR\x06losses\x125\n" +
+	"\bsettings\x18\x05 \x01(\v2\x19.tasker.store.v1.SettingsR\bsettings\x128\n" +
 	"\aattempt\x18\x06 \x01(\v2\x1e.tasker.store.v1.AttemptRecordR\aattempt\x12\x1d\n" +
 	"\n" +
 	"started_at\x18\a \x01(\x03R\tstartedAt\x12!\n" +
@@ -1581,7 +1864,30 @@ const file_tasker_store_v1_record_proto_rawDesc = "" +
 	"late_count\x18\x11 \x01(\rR\tlateCount\x12%\n" +
 	"\x0ehas_checkpoint\x18\x12 \x01(\bR\rhasCheckpoint\x12\x1a\n" +
 	"\brevision\x18\x13 \x01(\x04R\brevision\x12\x19\n" +
-	"\btask_seq\x18\x14 \x01(\x04R\ataskSeq\"\xdf\x01\n" +
+	"\btask_seq\x18\x14 \x01(\x04R\ataskSeq\"\xfc\x02\n" +
+	"\bSettings\x12'\n" +
+	"\x0fhandler_version\x18\x01 \x01(\rR\x0ehandlerVersion\x12%\n" +
+	"\x0eplugin_version\x18\x02 \x01(\tR\rpluginVersion\x12,\n" +
+	"\x05retry\x18\x03 \x01(\v2\x16.tasker.store.v1.RetryR\x05retry\x12\x1c\n" +
+	"\tretryable\x18\x04 \x01(\bR\tretryable\x12\x18\n" +
+	"\atimeout\x18\x05 \x01(\x03R\atimeout\x12+\n" +
+	"\x11heartbeat_timeout\x18\x06 \x01(\x03R\x10heartbeatTimeout\x12*\n" +
+	"\x11schedule_to_start\x18\a \x01(\x03R\x0fscheduleToStart\x12#\n" +
+	"\rtotal_timeout\x18\b \x01(\x03R\ftotalTimeout\x12!\n" +
+	"\fcancel_grace\x18\t \x01(\x03R\vcancelGrace\x12\x19\n" +
+	"\bon_crash\x18\n" +
+	" \x01(\tR\aonCrash\"\xba\x01\n" +
+	"\x05Retry\x12\x14\n" +
+	"\x05limit\x18\x01 \x01(\rR\x05limit\x12\x18\n" +
+	"\abackoff\x18\x02 \x01(\tR\abackoff\x12\x12\n" +
+	"\x04base\x18\x03 \x01(\x03R\x04base\x12\x16\n" +
+	"\x06factor\x18\x04 \x01(\x01R\x06factor\x12\x10\n" +
+	"\x03cap\x18\x05 \x01(\x03R\x03cap\x12\x12\n" +
+	"\x04list\x18\x06 \x03(\x03R\x04list\x12/\n" +
+	"\x06jitter\x18\a \x01(\v2\x17.tasker.store.v1.JitterR\x06jitter\"6\n" +
+	"\x06Jitter\x12\x12\n" +
+	"\x04kind\x18\x01 \x01(\tR\x04kind\x12\x18\n" +
+	"\apercent\x18\x02 \x01(\x01R\apercent\"\xdf\x01\n" +
 	"\rAttemptRecord\x12\x16\n" +
 	"\x06number\x18\x01 \x01(\rR\x06number\x12\x16\n" +
 	"\x06status\x18\x02 \x01(\tR\x06status\x12\x14\n" +
@@ -1645,7 +1951,7 @@ func file_tasker_store_v1_record_proto_rawDescGZIP() []byte {
 	return file_tasker_store_v1_record_proto_rawDescData
 }
 
-var file_tasker_store_v1_record_proto_msgTypes = make([]protoimpl.MessageInfo, 16)
+var file_tasker_store_v1_record_proto_msgTypes = make([]protoimpl.MessageInfo, 19)
 var file_tasker_store_v1_record_proto_goTypes = []any{
 	(*SpecRecord)(nil),       // 0: tasker.store.v1.SpecRecord
 	(*Value)(nil),            // 1: tasker.store.v1.Value
@@ -1655,14 +1961,17 @@ var file_tasker_store_v1_record_proto_goTypes = []any{
 	(*Resolution)(nil),       // 5: tasker.store.v1.Resolution
 	(*Failure)(nil),          // 6: tasker.store.v1.Failure
 	(*StepRecord)(nil),       // 7: tasker.store.v1.StepRecord
-	(*AttemptRecord)(nil),    // 8: tasker.store.v1.AttemptRecord
-	(*LateResult)(nil),       // 9: tasker.store.v1.LateResult
-	(*LogRecord)(nil),        // 10: tasker.store.v1.LogRecord
-	(*KeyRecord)(nil),        // 11: tasker.store.v1.KeyRecord
-	(*CheckpointRecord)(nil), // 12: tasker.store.v1.CheckpointRecord
-	(*CrashRecord)(nil),      // 13: tasker.store.v1.CrashRecord
-	(*CountersRecord)(nil),   // 14: tasker.store.v1.CountersRecord
-	nil,                      // 15: tasker.store.v1.CountersRecord.TasksEntry
+	(*Settings)(nil),         // 8: tasker.store.v1.Settings
+	(*Retry)(nil),            // 9: tasker.store.v1.Retry
+	(*Jitter)(nil),           // 10: tasker.store.v1.Jitter
+	(*AttemptRecord)(nil),    // 11: tasker.store.v1.AttemptRecord
+	(*LateResult)(nil),       // 12: tasker.store.v1.LateResult
+	(*LogRecord)(nil),        // 13: tasker.store.v1.LogRecord
+	(*KeyRecord)(nil),        // 14: tasker.store.v1.KeyRecord
+	(*CheckpointRecord)(nil), // 15: tasker.store.v1.CheckpointRecord
+	(*CrashRecord)(nil),      // 16: tasker.store.v1.CrashRecord
+	(*CountersRecord)(nil),   // 17: tasker.store.v1.CountersRecord
+	nil,                      // 18: tasker.store.v1.CountersRecord.TasksEntry
 }
 var file_tasker_store_v1_record_proto_depIdxs = []int32{
 	1,  // 0: tasker.store.v1.SpecRecord.input:type_name -> tasker.store.v1.Value
@@ -1670,18 +1979,21 @@ var file_tasker_store_v1_record_proto_depIdxs = []int32{
 	4,  // 2: tasker.store.v1.TaskRecord.stop:type_name -> tasker.store.v1.Stop
 	6,  // 3: tasker.store.v1.TaskRecord.failure:type_name -> tasker.store.v1.Failure
 	5,  // 4: tasker.store.v1.TaskRecord.resolution:type_name -> tasker.store.v1.Resolution
-	8,  // 5: tasker.store.v1.StepRecord.attempt:type_name -> tasker.store.v1.AttemptRecord
-	1,  // 6: tasker.store.v1.StepRecord.results:type_name -> tasker.store.v1.Value
-	6,  // 7: tasker.store.v1.StepRecord.failure:type_name -> tasker.store.v1.Failure
-	5,  // 8: tasker.store.v1.StepRecord.resolution:type_name -> tasker.store.v1.Resolution
-	9,  // 9: tasker.store.v1.StepRecord.late:type_name -> tasker.store.v1.LateResult
-	6,  // 10: tasker.store.v1.AttemptRecord.failure:type_name -> tasker.store.v1.Failure
-	15, // 11: tasker.store.v1.CountersRecord.tasks:type_name -> tasker.store.v1.CountersRecord.TasksEntry
-	12, // [12:12] is the sub-list for method output_type
-	12, // [12:12] is the sub-list for method input_type
-	12, // [12:12] is the sub-list for extension type_name
-	12, // [12:12] is the sub-list for extension extendee
-	0,  // [0:12] is the sub-list for field type_name
+	8,  // 5: tasker.store.v1.StepRecord.settings:type_name -> tasker.store.v1.Settings
+	11, // 6: tasker.store.v1.StepRecord.attempt:type_name -> tasker.store.v1.AttemptRecord
+	1,  // 7: tasker.store.v1.StepRecord.results:type_name -> tasker.store.v1.Value
+	6,  // 8: tasker.store.v1.StepRecord.failure:type_name -> tasker.store.v1.Failure
+	5,  // 9: tasker.store.v1.StepRecord.resolution:type_name -> tasker.store.v1.Resolution
+	12, // 10: tasker.store.v1.StepRecord.late:type_name -> tasker.store.v1.LateResult
+	9,  // 11: tasker.store.v1.Settings.retry:type_name -> tasker.store.v1.Retry
+	10, // 12: tasker.store.v1.Retry.jitter:type_name -> tasker.store.v1.Jitter
+	6,  // 13: tasker.store.v1.AttemptRecord.failure:type_name -> tasker.store.v1.Failure
+	18, // 14: tasker.store.v1.CountersRecord.tasks:type_name -> tasker.store.v1.CountersRecord.TasksEntry
+	15, // [15:15] is the sub-list for method output_type
+	15, // [15:15] is the sub-list for method input_type
+	15, // [15:15] is the sub-list for extension type_name
+	15, // [15:15] is the sub-list for extension extendee
+	0,  // [0:15] is the sub-list for field type_name
 }
 
 func init() { file_tasker_store_v1_record_proto_init() }
@@ -1695,7 +2007,7 @@ func file_tasker_store_v1_record_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_tasker_store_v1_record_proto_rawDesc), len(file_tasker_store_v1_record_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   16,
+			NumMessages:   19,
 			NumExtensions: 0,
 			NumServices:   0,
 		},
