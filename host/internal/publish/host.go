@@ -1,0 +1,84 @@
+package publish
+
+import (
+	"strconv"
+	"sync"
+	"time"
+
+	"github.com/tasker-engine/tasker/host/internal/store"
+	"github.com/tasker-engine/tasker/host/task"
+	"github.com/tasker-engine/tasker/plugin/sdk/event"
+	eventv1 "github.com/tasker-engine/tasker/proto/tasker/event/v1"
+)
+
+// Host publishes the events that are about no task: those of plugins and of the host
+// itself. Each is committed on its own, as soon as it is published.
+type Host struct {
+	id     string
+	epoch  uint64
+	submit func(*store.WriteSet, func(store.Commit, error))
+	done   func(error)
+
+	mu sync.Mutex
+	n  uint64 // events so far in this epoch
+}
+
+// ForHost returns the publisher of a host. submit commits a write set as
+// [store.Store.Submit] does; done is told how each commit ended.
+func ForHost(
+	id string, epoch uint64, submit func(*store.WriteSet, func(store.Commit, error)), done func(error),
+) *Host {
+	return &Host{id: id, epoch: epoch, submit: submit, done: done}
+}
+
+// PluginStarted publishes [event.PluginStarted].
+func (h *Host) PluginStarted(l task.PluginLife) {
+	h.record(event.PluginStarted{Plugin: plugin(l)}, l.At)
+}
+
+// PluginReady publishes [event.PluginReady].
+func (h *Host) PluginReady(l task.PluginLife) {
+	h.record(event.PluginReady{Plugin: plugin(l), Handlers: l.Handlers}, l.At)
+}
+
+// PluginCrashed publishes [event.PluginCrashed].
+func (h *Host) PluginCrashed(l task.PluginLife) {
+	h.record(event.PluginCrashed{Plugin: plugin(l), RetryAt: timeOf(l.RetryAt)}, l.At)
+}
+
+// PluginQuarantined publishes [event.PluginQuarantined].
+func (h *Host) PluginQuarantined(l task.PluginLife) {
+	h.record(event.PluginQuarantined{Plugin: plugin(l), Crashes: l.Crashes}, l.At)
+}
+
+// PluginStopped publishes [event.PluginStopped].
+func (h *Host) PluginStopped(l task.PluginLife) {
+	h.record(event.PluginStopped{Plugin: plugin(l)}, l.At)
+}
+
+// HostStarted publishes [event.HostStarted].
+func (h *Host) HostStarted(version string, at time.Time) {
+	h.record(event.HostStarted{HostID: h.id, Epoch: h.epoch, Version: version}, at)
+}
+
+// HostStopping publishes [event.HostStopping].
+func (h *Host) HostStopping(reason string, at time.Time) {
+	h.record(event.HostStopping{HostID: h.id, Epoch: h.epoch, Reason: reason}, at)
+}
+
+func (h *Host) record(payload event.Payload, at time.Time) {
+	h.mu.Lock()
+	defer h.mu.Unlock() // held over submit: the log keeps the order of n
+	h.n++
+	id := h.id + "/" + strconv.FormatUint(h.epoch, 10) + "/" + strconv.FormatUint(h.n, 10)
+	encoded, err := encode(payload, &eventv1.Event{Id: id, At: at.UnixNano()})
+	if err != nil {
+		h.done(err)
+		return
+	}
+	h.submit(&store.WriteSet{Events: []store.Event{encoded}}, func(_ store.Commit, err error) { h.done(err) })
+}
+
+func plugin(l task.PluginLife) event.Plugin {
+	return event.Plugin{Plugin: l.Plugin, Version: l.Version, Instance: l.Instance, Cause: l.Cause}
+}

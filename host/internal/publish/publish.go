@@ -1,0 +1,118 @@
+// Package publish records events. It has exactly one method per event of the catalog,
+// named after it, and is the only place that builds payloads: a caller passes the
+// subject and what only it knows, and everything else is taken from the task at hand,
+// without any further read.
+package publish
+
+import (
+	"encoding/json"
+	"fmt"
+	"strconv"
+	"time"
+
+	"google.golang.org/protobuf/proto"
+
+	"github.com/tasker-engine/tasker/host/internal/store"
+	"github.com/tasker-engine/tasker/host/task"
+	"github.com/tasker-engine/tasker/host/template"
+	"github.com/tasker-engine/tasker/plugin/sdk/event"
+	eventv1 "github.com/tasker-engine/tasker/proto/tasker/event/v1"
+)
+
+// Task publishes the events of one decision about one task. It is made for the
+// decision and read once with [Task.Events].
+type Task struct {
+	task     *task.Task
+	template *template.Template
+	now      time.Time
+	base     event.Task
+	seq      uint64
+	events   []store.Event
+	err      error
+}
+
+// ForTask starts a list of events about t. The events continue t.Seq; now is the time
+// of all of them.
+func ForTask(t *task.Task, tmpl *template.Template, now time.Time) *Task {
+	return &Task{
+		task: t, template: tmpl, now: now, seq: t.Seq,
+		base: event.Task{
+			TaskID:        string(t.ID),
+			Namespace:     t.Template.Namespace,
+			Template:      t.Template.Name,
+			Version:       t.Template.Version,
+			CorrelationID: t.CorrelationID,
+		},
+	}
+}
+
+// Events returns what was published, in order, and the task_seq of the last one.
+func (p *Task) Events() (events []store.Event, seq uint64, err error) {
+	return p.events, p.seq, p.err
+}
+
+// record encodes one event. Encoding fails only for payloads that hold broken JSON,
+// which the engine refuses before it stores them; the first error is kept for Events.
+func (p *Task) record(payload event.Payload, step task.StepName) {
+	if p.err != nil {
+		return
+	}
+	p.seq++
+	encoded, err := encode(payload, &eventv1.Event{
+		Id:            string(p.task.ID) + "/" + strconv.FormatUint(p.seq, 10),
+		At:            p.now.UnixNano(),
+		TaskId:        string(p.task.ID),
+		TaskSeq:       p.seq,
+		Step:          string(step),
+		Namespace:     p.base.Namespace,
+		Template:      p.base.Template,
+		Version:       p.base.Version,
+		CorrelationId: p.base.CorrelationID,
+	})
+	if err != nil {
+		p.err = err
+		return
+	}
+	p.events = append(p.events, encoded)
+}
+
+func encode(payload event.Payload, envelope *eventv1.Event) (store.Event, error) {
+	name := payload.EventName()
+	body, err := json.Marshal(payload)
+	if err != nil {
+		return store.Event{}, fmt.Errorf("publish %s: %w", name, err)
+	}
+	envelope.Type = name
+	envelope.Payload = body
+	encoded, err := proto.Marshal(envelope)
+	if err != nil {
+		return store.Event{}, fmt.Errorf("publish %s: %w", name, err)
+	}
+	return store.Event{Type: name, Encoded: encoded}, nil
+}
+
+// timeOf returns nil for the zero time, so that it is absent from the payload.
+func timeOf(t time.Time) *time.Time {
+	if t.IsZero() {
+		return nil
+	}
+	u := t.UTC()
+	return &u
+}
+
+// data splits a value into what travels inline and a reference.
+func data(v task.Value, ref string) (json.RawMessage, *event.Ref) {
+	if v.Ref != nil {
+		return nil, &event.Ref{Ref: ref, Size: v.Ref.Size, SHA256: v.Ref.SHA256}
+	}
+	if len(v.Inline) > event.MaxInline {
+		return nil, &event.Ref{Ref: ref, Size: int64(len(v.Inline))}
+	}
+	return v.Inline, nil
+}
+
+// InputRef is the reference of a task's input.
+const InputRef = "input"
+
+// ResultRef returns the reference of a step's results.
+func ResultRef(o task.Ordinal) string { return "result/" + strconv.FormatUint(uint64(o), 10) }

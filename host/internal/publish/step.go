@@ -1,0 +1,124 @@
+package publish
+
+import (
+	"time"
+
+	"github.com/tasker-engine/tasker/host/task"
+	"github.com/tasker-engine/tasker/plugin/sdk/event"
+)
+
+// StepStarted publishes [event.StepStarted] for the attempt that was just claimed.
+func (p *Task) StepStarted(s *task.Step) {
+	spec := &p.template.Steps[s.Ordinal]
+	e := event.StepStarted{Step: p.step(s), Instance: s.Attempt.Instance}
+	e.Inputs, e.InputsRef = data(p.task.Input, InputRef)
+	if len(spec.DependsOn) > 0 {
+		e.Dependencies = make([]string, len(spec.DependsOn))
+		for i, o := range spec.DependsOn {
+			e.Dependencies[i] = string(p.template.Steps[o].Name)
+		}
+	}
+	p.record(e, s.Name)
+}
+
+// StepCompleted publishes [event.StepCompleted].
+func (p *Task) StepCompleted(s *task.Step) {
+	e := event.StepCompleted{Step: p.step(s), ExecutionDuration: duration(s)}
+	e.Results, e.ResultsRef = data(s.Results, ResultRef(s.Ordinal))
+	p.record(e, s.Name)
+}
+
+// StepFailed publishes [event.StepFailed] with the step's last failure; final says that
+// no further attempt follows by itself.
+func (p *Task) StepFailed(s *task.Step, final bool) {
+	retryable := s.Failure.Kind != task.KindPermanent && (s.Settings == nil || s.Settings.Retryable)
+	p.record(event.StepFailed{
+		Step: p.step(s), Error: failure(s.Failure), Retryable: retryable, Final: final, ExecutionDuration: duration(s),
+	}, s.Name)
+}
+
+// StepRetryScheduled publishes [event.StepRetryScheduled]; reason is failed, timed_out
+// or lost.
+func (p *Task) StepRetryScheduled(s *task.Step, reason task.AttemptStatus) {
+	p.record(event.StepRetryScheduled{
+		Step: p.step(s), PreviousAttempts: s.Attempts, RetryAt: s.RetryAt,
+		Reason: string(reason), BackoffKind: string(s.Settings.Retry.WithDefaults().Backoff),
+	}, s.Name)
+}
+
+// StepMaxRetriesReached publishes [event.StepMaxRetriesReached].
+func (p *Task) StepMaxRetriesReached(s *task.Step) {
+	p.record(event.StepMaxRetriesReached{Step: p.step(s), Failures: s.Failures}, s.Name)
+}
+
+// StepRetryRequested publishes [event.StepRetryRequested]; previous is the status that
+// the step leaves.
+func (p *Task) StepRetryRequested(s *task.Step, op task.Operation, previous task.StepStatus) {
+	e := event.StepRetryRequested{Step: p.step(s), Operator: operator(op), PreviousStatus: string(previous)}
+	p.record(e, s.Name)
+}
+
+// StepCancelled publishes [event.StepCancelled] with the step's note as the reason.
+func (p *Task) StepCancelled(s *task.Step) {
+	p.record(event.StepCancelled{Step: p.step(s), Reason: s.Note}, s.Name)
+}
+
+// StepResolvedManually publishes [event.StepResolvedManually]; previous is the status
+// that the step leaves.
+func (p *Task) StepResolvedManually(s *task.Step, op task.Operation, previous task.StepStatus) {
+	e := event.StepResolvedManually{Step: p.step(s), Operator: operator(op), PreviousStatus: string(previous)}
+	e.Results, e.ResultsRef = data(s.Results, ResultRef(s.Ordinal))
+	p.record(e, s.Name)
+}
+
+// StepSkipped publishes [event.StepSkipped] with the step's note as the reason.
+func (p *Task) StepSkipped(s *task.Step) {
+	p.record(event.StepSkipped{Step: p.step(s), Reason: s.Note}, s.Name)
+}
+
+// StepWaiting publishes [event.StepWaiting] with the step's note as the reason.
+func (p *Task) StepWaiting(s *task.Step) {
+	p.record(event.StepWaiting{Step: p.step(s), Reason: s.Note}, s.Name)
+}
+
+// StepResumed publishes [event.StepResumed].
+func (p *Task) StepResumed(s *task.Step) {
+	p.record(event.StepResumed{Step: p.step(s)}, s.Name)
+}
+
+// StepAttemptLost publishes [event.StepAttemptLost].
+func (p *Task) StepAttemptLost(s *task.Step, cause task.LossCause) {
+	p.record(event.StepAttemptLost{
+		Step: p.step(s), Cause: string(cause), Instance: s.Attempt.Instance, Losses: s.Losses,
+	}, s.Name)
+}
+
+func (p *Task) step(s *task.Step) event.Step {
+	handler := p.template.Steps[s.Ordinal].Handler
+	e := event.Step{
+		Task: p.base, StepID: task.StepID{Task: p.task.ID, Ordinal: s.Ordinal}.String(), StepName: string(s.Name),
+		AttemptNumber: s.Attempts,
+	}
+	if s.Settings != nil {
+		handler.Version = s.Settings.HandlerVersion
+		e.RetryLimit = s.Settings.Retry.Limit
+	}
+	if s.Attempt != nil {
+		e.StartedAt, e.CompletedAt = timeOf(s.Attempt.StartedAt), timeOf(s.Attempt.EndedAt)
+	}
+	e.Handler = handler.String()
+	return e
+}
+
+func duration(s *task.Step) event.Seconds {
+	if s.Attempt == nil {
+		return 0
+	}
+	return event.SecondsOf(s.Attempt.EndedAt.Sub(s.Attempt.StartedAt).Round(time.Millisecond))
+}
+
+func failure(f *task.Failure) event.Error {
+	return event.Error{
+		Message: f.Message, Class: f.Class, Code: f.Code, Source: string(f.Source), Backtrace: f.Stack,
+	}
+}
