@@ -54,7 +54,7 @@ func packAll(ctx context.Context, dir string, platforms []string, version string
 		if !ok {
 			return fmt.Errorf("platform %q: want os/arch", platform)
 		}
-		archive, err := packOne(ctx, dir, target{os: system, arch: arch, version: version, static: true}, mains)
+		archive, err := packOne(ctx, dir, target{os: system, arch: arch, version: version, release: true}, mains)
 		if err != nil {
 			return fmt.Errorf("%s: %w", platform, err)
 		}

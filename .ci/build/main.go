@@ -32,7 +32,7 @@ func run(ctx context.Context, args []string) error {
 	out := flags.String("out", "bin", "directory to build into")
 	goos := flags.String("os", "", "target operating system (default: this one)")
 	goarch := flags.String("arch", "", "target architecture (default: this one)")
-	static := flags.Bool("static", false, "build without cgo and without paths of this machine")
+	release := flags.Bool("release", false, "build as for a release: no cgo, no symbols, no paths of this machine")
 	dist := flags.String("dist", "", "pack archives into this directory instead")
 	platforms := flags.String("platforms", "", "with -dist: os/arch pairs, separated by spaces")
 	if err := flags.Parse(args); err != nil {
@@ -48,7 +48,7 @@ func run(ctx context.Context, args []string) error {
 	if err != nil {
 		return err
 	}
-	return target{os: *goos, arch: *goarch, version: *version, static: *static}.build(ctx, mains, *out)
+	return target{os: *goos, arch: *goarch, version: *version, release: *release}.build(ctx, mains, *out)
 }
 
 // A binary is one main package and the place its executable takes below the output directory,
@@ -117,7 +117,7 @@ func outPath(dir string) string {
 type target struct {
 	os, arch string // empty means this machine's
 	version  string
-	static   bool
+	release  bool
 }
 
 // build compiles the binaries into dir, one after the other: each link uses all processors anyway.
@@ -125,7 +125,7 @@ func (t target) build(ctx context.Context, mains []binary, dir string) error {
 	for _, b := range mains {
 		out := filepath.Join(dir, filepath.FromSlash(b.out)) + t.extension()
 		args := []string{"build", "-o", out, "-ldflags", t.ldflags()}
-		if t.static {
+		if t.release {
 			args = append(args, "-trimpath")
 		}
 		cmd := exec.CommandContext(ctx, "go", append(args, b.pkg)...)
@@ -141,8 +141,8 @@ func (t target) build(ctx context.Context, mains []binary, dir string) error {
 
 func (t target) ldflags() string {
 	flags := "-X github.com/tasker-engine/tasker/cmd/tasker/cli.version=" + t.version
-	if t.static {
-		flags += " -s -w" // release archives: no symbol table, no debug information
+	if t.release {
+		flags += " -s -w" // no symbol table, no debug information; stack traces keep their names
 	}
 	return flags
 }
@@ -155,7 +155,7 @@ func (t target) environ() []string {
 	if t.arch != "" {
 		env = append(env, "GOARCH="+t.arch)
 	}
-	if t.static {
+	if t.release {
 		env = append(env, "CGO_ENABLED=0")
 	}
 	return env
