@@ -124,10 +124,11 @@ mod-check: ## Fail unless go.mod and go.sum are tidy and the module cache is unm
 	go mod verify
 
 .PHONY: cross
-cross: ## Compile everything, tests included, for each platform that we ship for
-	@set -e; for p in $(PLATFORMS); do \
-		echo "go vet ($$p)"; \
-		CGO_ENABLED=0 GOOS=$${p%/*} GOARCH=$${p#*/} go vet ./...; \
+cross: ## Build everything and vet it, tests included, for each platform that we ship for
+	@set -e; export CGO_ENABLED=0; for p in $(PLATFORMS); do \
+		echo "go build, go vet ($$p)"; \
+		GOOS=$${p%/*} GOARCH=$${p#*/} go build ./...; \
+		GOOS=$${p%/*} GOARCH=$${p#*/} go vet ./...; \
 	done
 
 .PHONY: vuln

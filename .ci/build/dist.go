@@ -78,7 +78,7 @@ func packOne(ctx context.Context, dir string, t target, mains []binary) (string,
 		return "", err
 	}
 	defer func() { _ = os.RemoveAll(stage) }()
-	if err := t.build(ctx, mains, stage); err != nil {
+	if _, err := t.build(ctx, mains, stage); err != nil {
 		return "", err
 	}
 

@@ -48,7 +48,11 @@ func run(ctx context.Context, args []string) error {
 	if err != nil {
 		return err
 	}
-	return target{os: *goos, arch: *goarch, version: *version, release: *release}.build(ctx, mains, *out)
+	built, err := target{os: *goos, arch: *goarch, version: *version, release: *release}.build(ctx, mains, *out)
+	for _, name := range built {
+		fmt.Println(name)
+	}
+	return err
 }
 
 // A binary is one main package and the place its executable takes below the output directory,
@@ -120,8 +124,10 @@ type target struct {
 	release  bool
 }
 
-// build compiles the binaries into dir, one after the other: each link uses all processors anyway.
-func (t target) build(ctx context.Context, mains []binary, dir string) error {
+// build compiles the binaries into dir, one after the other, as each uses all processors anyway, and
+// returns the paths of those it built.
+func (t target) build(ctx context.Context, mains []binary, dir string) ([]string, error) {
+	var built []string
 	for _, b := range mains {
 		out := filepath.Join(dir, filepath.FromSlash(b.out)) + t.extension()
 		args := []string{"build", "-o", out, "-ldflags", t.ldflags()}
@@ -132,11 +138,11 @@ func (t target) build(ctx context.Context, mains []binary, dir string) error {
 		cmd.Stdout, cmd.Stderr = os.Stdout, os.Stderr
 		cmd.Env = append(os.Environ(), t.environ()...)
 		if err := cmd.Run(); err != nil {
-			return fmt.Errorf("%s: %w", b.pkg, err)
+			return built, fmt.Errorf("%s: %w", b.pkg, err)
 		}
-		fmt.Println(out)
+		built = append(built, out)
 	}
-	return nil
+	return built, nil
 }
 
 func (t target) ldflags() string {

@@ -40,6 +40,9 @@ func run(ctx context.Context, args []string) error {
 		}
 		fmt.Printf("run %d of %d: %d passed, %d skipped in %s\n",
 			n, *runs, got.count("pass"), got.count("skip"), time.Since(begin).Round(time.Second))
+		if got.count("pass") == 0 {
+			return errors.New("no test passed")
+		}
 		if n == 1 {
 			first = got
 			continue
