@@ -90,7 +90,9 @@ func suite(ctx context.Context, args []string) (results, error) {
 // add takes one event into account; output collects what each package printed, until it passes.
 func (r results) add(e event, output map[string][]string) {
 	switch e.Action {
-	case "output", "build-output":
+	case "build-output": // only where something does not compile
+		fmt.Print(e.Output)
+	case "output":
 		output[e.Package] = append(output[e.Package], e.Output)
 	case "pass", "skip", "fail":
 		if e.Test != "" {
