@@ -96,6 +96,9 @@ type Task struct {
 	UpdatedAt   time.Time // the time of its last transition
 	// Resolution is set when an operator closed the task by hand.
 	Resolution *Resolution
+	// DeadlineSpent says that the deadline has stopped the task once and an operator's
+	// retry set it aside.
+	DeadlineSpent bool
 
 	// Revision counts the write sets of the task; each carries the revision it expects.
 	Revision uint64
@@ -167,6 +170,8 @@ type Attempt struct {
 	StartedAt time.Time
 	EndedAt   time.Time
 	Failure   *Failure // unless running or succeeded
+	// BeatAt is when the attempt was last heard of; not stored.
+	BeatAt time.Time
 }
 
 // LateResult is an answer that came too late to count.
@@ -238,9 +243,10 @@ const (
 // DependencyResult is the result of a step that an attempt's step depends on; a
 // skipped step has the zero Value.
 type DependencyResult struct {
-	Step   StepName
-	Status StepStatus
-	Value  Value
+	Step    StepName
+	Ordinal Ordinal
+	Status  StepStatus
+	Value   Value
 }
 
 // Assignment is everything an instance needs to execute one attempt.
