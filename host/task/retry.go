@@ -123,8 +123,8 @@ func (r Retry) Wait(n uint32, rnd float64) time.Duration {
 		wait = float64(r.Base) * math.Pow(r.Factor, float64(n-1))
 	}
 	limit := float64(r.Cap)
-	if r.Backoff == BackoffList {
-		limit = math.Max(wait, limit) // a list says exactly what it wants
+	if r.Backoff == BackoffList || r.Backoff == BackoffConstant {
+		limit = math.Max(wait, limit) // they say exactly what they want
 	}
 	wait = math.Min(wait, limit)
 	return time.Duration(math.Min(r.spread(wait, rnd), limit))

@@ -372,7 +372,9 @@ type TaskRecord struct {
 	// The revision that this record was written with.
 	Revision uint64 `protobuf:"varint,8,opt,name=revision,proto3" json:"revision,omitempty"`
 	// The task_seq of the last event of that revision.
-	TaskSeq       uint64 `protobuf:"varint,9,opt,name=task_seq,json=taskSeq,proto3" json:"task_seq,omitempty"`
+	TaskSeq uint64 `protobuf:"varint,9,opt,name=task_seq,json=taskSeq,proto3" json:"task_seq,omitempty"`
+	// The deadline has stopped the task once and was set aside by an operator's retry.
+	DeadlineSpent bool `protobuf:"varint,10,opt,name=deadline_spent,json=deadlineSpent,proto3" json:"deadline_spent,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -468,6 +470,13 @@ func (x *TaskRecord) GetTaskSeq() uint64 {
 		return x.TaskSeq
 	}
 	return 0
+}
+
+func (x *TaskRecord) GetDeadlineSpent() bool {
+	if x != nil {
+		return x.DeadlineSpent
+	}
+	return false
 }
 
 // Stop records that a task is winding down.
@@ -1800,7 +1809,7 @@ const file_tasker_store_v1_record_proto_rawDesc = "" +
 	"\aBlobRef\x12\f\n" +
 	"\x01n\x18\x01 \x01(\rR\x01n\x12\x12\n" +
 	"\x04size\x18\x02 \x01(\x03R\x04size\x12\x16\n" +
-	"\x06sha256\x18\x03 \x01(\fR\x06sha256\"\xd8\x02\n" +
+	"\x06sha256\x18\x03 \x01(\fR\x06sha256\"\xff\x02\n" +
 	"\n" +
 	"TaskRecord\x12\x16\n" +
 	"\x06status\x18\x01 \x01(\tR\x06status\x12)\n" +
@@ -1815,7 +1824,9 @@ const file_tasker_store_v1_record_proto_rawDesc = "" +
 	"resolution\x18\a \x01(\v2\x1b.tasker.store.v1.ResolutionR\n" +
 	"resolution\x12\x1a\n" +
 	"\brevision\x18\b \x01(\x04R\brevision\x12\x19\n" +
-	"\btask_seq\x18\t \x01(\x04R\ataskSeq\"R\n" +
+	"\btask_seq\x18\t \x01(\x04R\ataskSeq\x12%\n" +
+	"\x0edeadline_spent\x18\n" +
+	" \x01(\bR\rdeadlineSpent\"R\n" +
 	"\x04Stop\x12\x12\n" +
 	"\x04kind\x18\x01 \x01(\tR\x04kind\x12\x0e\n" +
 	"\x02at\x18\x02 \x01(\x03R\x02at\x12\x0e\n" +

@@ -1,0 +1,183 @@
+package engine
+
+import (
+	"time"
+
+	"github.com/tasker-engine/tasker/host/task"
+	"github.com/tasker-engine/tasker/host/template"
+)
+
+// Aggregate is one task with everything that a decision about it needs. It belongs to
+// one goroutine.
+type Aggregate struct {
+	Task     *task.Task
+	Template *template.Template
+
+	// unmet counts, per step, the dependencies that do not let it run yet.
+	unmet []uint32
+	// byStatus counts steps by status; ready counts the pending ones without unmet
+	// dependencies.
+	byStatus [9]int
+	ready    int
+}
+
+// Restore makes an aggregate from a stored task and the template of its snapshot. It
+// fills in the names of the steps, and the time of the last transition, which the store
+// keeps with whatever record that transition changed.
+func Restore(t *task.Task, tmpl *template.Template) *Aggregate {
+	a := &Aggregate{Task: t, Template: tmpl, unmet: make([]uint32, len(tmpl.Steps))}
+	for i := range tmpl.Steps {
+		t.Steps[i].Name = tmpl.Steps[i].Name
+		for _, dep := range tmpl.Steps[i].DependsOn {
+			if !t.Steps[dep].Status.Satisfies() {
+				a.unmet[i]++
+			}
+		}
+	}
+	for i := range t.Steps {
+		s := &t.Steps[i]
+		a.count(s, 1)
+		t.UpdatedAt = latest(t.UpdatedAt, s.CompletedAt)
+		if s.Attempt != nil {
+			t.UpdatedAt = latest(t.UpdatedAt, latest(s.Attempt.StartedAt, s.Attempt.EndedAt))
+		}
+	}
+	return a
+}
+
+func latest(a, b time.Time) time.Time {
+	if b.After(a) {
+		return b
+	}
+	return a
+}
+
+// count adds n to the counts that a step is in.
+func (a *Aggregate) count(s *task.Step, n int) {
+	a.byStatus[statusIndex(s.Status)] += n
+	if s.Status == task.StepPending && a.unmet[s.Ordinal] == 0 {
+		a.ready += n
+	}
+}
+
+func statusIndex(s task.StepStatus) int {
+	switch s {
+	case task.StepPending:
+		return 0
+	case task.StepInProgress:
+		return 1
+	case task.StepWaitingForRetry:
+		return 2
+	case task.StepWaiting:
+		return 3
+	case task.StepComplete:
+		return 4
+	case task.StepError:
+		return 5
+	case task.StepCancelled:
+		return 6
+	case task.StepResolvedManually:
+		return 7
+	default:
+		return 8 // skipped
+	}
+}
+
+func (a *Aggregate) in(s task.StepStatus) int { return a.byStatus[statusIndex(s)] }
+
+// open counts the steps that run or can still run.
+func (a *Aggregate) open() int {
+	return a.ready + a.in(task.StepInProgress) + a.in(task.StepWaitingForRetry) + a.in(task.StepWaiting)
+}
+
+func (a *Aggregate) allSatisfied() bool {
+	done := a.in(task.StepComplete) + a.in(task.StepResolvedManually) + a.in(task.StepSkipped)
+	return done == len(a.Task.Steps)
+}
+
+// Step returns the step with the ordinal, nil when there is none.
+func (a *Aggregate) Step(o task.Ordinal) *task.Step {
+	if int(o) >= len(a.Task.Steps) {
+		return nil
+	}
+	return &a.Task.Steps[o]
+}
+
+// Claimable reports whether the step could be claimed at the instant now, slots apart.
+func (a *Aggregate) Claimable(o task.Ordinal, now time.Time) bool {
+	t := a.Task
+	if t.Stop != nil || (t.Status != task.Pending && t.Status != task.InProgress) {
+		return false
+	}
+	s := &t.Steps[o]
+	switch s.Status {
+	case task.StepPending:
+		return a.unmet[o] == 0
+	case task.StepWaitingForRetry:
+		return !now.Before(retryDue(s))
+	default:
+		return false
+	}
+}
+
+// ClaimableSteps returns every claimable step in ordinal order: for boot and resume,
+// never on a step's path.
+func (a *Aggregate) ClaimableSteps(now time.Time) []task.Ordinal {
+	var out []task.Ordinal
+	for i := range a.Task.Steps {
+		if o := a.Task.Steps[i].Ordinal; a.Claimable(o, now) {
+			out = append(out, o)
+		}
+	}
+	return out
+}
+
+// retryDue is when a step in backoff may be claimed again: its retry time, and not
+// while a timed-out attempt may still work.
+func retryDue(s *task.Step) time.Time {
+	if s.HoldUntil.After(s.RetryAt) {
+		return s.HoldUntil
+	}
+	return s.RetryAt
+}
+
+// readyAt is since when a step could have been claimed, as far as time limits go.
+func (a *Aggregate) readyAt(s *task.Step) time.Time {
+	if s.Status == task.StepWaitingForRetry {
+		return retryDue(s)
+	}
+	at := a.Task.CreatedAt
+	for _, dep := range a.Template.Steps[s.Ordinal].DependsOn {
+		at = latest(at, a.Task.Steps[dep].CompletedAt)
+	}
+	return latest(at, s.ReadyAt)
+}
+
+// Priority returns the priority with which a step is claimed: the task's plus the
+// step's own.
+func (a *Aggregate) Priority(o task.Ordinal) int32 {
+	return a.Task.Priority + a.Template.Steps[o].Priority
+}
+
+// Assignment returns what the instance needs to execute the step's current attempt.
+// The results of the dependencies are included if the handler wants them.
+func (a *Aggregate) Assignment(o task.Ordinal, results bool) *task.Assignment {
+	t, s, spec := a.Task, &a.Task.Steps[o], &a.Template.Steps[o]
+	id := task.AttemptID{Task: t.ID, Ordinal: o, Number: s.Attempt.Number}
+	out := &task.Assignment{
+		ID: id, Template: t.Template, Step: s.Name, Handler: spec.Handler, Limit: s.Settings.Retry.Limit,
+		IdempotencyKey: id.Step().String(), Input: t.Input, Config: spec.Config,
+		Timeout: s.Settings.Timeout, HeartbeatTimeout: s.Settings.HeartbeatTimeout,
+		Tags: t.Tags, CorrelationID: t.CorrelationID, Previous: s.Failure,
+	}
+	out.Handler.Version = s.Settings.HandlerVersion
+	if !results || len(spec.DependsOn) == 0 {
+		return out
+	}
+	out.Results = make([]task.DependencyResult, len(spec.DependsOn))
+	for i, dep := range spec.DependsOn {
+		d := &t.Steps[dep]
+		out.Results[i] = task.DependencyResult{Step: d.Name, Ordinal: dep, Status: d.Status, Value: d.Results}
+	}
+	return out
+}

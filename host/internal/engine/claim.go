@@ -1,0 +1,122 @@
+package engine
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/tasker-engine/tasker/host/task"
+	"github.com/tasker-engine/tasker/host/template"
+)
+
+// Claim starts an attempt of a claimable step: a slot of an instance was reserved for
+// it (rule S9).
+type Claim struct {
+	Ordinal  task.Ordinal
+	Instance string     // "plugin#n"
+	Offer    task.Offer // what the instance's manifest says about the handler
+}
+
+func (c Claim) apply(d *Decision) error {
+	s := d.agg.Step(c.Ordinal)
+	if s == nil || !d.agg.Claimable(c.Ordinal, d.now) {
+		return fmt.Errorf("step %d cannot be claimed now: %w", c.Ordinal, task.ErrTransition)
+	}
+	if err := d.step(s, task.StepClaim); err != nil {
+		return err
+	}
+	if s.Settings == nil {
+		settings := Resolve(&d.agg.Template.Steps[c.Ordinal], &c.Offer, d.host.CancelGrace)
+		s.Settings = &settings
+	}
+	s.Attempts++
+	s.Attempt = &task.Attempt{
+		Number: s.Attempts, Status: task.AttemptRunning, Epoch: d.host.Epoch, Instance: c.Instance, StartedAt: d.now,
+	}
+	s.RetryAt, s.HoldUntil, s.ReadyAt, s.Note = time.Time{}, time.Time{}, time.Time{}, ""
+	if s.StartedAt.IsZero() {
+		s.StartedAt = d.now
+	}
+	if err := d.startTask(); err != nil {
+		return err
+	}
+	d.publish.StepStarted(s)
+	d.dispatch = append(d.dispatch, c.Ordinal)
+	return nil
+}
+
+// Resolve computes the effective settings of a step: what the template says, then what
+// the handler's manifest says, then the host's defaults (rule C2).
+func Resolve(spec *template.Step, offer *task.Offer, grace time.Duration) task.Settings {
+	out := task.Settings{
+		HandlerVersion: offer.Version, PluginVersion: offer.PluginVersion,
+		Retry: mergeRetry(spec.Retry, offer.Retry), Retryable: spec.Retryable == nil || *spec.Retryable,
+		Timeout:          firstDuration(spec.Timeout, offer.Timeout),
+		HeartbeatTimeout: firstDuration(spec.HeartbeatTimeout, offer.HeartbeatTimeout),
+		ScheduleToStart:  firstDuration(spec.ScheduleToStart, 0),
+		TotalTimeout:     firstDuration(spec.TotalTimeout, 0),
+		CancelGrace:      grace, OnCrash: spec.OnCrash,
+	}
+	if out.OnCrash == "" {
+		out.OnCrash = task.OnCrashRetry
+		if offer.Idempotent == task.IdempotentNo {
+			out.OnCrash = task.OnCrashPark
+		}
+	}
+	return out
+}
+
+func firstDuration(set *time.Duration, otherwise time.Duration) time.Duration {
+	if set != nil {
+		return *set
+	}
+	return otherwise
+}
+
+// mergeRetry fills the unset fields of the template's policy from the manifest's, and
+// what is still unset with the defaults.
+func mergeRetry(step, offer *task.Retry) task.Retry {
+	var out task.Retry
+	if step != nil {
+		out = *step
+	}
+	if offer == nil {
+		return out.WithDefaults()
+	}
+	if out.Limit == 0 {
+		out.Limit = offer.Limit
+	}
+	if out.Backoff == "" {
+		out.Backoff, out.List = offer.Backoff, offer.List
+	}
+	if out.Base == 0 {
+		out.Base = offer.Base
+	}
+	if out.Factor == 0 {
+		out.Factor = offer.Factor
+	}
+	if out.Cap == 0 {
+		out.Cap = offer.Cap
+	}
+	if out.Jitter == nil {
+		out.Jitter = offer.Jitter
+	}
+	return out.WithDefaults()
+}
+
+// startTask records the first claim of a task, which may have been paused and resumed
+// before it.
+func (d *Decision) startTask() error {
+	t := d.agg.Task
+	if !t.StartedAt.IsZero() {
+		return nil
+	}
+	if t.Status == task.Pending {
+		if err := d.transition(task.TaskStart); err != nil {
+			return err
+		}
+	}
+	t.StartedAt = d.now
+	d.taskChanged = true
+	d.publish.TaskStarted()
+	return nil
+}

@@ -1,0 +1,326 @@
+// Package engine decides what happens to a task: a pure function from one task
+// aggregate and some inputs to a write set and the actions that follow its commit. It
+// does no I/O, reads no clock, starts no goroutine and mints no id; the same aggregate,
+// inputs and time always give the same decision.
+//
+// A decision is made in three moves. [Aggregate.Begin] opens it at one instant;
+// [Decision.Apply] takes the inputs in order, claims of the steps that became ready
+// among them; [Decision.Finish] ends the task if nothing is left to do and returns what
+// to commit. The aggregate is changed on the way: a caller whose commit fails drops the
+// aggregate and loads the task again.
+//
+// The file of each input holds all its rules: claim.go, result.go, operator.go, due.go.
+// Everything changes status through step and transition in this file, which guard it
+// with the tables of package task and publish the events that the row names.
+package engine
+
+import (
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/tasker-engine/tasker/host/internal/publish"
+	"github.com/tasker-engine/tasker/host/internal/store"
+	"github.com/tasker-engine/tasker/host/task"
+	"github.com/tasker-engine/tasker/host/template"
+)
+
+// Host is what a decision needs to know of the host; it is the same for all decisions.
+type Host struct {
+	Epoch       uint64         // the writer's epoch, stored with each attempt
+	CancelGrace time.Duration  // how long a cancelled attempt may go on
+	Workflow    bool           // record the workflow.* events
+	Rand        func() float64 // [0, 1), decides the jitter of waits
+}
+
+// Input is something that happened to a task.
+type Input interface {
+	apply(d *Decision) error
+}
+
+// Decision is a decision in the making.
+type Decision struct {
+	agg     *Aggregate
+	host    *Host
+	now     time.Time
+	publish *publish.Task
+
+	expected    uint64
+	created     bool
+	taskChanged bool
+	changed     map[task.Ordinal]bool
+	blobs       []store.Blob
+	discovered  []task.Ordinal
+	unblocked   []task.Ordinal // by the input being applied
+
+	ready    []task.Ordinal
+	dispatch []task.Ordinal
+	cancel   []CancelAttempt
+}
+
+// CancelAttempt asks an instance to stop an attempt.
+type CancelAttempt struct {
+	ID       task.AttemptID
+	Instance string
+	Reason   string // a code of package task
+}
+
+// Outcome is what a decision leads to. Nothing of it may be acted on before the write
+// set is committed.
+type Outcome struct {
+	// WriteSet is nil when nothing changed.
+	WriteSet *store.WriteSet
+	// Dispatch are the steps whose current attempt must be sent to its instance.
+	Dispatch []task.Ordinal
+	// Cancel are the attempts that must be asked to stop.
+	Cancel []CancelAttempt
+	// Changed are the steps whose wake-up time may have changed, ascending.
+	Changed []task.Ordinal
+	// Ended says that the task is now terminal.
+	Ended bool
+}
+
+// Begin opens a decision at the instant now. A clock that went backwards is held at
+// the task's last transition, so that a child never starts before its parent ended.
+func (a *Aggregate) Begin(h *Host, now time.Time) *Decision {
+	now = now.UTC()
+	if now.Before(a.Task.UpdatedAt) {
+		now = a.Task.UpdatedAt
+	}
+	return &Decision{
+		agg: a, host: h, now: now, expected: a.Task.Revision,
+		publish: publish.ForTask(a.Task, a.Template, now),
+		changed: make(map[task.Ordinal]bool),
+	}
+}
+
+// Now returns the instant of the decision.
+func (d *Decision) Now() time.Time { return d.now }
+
+// Apply applies one input. An error means that the input was refused and changed
+// nothing; the decision can go on with others.
+func (d *Decision) Apply(in Input) error {
+	err := in.apply(d)
+	d.settle()
+	return err
+}
+
+// settle deals with the steps whose last dependency was satisfied by an input, after
+// the input's own events: they are ready, or cancelled when the task is winding down.
+func (d *Decision) settle() {
+	unblocked := d.unblocked
+	d.unblocked = nil
+	slices.Sort(unblocked)
+	for _, o := range unblocked {
+		s := &d.agg.Task.Steps[o]
+		switch {
+		case s.Status != task.StepPending:
+		case d.agg.Task.Stop != nil:
+			d.cancelStep(s)
+		default:
+			d.becameReady(o)
+		}
+	}
+}
+
+// Ready returns the steps that became claimable in this decision and have not been
+// claimed by it, in the order in which they became so, and forgets them.
+func (d *Decision) Ready() []task.Ordinal {
+	ready := d.ready
+	d.ready = nil
+	return slices.DeleteFunc(ready, func(o task.Ordinal) bool { return !d.agg.Claimable(o, d.now) })
+}
+
+// Finish ends the task when nothing is left that could run, and returns what to commit
+// and what follows.
+func (d *Decision) Finish() (Outcome, error) {
+	t := d.agg.Task
+	d.discoveredSteps()
+	d.finalize()
+	events, seq, err := d.publish.Events()
+	if err != nil {
+		return Outcome{}, err
+	}
+	out := Outcome{Dispatch: d.dispatch, Cancel: d.cancel, Ended: t.Status.Terminal()}
+	for o := range d.changed {
+		out.Changed = append(out.Changed, o)
+	}
+	slices.Sort(out.Changed)
+	if !d.created && !d.taskChanged && len(d.changed) == 0 && len(events) == 0 {
+		return out, nil
+	}
+	t.Seq = seq
+	t.Revision++
+	t.UpdatedAt = d.now
+	out.WriteSet = d.writeSet(events, out.Changed)
+	return out, nil
+}
+
+func (d *Decision) writeSet(events []store.Event, changed []task.Ordinal) *store.WriteSet {
+	t := d.agg.Task
+	ws := &store.WriteSet{
+		TaskID: t.ID, Expected: d.expected, Revision: t.Revision, Seq: t.Seq, Events: events, Blobs: d.blobs,
+	}
+	if d.created {
+		ws.Create = &store.Creation{
+			Spec: t.Spec, Template: d.agg.Template.Snapshot(), Steps: uint32(len(t.Steps)), //nolint:gosec // bounded by template.MaxSteps
+		}
+	}
+	if d.created || d.taskChanged {
+		ws.Task = t
+	}
+	for _, o := range changed {
+		ws.Steps = append(ws.Steps, &t.Steps[o])
+	}
+	return ws
+}
+
+// step moves a step along a row of the table: the guard, the status, the counts and the
+// readiness of what depends on it. The caller publishes the row's events.
+func (d *Decision) step(s *task.Step, transition string) error {
+	row, err := task.CheckStep(transition, s.Status)
+	if err != nil {
+		return fmt.Errorf("step %s: %w", s.Name, err)
+	}
+	before := s.Status
+	d.agg.count(s, -1)
+	s.Status = row.To
+	d.agg.count(s, 1)
+	d.changed[s.Ordinal] = true
+	if s.Status.Terminal() {
+		s.CompletedAt = d.now
+	} else {
+		s.CompletedAt = time.Time{}
+	}
+	if s.Status.Satisfies() != before.Satisfies() {
+		d.satisfied(s)
+	}
+	return nil
+}
+
+// satisfied counts a step that now lets its dependants run, and finds those that have
+// no other to wait for: O(dependants), never a scan.
+func (d *Decision) satisfied(s *task.Step) {
+	for _, o := range d.agg.Template.Steps[s.Ordinal].Dependents {
+		child := &d.agg.Task.Steps[o]
+		d.agg.count(child, -1)
+		d.agg.unmet[o]--
+		d.agg.count(child, 1)
+		if d.agg.unmet[o] == 0 {
+			d.unblocked = append(d.unblocked, o)
+		}
+	}
+}
+
+func (d *Decision) becameReady(o task.Ordinal) {
+	d.ready = append(d.ready, o)
+	if d.host.Workflow {
+		d.discovered = append(d.discovered, o)
+	}
+}
+
+// transition moves the task along a row of its table. The caller publishes its events.
+func (d *Decision) transition(name string) error {
+	t := d.agg.Task
+	row, err := task.CheckTask(name, t.Status)
+	if err != nil {
+		return fmt.Errorf("task %s: %w", t.ID, err)
+	}
+	if row.To != "" {
+		t.Status = row.To
+	}
+	d.taskChanged = true
+	if t.Status.Terminal() {
+		t.CompletedAt = d.now
+	} else {
+		t.CompletedAt = time.Time{}
+	}
+	return nil
+}
+
+// discoveredSteps publishes which steps the decision made ready.
+func (d *Decision) discoveredSteps() {
+	if len(d.discovered) == 0 {
+		return
+	}
+	slices.Sort(d.discovered)
+	names := make([]task.StepName, 0, len(d.discovered))
+	for _, o := range slices.Compact(d.discovered) {
+		names = append(names, d.agg.Task.Steps[o].Name)
+	}
+	d.publish.WorkflowViableStepsDiscovered(names)
+}
+
+// finalize ends the task when nothing runs and nothing can run any more (rules S2, S3).
+func (d *Decision) finalize() {
+	t := d.agg.Task
+	if t.Status.Terminal() || d.agg.open() > 0 {
+		return
+	}
+	name := task.TaskFail
+	switch {
+	case t.Stop != nil && t.Stop.Kind == task.StopCancel:
+		name = task.TaskCancel
+	case d.agg.allSatisfied():
+		name = task.TaskFinish
+	}
+	if d.host.Workflow {
+		if name == task.TaskFail {
+			d.publish.WorkflowNoViableSteps(d.noViableReason())
+		}
+		d.publish.WorkflowTaskFinalizationStarted()
+	}
+	if err := d.transition(name); err != nil {
+		return // unreachable: a task that is not terminal may end in each of the three ways
+	}
+	switch name {
+	case task.TaskCancel:
+		d.publish.TaskCancelled()
+	case task.TaskFinish:
+		t.Failure = nil
+		d.publish.TaskCompleted()
+	default:
+		t.Failure = d.taskFailure()
+		d.publish.TaskFailed()
+	}
+	if d.host.Workflow {
+		d.publish.WorkflowTaskFinalizationCompleted()
+	}
+}
+
+func (d *Decision) noViableReason() string {
+	if stop := d.agg.Task.Stop; stop != nil {
+		return string(stop.Kind)
+	}
+	return string(task.DerivedBlocked)
+}
+
+// taskFailure sums up why the task failed: the deadline, or its first failed step.
+func (d *Decision) taskFailure() *task.Failure {
+	t := d.agg.Task
+	if t.Stop != nil && t.Stop.Kind == task.StopDeadline {
+		return &task.Failure{
+			Kind: task.KindTimeout, Code: task.CodeDeadline, Source: task.SourceHost,
+			Message: "the task's deadline passed at " + t.Stop.At.Format(time.RFC3339),
+		}
+	}
+	for i := range t.Steps {
+		if s := &t.Steps[i]; s.Status == task.StepError && s.Failure != nil {
+			f := *s.Failure
+			f.Message = "step " + string(s.Name) + ": " + f.Message
+			f.Details, f.Partial, f.Stack = nil, nil, nil
+			return &f
+		}
+	}
+	return &task.Failure{Kind: task.KindPermanent, Source: task.SourceHost, Message: "steps were cancelled"}
+}
+
+// New returns the aggregate of a task that is about to be created; the first decision
+// on it must apply [Create]. spec.Input may be inline at any size.
+func New(spec task.Spec, tmpl *template.Template) *Aggregate {
+	t := &task.Task{Spec: spec, Status: task.Pending, Steps: make([]task.Step, len(tmpl.Steps))}
+	for i := range t.Steps {
+		t.Steps[i] = task.Step{Ordinal: task.Ordinal(i), Status: task.StepPending} //nolint:gosec // bounded by template.MaxSteps
+	}
+	return Restore(t, tmpl)
+}

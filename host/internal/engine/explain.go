@@ -1,0 +1,267 @@
+package engine
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/tasker-engine/tasker/host/task"
+)
+
+// Plugins tells what is known of a handler when a step that wants it is explained; a
+// nil Plugins means that no host is running.
+type Plugins interface {
+	// Handler returns why no attempt of the handler can be started now, nil when one could.
+	Handler(ref task.HandlerRef) *task.Reason
+}
+
+// View explains the task as it is at the instant now: its derived status (rule S6) and,
+// for each step that is not running, why (rule S7). It uses the predicates that
+// decisions use and changes nothing.
+func (a *Aggregate) View(now time.Time, plugins Plugins) *task.View {
+	t := a.Task
+	v := &task.View{
+		Spec: t.Spec, Status: t.Status, Stop: t.Stop, Failure: t.Failure, Resolution: t.Resolution,
+		StartedAt: t.StartedAt, CompletedAt: t.CompletedAt, UpdatedAt: t.UpdatedAt,
+		Revision: t.Revision, Seq: t.Seq, Steps: make([]task.StepView, len(t.Steps)),
+	}
+	v.Derived = a.Derived(now)
+	x := &explainer{Aggregate: a, now: now, plugins: plugins, seen: make([]bool, len(t.Steps)), root: make([]int, len(t.Steps))}
+	for i := range t.Steps {
+		spec := &a.Template.Steps[i]
+		sv := &v.Steps[i]
+		*sv = task.StepView{Step: t.Steps[i], Handler: spec.Handler, Optional: spec.Optional, Limit: a.limitOf(i)}
+		for _, dep := range spec.DependsOn {
+			sv.DependsOn = append(sv.DependsOn, a.Template.Steps[dep].Name)
+		}
+		if sv.Settings != nil {
+			sv.Handler.Version = sv.Settings.HandlerVersion
+		}
+		sv.Reason = x.reason(&t.Steps[i])
+	}
+	v.Health, v.Action = a.health(v)
+	return v
+}
+
+func (a *Aggregate) limitOf(i int) uint32 {
+	if s := a.Task.Steps[i].Settings; s != nil {
+		return s.Retry.Limit
+	}
+	if r := a.Template.Steps[i].Retry; r != nil {
+		return r.WithDefaults().Limit
+	}
+	return task.DefaultRetryLimit
+}
+
+// Derived returns the task's status as the sum of its steps, first match (rule S6).
+func (a *Aggregate) Derived(now time.Time) task.Derived {
+	ready := a.ready
+	for i := range a.Task.Steps {
+		s := &a.Task.Steps[i]
+		if s.Status == task.StepWaitingForRetry && !now.Before(retryDue(s)) {
+			ready++
+		}
+	}
+	failed := a.in(task.StepError) + a.in(task.StepCancelled)
+	switch {
+	case a.open() == 0 && failed > 0:
+		return task.DerivedBlocked
+	case a.in(task.StepInProgress) > 0:
+		return task.DerivedProcessing
+	case ready > 0:
+		return task.DerivedReady
+	case a.in(task.StepWaiting) > 0:
+		return task.DerivedWaiting
+	case a.in(task.StepWaitingForRetry) > 0:
+		return task.DerivedWaitingForRetry
+	case a.allSatisfied():
+		return task.DerivedComplete
+	default:
+		return task.DerivedDependencies
+	}
+}
+
+// health says how the task is doing and what somebody should do about it.
+func (a *Aggregate) health(v *task.View) (task.Health, string) {
+	id := string(a.Task.ID)
+	switch {
+	case v.Status == task.Error:
+		return task.HealthBlocked, "tasker task retry " + id
+	case v.Status == task.Paused:
+		return task.HealthWaiting, "tasker task resume " + id
+	case v.Status.Terminal():
+		return task.HealthOK, ""
+	case a.in(task.StepWaiting) > 0 && v.Derived == task.DerivedWaiting:
+		return task.HealthBlocked, "tasker task why " + id
+	}
+	for i := range v.Steps {
+		r := v.Steps[i].Reason
+		if r == nil {
+			continue
+		}
+		switch r.Code {
+		case task.ReasonNoPlugin, task.ReasonNoHandler, task.ReasonNoHost:
+			return task.HealthBlocked, r.Remedy
+		default:
+		}
+	}
+	switch {
+	case a.in(task.StepError) > 0:
+		return task.HealthDegraded, ""
+	case v.Derived == task.DerivedProcessing:
+		return task.HealthOK, ""
+	default:
+		return task.HealthWaiting, ""
+	}
+}
+
+// explainer derives the reasons of one view.
+type explainer struct {
+	*Aggregate
+
+	now     time.Time
+	plugins Plugins
+	seen    []bool // by ordinal: root is known
+	root    []int  // by ordinal: the failed step above, or none
+}
+
+const none = -1
+
+// reason says why a step is not running; nil when it runs or is complete.
+func (x *explainer) reason(s *task.Step) *task.Reason {
+	switch s.Status {
+	case task.StepPending:
+		if x.unmet[s.Ordinal] > 0 {
+			return x.blockedReason(s)
+		}
+		if r := x.heldReason(); r != nil {
+			return r
+		}
+		return x.slotReason(s)
+	case task.StepWaitingForRetry:
+		return x.retryReason(s)
+	case task.StepWaiting:
+		return &task.Reason{
+			Code: task.ReasonParked, Text: "its attempt was lost and on_crash is park: an operator decides",
+			Remedy: x.remedy("retry", s), Since: s.Attempt.EndedAt,
+		}
+	case task.StepError:
+		return &task.Reason{Code: task.ReasonFailed, Text: s.Failure.Error(), Remedy: x.remedy("retry", s), Since: s.CompletedAt}
+	case task.StepCancelled:
+		return &task.Reason{Code: task.ReasonCancelledByStop, Text: s.Note, Since: s.CompletedAt}
+	case task.StepSkipped:
+		return &task.Reason{Code: task.ReasonSkipped, Text: s.Note, Since: s.CompletedAt}
+	default:
+		return nil
+	}
+}
+
+func (x *explainer) remedy(verb string, s *task.Step) string {
+	return fmt.Sprintf("tasker task %s %s --step %s", verb, x.Task.ID, s.Name)
+}
+
+// blockedReason names the dependencies that keep a step from running: failed ones,
+// wherever above they are, first, because only they need somebody.
+func (x *explainer) blockedReason(s *task.Step) *task.Reason {
+	var failed, waiting []string
+	for _, dep := range x.Template.Steps[s.Ordinal].DependsOn {
+		d := &x.Task.Steps[dep]
+		if d.Status.Satisfies() {
+			continue
+		}
+		waiting = append(waiting, string(d.Name))
+		if root := x.failedAbove(dep); root != none && !slices.Contains(failed, string(x.Task.Steps[root].Name)) {
+			failed = append(failed, string(x.Task.Steps[root].Name))
+		}
+	}
+	if len(failed) > 0 {
+		return &task.Reason{
+			Code: task.ReasonBlocked, On: failed, Text: "blocked by " + strings.Join(failed, ", "),
+			Remedy: fmt.Sprintf("tasker task retry %s --step %s", x.Task.ID, failed[0]),
+		}
+	}
+	return &task.Reason{Code: task.ReasonDependencies, On: waiting, Text: "waits for " + strings.Join(waiting, ", ")}
+}
+
+// failedAbove returns the first failed step among the step and what it depends on, none
+// when there is none; each step is looked at once per view.
+func (x *explainer) failedAbove(o task.Ordinal) int {
+	if x.seen[o] {
+		return x.root[o]
+	}
+	x.seen[o] = true
+	x.root[o] = none
+	switch s := &x.Task.Steps[o]; {
+	case s.Status == task.StepError || s.Status == task.StepCancelled:
+		x.root[o] = int(o)
+	case s.Status == task.StepPending:
+		for _, dep := range x.Template.Steps[o].DependsOn {
+			if root := x.failedAbove(dep); root != none {
+				x.root[o] = root
+				break
+			}
+		}
+	default:
+	}
+	return x.root[o]
+}
+
+// heldReason says why the task as a whole starts nothing, nil when it does.
+func (x *explainer) heldReason() *task.Reason {
+	t := x.Task
+	switch {
+	case t.Stop != nil:
+		return &task.Reason{
+			Code: task.ReasonStopping, Text: "the task is winding down: " + string(t.Stop.Kind), Since: t.Stop.At,
+		}
+	case t.Status == task.Paused:
+		return &task.Reason{
+			Code: task.ReasonPaused, Text: "the task is paused", Remedy: "tasker task resume " + string(t.ID), Since: t.UpdatedAt,
+		}
+	case t.Status.Terminal():
+		return &task.Reason{Code: task.ReasonStopping, Text: "the task has ended: " + string(t.Status), Since: t.CompletedAt}
+	default:
+		return nil
+	}
+}
+
+func (x *explainer) retryReason(s *task.Step) *task.Reason {
+	if r := x.heldReason(); r != nil {
+		return r
+	}
+	n, limit := s.Failures, s.Settings.Retry.Limit
+	switch {
+	case x.now.Before(s.RetryAt):
+		return &task.Reason{
+			Code: task.ReasonRetry, Since: s.Attempt.EndedAt, Until: s.RetryAt,
+			Text: fmt.Sprintf("failure %d of %d; tries again at %s", n, limit, s.RetryAt.Format(time.RFC3339)),
+		}
+	case x.now.Before(s.HoldUntil):
+		return &task.Reason{
+			Code: task.ReasonHold, Since: s.Attempt.EndedAt, Until: s.HoldUntil,
+			Text: "its timed-out attempt was asked to stop and has not answered yet",
+		}
+	default:
+		return x.slotReason(s)
+	}
+}
+
+// slotReason says why a step that could run does not: its plugin, or no free slot.
+func (x *explainer) slotReason(s *task.Step) *task.Reason {
+	since := x.readyAt(s)
+	if x.plugins == nil {
+		return &task.Reason{
+			Code: task.ReasonNoHost, Text: "ready, but no host is running in this home", Remedy: "tasker serve", Since: since,
+		}
+	}
+	ref := x.Template.Steps[s.Ordinal].Handler
+	if s.Settings != nil {
+		ref.Version = s.Settings.HandlerVersion
+	}
+	if r := x.plugins.Handler(ref); r != nil {
+		r.Since = since
+		return r
+	}
+	return &task.Reason{Code: task.ReasonReady, Text: "ready: about to be claimed", Since: since}
+}
