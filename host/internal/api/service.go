@@ -25,6 +25,7 @@ var (
 // Hinter is implemented by errors that know their remedy. The hint is the next
 // command to type, or a sentence; it crosses the socket with the error.
 type Hinter interface {
+	error
 	Hint() string
 }
 
@@ -47,8 +48,9 @@ type Service interface {
 	// ListTasks returns a page of tasks, and whether more follow.
 	ListTasks(ctx context.Context, f store.Filter, p store.Page) (page []store.Summary, more bool, err error)
 	// WatchTask calls fn with the task at once and after every change, changes coalesced
-	// while fn runs. It returns nil after the view of the ended task, fn's error, or the
-	// context's. With a host that stops it returns task.ErrStopping.
+	// while fn runs. The views carry no Output (ask Task for it). It returns nil after the
+	// view of the ended task, fn's error, or the context's; task.ErrStopping when the host
+	// stops first.
 	WatchTask(ctx context.Context, id string, fn func(*task.View) error) error
 
 	// CancelTask, PauseTask, ResumeTask, RetryTask and ResolveTask are an operator's
