@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials/insecure"
@@ -33,7 +34,11 @@ func Dial(ctx context.Context, home string) (*Client, error) {
 	if err := probe(ctx, home, r); err != nil {
 		return nil, err
 	}
-	conn, err := grpc.NewClient("unix:"+r.Socket,
+	conn, err := grpc.NewClient("passthrough:///tasker",
+		grpc.WithContextDialer(func(ctx context.Context, _ string) (net.Conn, error) {
+			var d net.Dialer
+			return d.DialContext(ctx, "unix", r.Socket)
+		}),
 		grpc.WithTransportCredentials(insecure.NewCredentials()), // the directory is private to the user
 		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(maxMessage), grpc.MaxCallSendMsgSize(maxMessage)),
 	)

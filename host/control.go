@@ -1,0 +1,74 @@
+package host
+
+import (
+	"context"
+
+	"github.com/tasker-engine/tasker/host/internal/api"
+	"github.com/tasker-engine/tasker/host/internal/store"
+)
+
+// Service is what can be asked of a host: in this process (a Host), in another one (a
+// [Client]), or of a home without one (a Reader).
+type Service = api.Service
+
+// The words of [Service].
+type (
+	// TemplateInfo is one registered template.
+	TemplateInfo = api.TemplateInfo
+	// PluginInfo is one plugin and its process.
+	PluginInfo = api.PluginInfo
+	// HandlerInfo is one handler that a plugin offers.
+	HandlerInfo = api.HandlerInfo
+	// EventQuery selects events of the log.
+	EventQuery = api.EventQuery
+	// Health says how a host is doing.
+	Health = api.Health
+	// BackupInfo says what a backup holds.
+	BackupInfo = api.BackupInfo
+	// Mode is what a host was started for.
+	Mode = api.Mode
+	// Hinter is implemented by errors that know their remedy.
+	Hinter = api.Hinter
+	// Filter selects tasks.
+	Filter = store.Filter
+	// Page asks for a part of a listing.
+	Page = store.Page
+	// Summary is a task without its steps.
+	Summary = store.Summary
+	// LogEntry is one event as stored.
+	LogEntry = store.LogEntry
+	// Crash is the report on one crash of a plugin.
+	Crash = store.Crash
+	// StoreStats says how much a store holds.
+	StoreStats = store.Stats
+)
+
+// The modes of a host.
+const (
+	ModeServe = api.ModeServe // until it is stopped
+	ModeRun   = api.ModeRun   // for one task
+	ModeNone  = api.ModeNone  // no host runs: a reader answers
+)
+
+// Limits of listings.
+const (
+	DefaultPage = store.DefaultPage
+	MaxPage     = store.MaxPage
+)
+
+// Errors of a [Service], beside those of package task.
+var (
+	// ErrNoHost is returned where a running host is needed and none runs in the home.
+	ErrNoHost = api.ErrNoHost
+	// ErrEmbedded is returned for a creation that reaches a host which runs one task.
+	ErrEmbedded = api.ErrEmbedded
+	// ErrUnknownHandler is returned where a task is refused because no plugin offers its
+	// handlers.
+	ErrUnknownHandler = api.ErrUnknownHandler
+)
+
+// Client is a [Service] that asks a host in another process.
+type Client = api.Client
+
+// Dial connects to the host that runs in the home. Error: [ErrNoHost].
+func Dial(ctx context.Context, home string) (*Client, error) { return api.Dial(ctx, home) }
