@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/Masterminds/semver/v3"
 
@@ -22,9 +23,6 @@ const (
 	// MaxName is how many characters the name and the namespace may have.
 	MaxName = 100
 )
-
-// identityHash is the value of the key identity that is not the default.
-const identityHash = "hash"
 
 // ValidName reports whether s may name a template or a namespace: [a-z][a-z0-9_-]*, at
 // most [MaxName] characters.
@@ -87,8 +85,8 @@ func (t *Template) checkSteps() error {
 	if edges > MaxEdges {
 		return fmt.Errorf("%d dependencies: the limit is %d", edges, MaxEdges)
 	}
-	if cycle := findCycle(t.Steps); cycle != nil {
-		return fmt.Errorf("the steps wait for each other: %s", cycleText(t.Steps, cycle))
+	if cycles := findCycles(t.Steps); len(cycles) > 0 {
+		return fmt.Errorf("the steps wait for each other: %s", cycleText(t.Steps, cycles[0]))
 	}
 	return nil
 }
@@ -97,7 +95,7 @@ func (s *Step) check(steps int) error {
 	if _, err := task.ParseHandlerRef(s.Handler.String()); err != nil {
 		return err
 	}
-	s.DependsOn = slices.Clone(s.DependsOn)
+	s.DependsOn = append([]task.Ordinal(nil), s.DependsOn...) // nil when empty
 	seen := make(map[task.Ordinal]bool, len(s.DependsOn))
 	for _, d := range s.DependsOn {
 		if int(d) >= steps {
@@ -108,6 +106,17 @@ func (s *Step) check(steps int) error {
 		}
 		seen[d] = true
 	}
+	if s.Retry != nil {
+		if err := checkRetry(s.Retry); err != nil {
+			return fmt.Errorf("retry: %w", err)
+		}
+		s.Retry = MergeRetry(s.Retry, nil)
+	}
+	for _, limit := range []*time.Duration{s.Timeout, s.HeartbeatTimeout, s.ScheduleToStart, s.TotalTimeout} {
+		if limit != nil && (*limit < 0 || *limit > MaxDuration) {
+			return fmt.Errorf("a time limit of %s", *limit)
+		}
+	}
 	var err error
 	if s.Config, err = canonical(s.Config); err != nil {
 		return fmt.Errorf("config: %w", err)
@@ -115,38 +124,71 @@ func (s *Step) check(steps int) error {
 	return nil
 }
 
-// findCycle returns the ordinals of a cycle, each depending on the next and the last
-// one on the first, or nil. It needs no recursion: a chain may be [MaxSteps] long.
-func findCycle(steps []Step) []task.Ordinal {
-	const unseen, onPath, done = 0, 1, 2
-	state := make([]uint8, len(steps))
-	next := make([]int, len(steps)) // the dependency to look at next
-	var path []task.Ordinal
+// maxCycles is how many cycles are reported at once.
+const maxCycles = 10
+
+// cycleFinder walks the dependencies in depth, without recursion: a chain may be
+// [MaxSteps] long.
+type cycleFinder struct {
+	steps  []Step
+	state  []uint8 // unseen, onPath or done
+	next   []int   // the dependency to look at next
+	path   []task.Ordinal
+	told   []bool // in a cycle that was found
+	cycles [][]task.Ordinal
+}
+
+const (
+	unseen = iota
+	onPath
+	done
+)
+
+// findCycles returns cycles that have no step in common, each beginning with its lowest
+// ordinal, each step depending on the next and the last one on the first.
+func findCycles(steps []Step) [][]task.Ordinal {
+	f := &cycleFinder{
+		steps: steps, state: make([]uint8, len(steps)),
+		next: make([]int, len(steps)), told: make([]bool, len(steps)),
+	}
 	for root := range steps {
-		if state[root] != unseen {
-			continue
-		}
-		path = append(path[:0], ordinal(root))
-		state[root] = onPath
-		for len(path) > 0 {
-			at := path[len(path)-1]
-			if next[at] == len(steps[at].DependsOn) {
-				state[at] = done
-				path = path[:len(path)-1]
-				continue
-			}
-			dep := steps[at].DependsOn[next[at]]
-			next[at]++
-			switch state[dep] {
-			case onPath:
-				return slices.Clone(path[slices.Index(path, dep):])
-			case unseen:
-				state[dep] = onPath
-				path = append(path, dep)
-			}
+		if f.state[root] == unseen {
+			f.walk(ordinal(root))
 		}
 	}
-	return nil
+	return f.cycles
+}
+
+func (f *cycleFinder) walk(root task.Ordinal) {
+	f.path = append(f.path[:0], root)
+	f.state[root] = onPath
+	for len(f.path) > 0 && len(f.cycles) < maxCycles {
+		at := f.path[len(f.path)-1]
+		if f.next[at] == len(f.steps[at].DependsOn) {
+			f.state[at] = done
+			f.path = f.path[:len(f.path)-1]
+			continue
+		}
+		dep := f.steps[at].DependsOn[f.next[at]]
+		f.next[at]++
+		switch f.state[dep] {
+		case onPath:
+			if !f.told[dep] && !f.told[at] {
+				f.found(f.path[slices.Index(f.path, dep):])
+			}
+		case unseen:
+			f.state[dep] = onPath
+			f.path = append(f.path, dep)
+		}
+	}
+}
+
+func (f *cycleFinder) found(cycle []task.Ordinal) {
+	for _, o := range cycle {
+		f.told[o] = true
+	}
+	low := slices.Index(cycle, slices.Min(cycle))
+	f.cycles = append(f.cycles, slices.Concat(cycle[low:], cycle[:low]))
 }
 
 // cycleText prints a cycle as "a -> b -> a", from a step to what it depends on.

@@ -2,13 +2,15 @@ package template
 
 import (
 	"bytes"
+	"cmp"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 
 	"github.com/santhosh-tekuri/jsonschema/v6"
-	"github.com/santhosh-tekuri/jsonschema/v6/kind"
+	schemakind "github.com/santhosh-tekuri/jsonschema/v6/kind"
 	"golang.org/x/text/language"
 	"golang.org/x/text/message"
 
@@ -83,6 +85,9 @@ func (t *Template) ValidateInput(input []byte) error {
 	}
 	e := &InputError{Template: t.Ref()}
 	e.collect(invalid, message.NewPrinter(language.English))
+	slices.SortFunc(e.Violations, func(a, b Violation) int {
+		return cmp.Or(cmp.Compare(a.Pointer, b.Pointer), cmp.Compare(a.Message, b.Message))
+	})
 	return e
 }
 
@@ -90,7 +95,7 @@ func (t *Template) ValidateInput(input []byte) error {
 // violation, because which alternative was meant is unknown.
 func (e *InputError) collect(v *jsonschema.ValidationError, p *message.Printer) {
 	switch v.ErrorKind.(type) {
-	case *kind.AnyOf, *kind.OneOf, *kind.Contains:
+	case *schemakind.AnyOf, *schemakind.OneOf, *schemakind.Contains:
 	default:
 		if len(v.Causes) > 0 {
 			for _, cause := range v.Causes {
@@ -142,6 +147,7 @@ func compileSchema(src []byte) (*jsonschema.Schema, error) {
 	c := jsonschema.NewCompiler()
 	c.UseLoader(noLoader{})
 	c.AssertFormat()
+	c.AssertContent()
 	if err := c.AddResource(inputURL, doc); err != nil {
 		return nil, fmt.Errorf("add schema: %w", err)
 	}
