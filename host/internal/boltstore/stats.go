@@ -1,0 +1,95 @@
+package boltstore
+
+import (
+	"context"
+	"fmt"
+	"sync/atomic"
+
+	bolt "go.etcd.io/bbolt"
+
+	"github.com/tasker-engine/tasker/host/internal/store"
+)
+
+// operation is one thing that a store can be asked to do, as counted in Stats.
+type operation uint8
+
+// The operations.
+const (
+	opSubmit operation = iota
+	opSaveCheckpoint
+	opSaveCrash
+	opLoad
+	opLive
+	opList
+	opResolve
+	opByKey
+	opBlob
+	opCheckpoints
+	opEvents
+	opTaskEvents
+	opCrashes
+	opCounters
+	opStats
+	opVerify
+	opBackup
+	operations // how many there are
+)
+
+// operationNames are the keys of Stats.Operations.
+func operationNames() [operations]string {
+	return [operations]string{
+		"submit", "save_checkpoint", "save_crash", "load", "live", "list", "resolve", "by_key", "blob",
+		"checkpoints", "events", "task_events", "crashes", "counters", "stats", "verify", "backup",
+	}
+}
+
+// opCount counts one operation.
+type opCount struct{ calls, reads, puts atomic.Uint64 }
+
+func (c *opCount) add(calls, reads, puts uint64) {
+	c.calls.Add(calls)
+	c.reads.Add(reads)
+	c.puts.Add(puts)
+}
+
+// Stats returns sizes and operation counts. It reads every page of the file's trees,
+// so it is for operators, not for each step.
+func (s *Store) Stats(ctx context.Context) (store.Stats, error) {
+	out := store.Stats{
+		SchemaVersion: SchemaVersion, HostID: s.hostID, Epoch: s.epoch, Path: s.path,
+		Commits: s.commits.Load(), WriteSets: s.writeSets.Load(),
+		Operations: make(map[string]store.OperationStats, operations),
+	}
+	err := s.view(ctx, opStats, func(t *txn) error {
+		out.FileBytes = t.tx.Size()
+		counters, err := readCounters(t)
+		if err != nil {
+			return err
+		}
+		out.Tasks = counters.tasks()
+		next, err := nextSeq(t)
+		if err != nil {
+			return err
+		}
+		out.LastSeq = next - 1
+		for k := range kinds {
+			if err := ctx.Err(); err != nil {
+				return err
+			}
+			out.Buckets = append(out.Buckets, bucketStats(k, t.bucket(k).Stats()))
+		}
+		return nil
+	})
+	if err != nil {
+		return store.Stats{}, fmt.Errorf("stats: %w", err)
+	}
+	for op, name := range operationNames() {
+		c := &s.ops[op]
+		out.Operations[name] = store.OperationStats{Calls: c.calls.Load(), Reads: c.reads.Load(), Puts: c.puts.Load()}
+	}
+	return out, nil
+}
+
+func bucketStats(k kind, b bolt.BucketStats) store.BucketStats {
+	return store.BucketStats{Name: k.name(), Keys: b.KeyN, Bytes: int64(b.BranchInuse + b.LeafInuse + b.InlineBucketInuse)}
+}

@@ -1,0 +1,446 @@
+package boltstore
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/binary"
+	"fmt"
+	"sync"
+
+	"google.golang.org/protobuf/encoding/protowire"
+
+	"github.com/tasker-engine/tasker/host/internal/store"
+	"github.com/tasker-engine/tasker/host/task"
+)
+
+// maxPooled is the capacity in bytes up to which an encoding buffer is used again.
+const maxPooled = 256 << 10
+
+// span is one record in an encoding buffer: a key and, right behind it, its value.
+type span struct {
+	kind            kind
+	key, value, end int
+}
+
+// setJob is an encoded write set on its way to the committer.
+type setJob struct {
+	buf   []byte
+	spans []span
+	blobs []store.Blob // not copied into buf
+	index [][]byte     // keys of by_template, by_tag and by_correlation, in indexKinds
+	kinds []kind
+
+	key        taskKey
+	hasTask    bool
+	expected   uint64
+	revision   uint64
+	status     task.Status // of ws.Task, empty when the task's record does not change
+	ended      []task.Ordinal
+	events     uint64
+	logValue   [2]int // the log value in buf
+	logKey     [seqLen]byte
+	template   []byte // the snapshot and its hash, on creation
+	hash       []byte
+	idempotent *keyClaim // nil without a key
+	head       *head     // of the task, from check to apply
+
+	err      error // why it could not be encoded
+	firstSeq uint64
+	done     func(store.Commit, error)
+	pool     *setPool
+}
+
+// setPool holds jobs with their buffers between write sets.
+type setPool struct{ pool sync.Pool }
+
+func (p *setPool) get() *setJob {
+	if j, ok := p.pool.Get().(*setJob); ok {
+		return j
+	}
+	return &setJob{}
+}
+
+func (p *setPool) put(j *setJob) {
+	if cap(j.buf) > maxPooled {
+		return
+	}
+	clear(j.blobs)
+	clear(j.index)
+	*j = setJob{
+		buf: j.buf[:0], spans: j.spans[:0], blobs: j.blobs[:0], index: j.index[:0], kinds: j.kinds[:0],
+		ended: j.ended[:0],
+	}
+	p.pool.Put(j)
+}
+
+// Submit queues a write set; see [store.Store]. It never blocks. When nothing can be
+// queued at all, because the store is closed or open for reading, done is called
+// before Submit returns.
+func (s *Store) Submit(ws *store.WriteSet, done func(store.Commit, error)) {
+	if s.readOnly {
+		done(store.Commit{}, store.ErrReadOnly)
+		return
+	}
+	j := s.sets.get()
+	j.pool, j.done = &s.sets, done
+	if j.err = j.encode(ws); j.err != nil {
+		j.err = describe(ws, j.err)
+	}
+	if err := s.queue.push(j); err != nil {
+		j.finish(err)
+	}
+}
+
+func describe(ws *store.WriteSet, err error) error {
+	if ws.TaskID == "" {
+		return fmt.Errorf("write set without a task: %w", err)
+	}
+	return fmt.Errorf("write set of task %s: %w", ws.TaskID, err)
+}
+
+// encode turns a write set into records. It does everything that needs no look at the
+// file, so that the committer only writes.
+func (j *setJob) encode(ws *store.WriteSet) error {
+	if err := checkShape(ws); err != nil {
+		return err
+	}
+	if ws.TaskID != "" {
+		if err := j.encodeTask(ws); err != nil {
+			return err
+		}
+	}
+	j.encodeLog(ws.Events)
+	return nil
+}
+
+// checkShape refuses write sets that no decision can have made.
+func checkShape(ws *store.WriteSet) error {
+	bad := ""
+	switch {
+	case ws.TaskID == "":
+		if ws.Create != nil || ws.Task != nil || len(ws.Steps) > 0 || len(ws.Blobs) > 0 {
+			bad = "it has no task but changes one"
+		} else if len(ws.Events) == 0 {
+			bad = "it is empty"
+		}
+	case ws.Revision != ws.Expected+1:
+		bad = fmt.Sprintf("revision %d does not follow %d", ws.Revision, ws.Expected)
+	case (ws.Create != nil) != (ws.Expected == 0):
+		bad = "only a creation expects revision 0"
+	case ws.Create != nil && ws.Task == nil:
+		bad = "a creation needs the task"
+	case ws.Create != nil && ws.Create.Spec.ID != ws.TaskID:
+		bad = "it creates another task"
+	case ws.Task == nil && len(ws.Steps) == 0:
+		bad = "it changes neither the task nor a step"
+	}
+	if bad != "" {
+		return fmt.Errorf("%w: %s", task.ErrInvalid, bad)
+	}
+	return nil
+}
+
+func (j *setJob) encodeTask(ws *store.WriteSet) error {
+	key, err := parseTaskKey(ws.TaskID)
+	if err != nil {
+		return err
+	}
+	j.key, j.hasTask = key, true
+	j.expected, j.revision = ws.Expected, ws.Revision
+	if ws.Create != nil {
+		if err := j.encodeCreation(ws.Create); err != nil {
+			return err
+		}
+	}
+	if ws.Task != nil {
+		j.status = ws.Task.Status
+		j.begin(kindTasks, key[:])
+		if j.buf, err = appendRecord(j.buf, taskToRecord(ws.Task, ws.Revision, ws.Seq)); err != nil {
+			return err
+		}
+		j.end()
+	}
+	for _, step := range ws.Steps {
+		if err := j.encodeStep(step, ws); err != nil {
+			return err
+		}
+	}
+	for _, b := range ws.Blobs {
+		if len(b.Data) > task.MaxValue {
+			return fmt.Errorf("%s has %d bytes, at most %d are allowed: %w", blobName(b.N), len(b.Data), task.MaxValue, task.ErrTooLarge)
+		}
+		j.blobs = append(j.blobs, b)
+	}
+	return nil
+}
+
+// blobName says what a blob number of a task stands for.
+func blobName(n uint32) string {
+	if n == task.InputBlob {
+		return "the input"
+	}
+	return fmt.Sprintf("the result of step %d", n-task.ResultBlob(0))
+}
+
+func (j *setJob) encodeStep(step *task.Step, ws *store.WriteSet) error {
+	record, err := stepToRecord(step, ws.Revision, ws.Seq)
+	if err != nil {
+		return fmt.Errorf("step %q: %w", step.Name, err)
+	}
+	key := j.key.step(uint32(step.Ordinal))
+	j.begin(kindSteps, key[:])
+	if j.buf, err = appendRecord(j.buf, record); err != nil {
+		return fmt.Errorf("step %q: %w", step.Name, err)
+	}
+	if n := j.end(); n > task.MaxValue {
+		return fmt.Errorf("step %q: its record has %d bytes, at most %d are allowed: %w", step.Name, n, task.MaxValue, task.ErrTooLarge)
+	}
+	if step.Status.Terminal() {
+		j.ended = append(j.ended, step.Ordinal)
+	}
+	return nil
+}
+
+func (j *setJob) encodeCreation(c *store.Creation) error {
+	spec := &c.Spec
+	record, err := specToRecord(spec, c.Steps)
+	if err != nil {
+		return err
+	}
+	name := templateName(spec.Template.Namespace, spec.Template.Name)
+	if err := j.addIndex(kindByTemplate, "template name", name); err != nil {
+		return err
+	}
+	for _, tag := range spec.Tags {
+		if err := j.addIndex(kindByTag, "tag", tag); err != nil {
+			return err
+		}
+	}
+	if spec.CorrelationSet {
+		if err := j.addIndex(kindByCorrelation, "correlation id", spec.CorrelationID); err != nil {
+			return err
+		}
+	}
+	if j.idempotent, err = newKeyClaim(spec); err != nil {
+		return err
+	}
+	j.template, j.hash = c.Template, record.GetTemplateHash()
+	if sum := sha256.Sum256(c.Template); !bytes.Equal(sum[:], j.hash) {
+		return fmt.Errorf("%w: template snapshot of %s has the hash %x, not %x", task.ErrInvalid, name, sum, j.hash)
+	}
+	j.begin(kindSpecs, j.key[:])
+	if j.buf, err = appendRecord(j.buf, record); err != nil {
+		return err
+	}
+	if n := j.end(); n > task.MaxValue {
+		return fmt.Errorf("the task's spec has %d bytes, at most %d are allowed: %w", n, task.MaxValue, task.ErrTooLarge)
+	}
+	return nil
+}
+
+func (j *setJob) addIndex(k kind, what, name string) error {
+	if err := checkName(what, name); err != nil {
+		return err
+	}
+	j.index = append(j.index, indexKey(name, j.key))
+	j.kinds = append(j.kinds, k)
+	return nil
+}
+
+// begin starts a record; the caller appends its value to buf and calls end.
+func (j *setJob) begin(k kind, key []byte) {
+	sp := span{kind: k, key: len(j.buf)}
+	j.buf = append(j.buf, key...)
+	sp.value = len(j.buf)
+	if k == kindTasks || k == kindSteps {
+		j.buf = append(j.buf, make([]byte, prefixLen)...) // set by apply
+	}
+	j.spans = append(j.spans, sp)
+}
+
+// end finishes the record and returns the size of its value.
+func (j *setJob) end() int {
+	sp := &j.spans[len(j.spans)-1]
+	sp.end = len(j.buf)
+	return sp.end - sp.value
+}
+
+// logEvents is the field of LogRecord that holds the events.
+const logEvents protowire.Number = 1
+
+func (j *setJob) encodeLog(events []store.Event) {
+	if len(events) == 0 {
+		return
+	}
+	j.events = uint64(len(events))
+	j.logValue[0] = len(j.buf)
+	j.buf = append(j.buf, make([]byte, prefixLen)...) // set by apply
+	for i := range events {
+		j.buf = protowire.AppendTag(j.buf, logEvents, protowire.BytesType)
+		j.buf = protowire.AppendBytes(j.buf, events[i].Encoded)
+	}
+	j.logValue[1] = len(j.buf)
+}
+
+func (j *setJob) op() operation { return opSubmit }
+
+func (j *setJob) size() int {
+	n := len(j.buf) + len(j.template)
+	for i := range j.blobs {
+		n += len(j.blobs[i].Data)
+	}
+	return n
+}
+
+// check refuses a set that was not decided on the stored revision, and a creation
+// whose idempotency key is taken.
+func (j *setJob) check(c *committer, t *txn) error {
+	if j.err != nil || !j.hasTask {
+		return j.err
+	}
+	h, err := c.head(t, j.key)
+	if err != nil {
+		return err
+	}
+	if h == nil {
+		h = &head{}
+	}
+	j.head = h
+	if stored := h.revision; stored != j.expected {
+		return fmt.Errorf("task %s is at revision %d, not %d: %w", j.key.id(), stored, j.expected, store.ErrConflict)
+	}
+	if j.idempotent != nil {
+		return j.idempotent.check(t)
+	}
+	return nil
+}
+
+func (j *setJob) apply(c *committer, t *txn) error {
+	c.s.writeSets.Add(1)
+	if !j.hasTask {
+		return j.applyLog(c, t, &head{})
+	}
+	h := j.head
+	if err := j.applyLog(c, t, h); err != nil {
+		return err
+	}
+	for _, sp := range j.spans {
+		value := j.buf[sp.value:sp.end]
+		if sp.kind == kindTasks || sp.kind == kindSteps {
+			binary.BigEndian.PutUint64(value, h.lastLog)
+		}
+		if err := t.put(sp.kind, j.buf[sp.key:sp.value], value); err != nil {
+			return err
+		}
+	}
+	if err := j.applyValues(c, t, h); err != nil {
+		return err
+	}
+	h.revision = j.revision
+	if err := j.applyStatus(c, t, h); err != nil {
+		return err
+	}
+	c.remember(j.key, h)
+	return nil
+}
+
+// applyLog gives the events their sequence and links them to the task's events before.
+func (j *setJob) applyLog(c *committer, t *txn, h *head) error {
+	if j.events == 0 {
+		return nil
+	}
+	j.firstSeq = c.next
+	c.next += j.events
+	value := j.buf[j.logValue[0]:j.logValue[1]]
+	binary.BigEndian.PutUint64(value, h.lastLog)
+	h.lastLog = j.firstSeq
+	j.logKey = seqKey(j.firstSeq)
+	return t.put(kindLog, j.logKey[:], value)
+}
+
+// applyValues writes what lies beside the records: the snapshot, indexes, the key,
+// blobs; and drops the checkpoints of steps that have ended.
+func (j *setJob) applyValues(c *committer, t *txn, h *head) error {
+	if err := j.applyCreation(c, t); err != nil {
+		return err
+	}
+	for i := range j.blobs {
+		key := j.key.step(j.blobs[i].N)
+		if err := t.put(kindBlobs, key[:], j.blobs[i].Data); err != nil {
+			return err
+		}
+	}
+	for _, o := range j.ended {
+		if _, ok := h.checkpoints[o]; !ok {
+			continue
+		}
+		delete(h.checkpoints, o)
+		key := j.key.step(uint32(o))
+		if err := t.del(kindCheckpoints, key[:]); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (j *setJob) applyCreation(c *committer, t *txn) error {
+	if j.hash == nil {
+		return nil
+	}
+	if _, known := c.hashes[string(j.hash)]; !known {
+		if t.get(kindTemplates, j.hash) == nil {
+			if err := t.put(kindTemplates, j.hash, j.template); err != nil {
+				return err
+			}
+		}
+		c.hashes[string(j.hash)] = struct{}{}
+	}
+	for i, key := range j.index {
+		if err := t.mark(j.kinds[i], key); err != nil {
+			return err
+		}
+	}
+	if j.idempotent == nil {
+		return nil
+	}
+	return j.idempotent.apply(t)
+}
+
+// applyStatus moves the task between live, by_status and the counters.
+func (j *setJob) applyStatus(c *committer, t *txn, h *head) error {
+	from, to := h.status, j.status
+	if to == "" || to == from {
+		return nil
+	}
+	h.status = to
+	c.counters.move(from, to)
+	c.counted = true
+	wasLive := from != "" && !from.Terminal()
+	if isLive := !to.Terminal(); isLive != wasLive {
+		change := t.del
+		if isLive {
+			change = t.mark
+		}
+		if err := change(kindLive, j.key[:]); err != nil {
+			return err
+		}
+	}
+	if indexedStatus(from) {
+		if err := t.del(kindByStatus, indexKey(string(from), j.key)); err != nil {
+			return err
+		}
+	}
+	if indexedStatus(to) {
+		return t.mark(kindByStatus, indexKey(string(to), j.key))
+	}
+	return nil
+}
+
+func (j *setJob) finish(err error) {
+	done, commit := j.done, store.Commit{}
+	if err == nil {
+		commit.FirstSeq = j.firstSeq
+	}
+	j.pool.put(j)
+	done(commit, err)
+}
