@@ -66,6 +66,7 @@ func taskToRecord(t *task.Task, revision, seq uint64) *storev1.TaskRecord {
 		Status: string(t.Status), Failure: failureToRecord(t.Failure),
 		StartedAt: nanos(t.StartedAt), CompletedAt: nanos(t.CompletedAt), UpdatedAt: nanos(t.UpdatedAt),
 		Resolution: resolutionToRecord(t.Resolution), Revision: revision, TaskSeq: seq,
+		DeadlineSpent: t.DeadlineSpent,
 	}
 	if t.Stop != nil {
 		r.Stop = &storev1.Stop{
@@ -84,6 +85,7 @@ func applyTaskRecord(t *task.Task, r *storev1.TaskRecord) {
 	t.CompletedAt = fromNanos(r.GetCompletedAt())
 	t.UpdatedAt = fromNanos(r.GetUpdatedAt())
 	t.Resolution = resolutionFromRecord(r.GetResolution())
+	t.DeadlineSpent = r.GetDeadlineSpent()
 	t.Revision = max(t.Revision, r.GetRevision())
 	t.Seq = max(t.Seq, r.GetTaskSeq())
 }
