@@ -1,0 +1,172 @@
+package sdk
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"log/slog"
+	"sync"
+
+	"github.com/hashicorp/go-hclog"
+
+	pluginv1 "github.com/tasker-engine/tasker/proto/tasker/plugin/v1"
+)
+
+// attempt is one execution of a step in this process.
+type attempt struct {
+	wire    *pluginv1.Attempt
+	work    *workStream
+	handler *bound
+	spec    *spec
+	ctx     context.Context //nolint:containedctx // it is the attempt's own, made and ended with it
+	cancel  context.CancelCauseFunc
+
+	// Guarded by the dispatcher's lock.
+	beat *queued // the heartbeat that waits in the queue, which later ones are merged into
+	over bool    // the result is queued: nothing may follow it
+
+	mu      sync.Mutex
+	last    *pluginv1.Heartbeat // progress and note as last said
+	fetches map[string]*fetch
+	logger  hclog.Logger
+	slogger *slog.Logger
+}
+
+// run executes the attempt and queues its one result.
+func (a *attempt) run() {
+	out, err := a.execute()
+	a.work.finish(a, a.result(out, err))
+	a.cancel(&CancelError{Reason: ReasonStopped})
+}
+
+// execute calls the handler; a panic becomes an error.
+func (a *attempt) execute() (out any, err error) {
+	returned := false
+	defer func() {
+		if !returned {
+			out, err = nil, recovered(recover())
+		}
+	}()
+	out, err = a.call()
+	returned = true
+	return out, err
+}
+
+func (a *attempt) call() (any, error) {
+	ctx := context.WithValue(a.ctx, attemptKey{}, a)
+	input, err := a.value(ctx, a.wire.GetInput())
+	if err != nil {
+		return nil, fmt.Errorf("fetch the input: %w", err)
+	}
+	if input, err = a.spec.acceptInput(input); err != nil {
+		return nil, err
+	}
+	if err := a.spec.acceptConfig(a.wire.GetConfig()); err != nil {
+		return nil, err
+	}
+	return a.handler.run(ctx, input)
+}
+
+// result translates what the handler returned.
+func (a *attempt) result(out any, err error) *pluginv1.Result {
+	if err == nil {
+		var doc []byte
+		if doc, err = marshalResult(out); err == nil {
+			return &pluginv1.Result{Outcome: &pluginv1.Result_Output{Output: doc}}
+		}
+	}
+	return &pluginv1.Result{Outcome: &pluginv1.Result_Error{Error: failure(a.ctx, err)}}
+}
+
+// marshalResult makes the JSON of a result. Its errors are permanent: another attempt would return the same.
+func marshalResult(out any) (doc []byte, err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			doc, err = nil, recovered(p)
+		}
+	}()
+	if doc, err = encode(out); err != nil {
+		return nil, Permanent(WithCode(fmt.Errorf("the result, a %T, does not marshal to JSON: %w", out, err), CodeInvalidResult))
+	}
+	if len(doc) > MaxValue {
+		return nil, Permanent(WithCode(fmt.Errorf("the result has %d bytes, the limit is %d: store it elsewhere and return where: %w", len(doc), MaxValue, ErrTooLarge), CodeTooLarge))
+	}
+	return doc, nil
+}
+
+// fetch is a document on its way from the host.
+type fetch struct {
+	done chan struct{}
+	doc  []byte
+	err  error
+}
+
+// value returns a document that may have to be fetched; each is fetched once per attempt.
+func (a *attempt) value(ctx context.Context, v *pluginv1.Value) (json.RawMessage, error) {
+	ref := v.GetRef()
+	if ref == "" {
+		return v.GetInline(), nil
+	}
+	a.mu.Lock()
+	f := a.fetches[ref]
+	if f == nil {
+		f = &fetch{done: make(chan struct{})}
+		if a.fetches == nil {
+			a.fetches = make(map[string]*fetch)
+		}
+		a.fetches[ref] = f
+		a.work.send(a, &pluginv1.Update{Kind: &pluginv1.Update_Fetch{Fetch: &pluginv1.Fetch{Ref: ref}}})
+	}
+	a.mu.Unlock()
+	select {
+	case <-f.done:
+		return f.doc, f.err
+	case <-ctx.Done():
+		return nil, context.Cause(ctx)
+	}
+}
+
+// chunk takes a part of a document.
+func (a *attempt) chunk(c *pluginv1.Chunk) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	f := a.fetches[c.GetRef()]
+	if f == nil || isClosed(f.done) {
+		return
+	}
+	f.doc = append(f.doc, c.GetData()...)
+	switch {
+	case c.GetError() != "":
+		f.err = fmt.Errorf("the host cannot hand over %s: %s", c.GetRef(), c.GetError())
+	case len(f.doc) > MaxValue:
+		f.err = fmt.Errorf("%s: %w", c.GetRef(), ErrTooLarge)
+	case !c.GetLast():
+		return
+	}
+	close(f.done)
+}
+
+func isClosed(c chan struct{}) bool {
+	select {
+	case <-c:
+		return true
+	default:
+		return false
+	}
+}
+
+// heartbeat queues a sign of life. Nil arguments repeat what was said last; an empty checkpoint keeps the last one.
+func (a *attempt) heartbeat(progress *float64, note *string, checkpoint []byte) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.last == nil {
+		a.last = &pluginv1.Heartbeat{}
+	}
+	if progress != nil {
+		a.last.Progress = min(max(*progress, 0), 1)
+	}
+	if note != nil {
+		a.last.Note = cut(*note, maxMessage)
+	}
+	a.work.beat(a, &pluginv1.Heartbeat{Progress: a.last.GetProgress(), Note: a.last.GetNote(), Checkpoint: checkpoint})
+}

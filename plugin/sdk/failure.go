@@ -1,0 +1,175 @@
+package sdk
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"reflect"
+	"runtime"
+	"strconv"
+	"strings"
+	"unicode/utf8"
+
+	"google.golang.org/protobuf/types/known/durationpb"
+
+	pluginv1 "github.com/tasker-engine/tasker/proto/tasker/plugin/v1"
+)
+
+const (
+	maxMessage = 8 << 10 // bytes of an error's message
+	maxFrames  = 10      // frames of a stack
+)
+
+// panicError is what a handler's panic becomes.
+type panicError struct {
+	value any
+	stack []string
+}
+
+func (p *panicError) Error() string { return fmt.Sprintf("panic: %v", p.value) }
+
+func (p *panicError) Unwrap() error {
+	err, _ := p.value.(error) // nil when it is none
+	return err
+}
+
+// recovered makes an error of what a deferred recover returned. Nil means that the handler ended its
+// goroutine, as testing.T.FailNow does.
+func recovered(value any) error {
+	if value == nil {
+		value = "the handler ended its goroutine with runtime.Goexit"
+	}
+	return &Error{Err: &panicError{value: value, stack: stack()}, Code: CodePanic}
+}
+
+// stack returns the innermost frames of the panicking goroutine, without those of the runtime.
+func stack() []string {
+	pcs := make([]uintptr, 64)
+	frames := runtime.CallersFrames(pcs[:runtime.Callers(3, pcs)])
+	var out []string
+	for more := true; more && len(out) < maxFrames; {
+		var f runtime.Frame
+		f, more = frames.Next()
+		if f.Function != "" && !strings.HasPrefix(f.Function, "runtime.") {
+			out = append(out, f.Function+" "+f.File+":"+strconv.Itoa(f.Line))
+		}
+	}
+	return out
+}
+
+// failure translates an error into the wire's form. The attempt's context tells a cancelled attempt from a failed one.
+func failure(ctx context.Context, err error) *pluginv1.Error {
+	e := Explain(err)
+	out := &pluginv1.Error{
+		Kind:    pluginv1.ErrorKind_ERROR_KIND_RETRYABLE,
+		Code:    e.Code,
+		Message: cut(textOf(err), maxMessage),
+		Class:   class(err),
+		Source:  pluginv1.ErrorSource_ERROR_SOURCE_PLUGIN,
+		Details: document(e.Details, MaxDetails),
+		Partial: document(e.Partial, MaxValue),
+	}
+	switch {
+	case e.Verdict == Final:
+		out.Kind = pluginv1.ErrorKind_ERROR_KIND_PERMANENT
+	case e.Verdict == Cancelled:
+		out.Kind = pluginv1.ErrorKind_ERROR_KIND_CANCELLED
+	case e.Verdict == Undecided:
+		inferred(ctx, err, out)
+	}
+	if e.Source == FromDownstream {
+		out.Source = pluginv1.ErrorSource_ERROR_SOURCE_DOWNSTREAM
+	}
+	if e.RetryAfter > 0 {
+		out.RetryAfter = durationpb.New(e.RetryAfter)
+	}
+	if p, ok := errors.AsType[*panicError](err); ok {
+		out.Stack = p.stack
+	}
+	return out
+}
+
+// inferred sets the kind of an error that has no verdict of its own: after its context has ended, an attempt
+// fails because of that end.
+func inferred(ctx context.Context, err error, out *pluginv1.Error) {
+	cause, ended := errors.AsType[*CancelError](context.Cause(ctx))
+	if _, panicked := errors.AsType[*panicError](err); !ended || panicked {
+		return
+	}
+	if cause.Reason != ReasonTimeout {
+		out.Kind = pluginv1.ErrorKind_ERROR_KIND_CANCELLED
+	}
+	if out.GetCode() == "" {
+		out.Code = cause.Reason
+	}
+}
+
+// textOf returns an error's message, even when asking for it panics.
+func textOf(err error) (msg string) {
+	defer func() {
+		if p := recover(); p != nil {
+			msg = fmt.Sprintf("%T, whose Error method panics: %v", err, p)
+		}
+	}()
+	return err.Error()
+}
+
+// class names the type of the innermost error that says more than a text, else the innermost one's.
+func class(err error) string {
+	var name string
+	var special bool
+	walk(err, func(err error) {
+		t := fmt.Sprintf("%T", err)
+		switch {
+		case !plain(err, t):
+			name, special = t, true
+		case !special:
+			name = t
+		}
+	})
+	if p, ok := errors.AsType[*panicError](err); ok && !special {
+		return fmt.Sprintf("%T", p.value)
+	}
+	return name
+}
+
+// plain reports whether an error's type only carries text or other errors.
+func plain(err error, name string) bool {
+	switch err.(type) { //nolint:errorlint // about this very link of the chain
+	case *Error, *panicError:
+		return true
+	}
+	return strings.HasPrefix(name, "*fmt.") || strings.HasPrefix(name, "*errors.")
+}
+
+// document marshals what comes with an error. What cannot be marshalled or is too large is replaced by a
+// document that says so.
+func document(v any, limit int) []byte {
+	if v == nil {
+		return nil
+	}
+	doc, err := encode(v)
+	if err == nil && len(doc) <= limit {
+		return doc
+	}
+	why := fmt.Sprintf("%d bytes are more than %d", len(doc), limit)
+	if err != nil {
+		why = cut(fmt.Sprintf("%s does not marshal: %v", reflect.TypeOf(v), err), 1<<10)
+	}
+	doc, _ = encode(map[string]string{"omitted": why}) // strings always marshal
+	return doc
+}
+
+// cut shortens a text to at most limit bytes of valid UTF-8.
+func cut(s string, limit int) string {
+	s = strings.ToValidUTF8(s, "\uFFFD")
+	if len(s) <= limit {
+		return s
+	}
+	const mark = " ..."
+	end := limit - len(mark)
+	for end > 0 && !utf8.RuneStart(s[end]) {
+		end--
+	}
+	return s[:end] + mark
+}

@@ -1,0 +1,248 @@
+package sdk
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/hashicorp/go-hclog"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
+	pluginv1 "github.com/tasker-engine/tasker/proto/tasker/plugin/v1"
+)
+
+// tick is how often Watch reports while attempts run; the host gives up after 15 s of silence.
+const tick = 3 * time.Second
+
+// Server is a plugin's services without a process around them: what [Serve] puts behind the handshake, and
+// what sdktest runs within a test. Plugins do not need it.
+type Server struct {
+	decl *declaration
+	disp *dispatcher
+	log  hclog.Logger
+
+	mu         sync.Mutex
+	configured bool
+	closed     bool
+	drained    chan struct{} // closed after the first Drain has returned
+	hello      func()        // called once, by the first RPC
+}
+
+// NewServer checks the plugin and makes its services. Logs of the plugin itself, in contrast to those of
+// attempts, go to log. The error is a [*DeclarationError].
+func NewServer(p Plugin, log hclog.Logger) (*Server, error) {
+	decl, err := declare(p)
+	if err != nil {
+		return nil, err
+	}
+	return &Server{decl: decl, disp: newDispatcher(decl, log), log: log, drained: make(chan struct{}), hello: func() {}}, nil
+}
+
+// Register adds the services that the plugin has to a gRPC server, which must accept messages of
+// pluginv1.MaxMessageBytes.
+func (s *Server) Register(r grpc.ServiceRegistrar) {
+	pluginv1.RegisterPluginServiceServer(r, &pluginService{s: s})
+	pluginv1.RegisterStepServiceServer(r, &stepService{s: s})
+}
+
+// Stop cancels all attempts, waits for them until ctx ends, and closes handlers and configuration that have
+// a method Close. It returns their errors.
+func (s *Server) Stop(ctx context.Context) error { return s.stop(ctx, ReasonStopped) }
+
+func (s *Server) stop(ctx context.Context, reason string) error {
+	s.disp.drain()
+	s.disp.cancelAll(reason)
+	s.disp.untilIdle(ctx)
+
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed {
+		return nil
+	}
+	s.closed = true
+	var errs []error
+	for _, p := range s.powers() {
+		errs = append(errs, s.guard("close", p.place, func() error { return closePowers(p.value) }))
+	}
+	return errors.Join(errs...)
+}
+
+// power is a value that may have optional powers.
+type power struct {
+	place string
+	value any
+}
+
+// powers lists what is asked for Check and Close: the configuration, then the handlers by name, each value once.
+func (s *Server) powers() []power {
+	var list []power
+	if c := s.decl.plugin.Config; c != nil {
+		list = append(list, power{"Config", c})
+	}
+	for _, sp := range s.decl.specs {
+		if sp.bound.powers != nil {
+			list = append(list, power{fmt.Sprintf("handler %s@%d", sp.name, sp.version), sp.bound.powers})
+		}
+	}
+	return list
+}
+
+// guard calls the author's code; a panic becomes an error.
+func (s *Server) guard(what, place string, call func() error) (err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = fmt.Errorf("%s %s: panic: %v", what, place, p)
+			s.log.Error("panic", "in", what, "of", place, "value", fmt.Sprint(p), "stack", stack())
+		}
+	}()
+	if err := call(); err != nil {
+		return fmt.Errorf("%s %s: %w", what, place, err)
+	}
+	return nil
+}
+
+// pluginService implements the life of the process.
+type pluginService struct {
+	pluginv1.UnimplementedPluginServiceServer
+
+	s *Server
+}
+
+// Describe implements pluginv1.PluginServiceServer.
+func (p *pluginService) Describe(context.Context, *pluginv1.DescribeRequest) (*pluginv1.DescribeResponse, error) {
+	p.s.mu.Lock()
+	hello := p.s.hello
+	p.s.hello = func() {}
+	p.s.mu.Unlock()
+	hello()
+	return &pluginv1.DescribeResponse{Manifest: p.s.decl.manifest}, nil
+}
+
+// Configure implements pluginv1.PluginServiceServer.
+func (p *pluginService) Configure(ctx context.Context, req *pluginv1.ConfigureRequest) (*pluginv1.ConfigureResponse, error) {
+	s := p.s
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.configured {
+		return nil, status.Error(codes.FailedPrecondition, "the plugin is configured already")
+	}
+	if level := hclog.LevelFromString(req.GetLogLevel()); level != hclog.NoLevel {
+		s.log.SetLevel(level)
+		s.disp.min.Store(int32(level))
+	}
+	bad := s.configure(ctx, req.GetConfig())
+	s.configured = len(bad) == 0
+	out := &pluginv1.ConfigureResponse{}
+	for _, b := range bad {
+		out.Problems = append(out.Problems, &pluginv1.ConfigProblem{Pointer: b.pointer, Message: b.message})
+	}
+	return out, nil
+}
+
+// configure takes the plugin's configuration and lets it and the handlers check themselves.
+func (s *Server) configure(ctx context.Context, config []byte) []problem {
+	target := s.decl.plugin.Config
+	switch {
+	case target == nil && len(config) > 0 && string(config) != "{}" && string(config) != "null":
+		return []problem{{message: "the plugin takes no configuration"}}
+	case target != nil:
+		config = s.decl.config.orEmpty(config)
+		if bad := s.decl.config.check(config); len(bad) > 0 {
+			return bad
+		}
+		if err := decode(config, target, true); err != nil {
+			return []problem{{message: err.Error()}}
+		}
+	}
+	var bad []problem
+	ctx = context.WithValue(ctx, loggerKey{}, s.log)
+	for _, p := range s.powers() {
+		if err := s.guard("check", p.place, func() error { return check(ctx, p.value) }); err != nil {
+			bad = append(bad, problem{message: err.Error()})
+		}
+	}
+	return bad
+}
+
+// Watch implements pluginv1.PluginServiceServer.
+func (p *pluginService) Watch(_ *pluginv1.WatchRequest, stream grpc.ServerStreamingServer[pluginv1.WatchResponse]) error {
+	return p.s.disp.watch(stream.Context(), func(st *pluginv1.Status) error {
+		return stream.Send(&pluginv1.WatchResponse{Status: st})
+	})
+}
+
+// watch reports the status: at once, when the state changes, and while attempts run. While there are none
+// it sleeps without a timer.
+func (d *dispatcher) watch(ctx context.Context, send func(*pluginv1.Status) error) error {
+	woken := make(chan struct{}, 1)
+	d.mu.Lock()
+	d.watchers[woken] = struct{}{}
+	d.mu.Unlock()
+	defer func() {
+		d.mu.Lock()
+		delete(d.watchers, woken)
+		d.mu.Unlock()
+	}()
+
+	said := pluginv1.State_STATE_UNSPECIFIED
+	timer := time.NewTimer(tick)
+	defer timer.Stop()
+	for due := true; ; {
+		state, inFlight := d.status() // takes the dispatcher's lock: a dispatcher that hangs falls silent
+		if due || state != said {
+			st := &pluginv1.Status{State: state, InFlight: uint32(inFlight)} //nolint:gosec // a count
+			if err := send(st); err != nil {
+				return err
+			}
+			said = state
+			timer.Reset(tick)
+		}
+		var next <-chan time.Time
+		if inFlight > 0 {
+			next = timer.C
+		}
+		select {
+		case <-woken:
+			due = false
+		case <-next:
+			due = true
+		case <-ctx.Done():
+			return nil
+		}
+	}
+}
+
+// Drain implements pluginv1.PluginServiceServer.
+func (p *pluginService) Drain(ctx context.Context, req *pluginv1.DrainRequest) (*pluginv1.DrainResponse, error) {
+	p.s.disp.drain()
+	if d := req.GetDeadline(); d != nil {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, d.AsDuration())
+		defer cancel()
+	}
+	left := p.s.disp.untilIdle(ctx)
+	p.s.mu.Lock()
+	defer p.s.mu.Unlock()
+	select {
+	case <-p.s.drained:
+	default:
+		close(p.s.drained)
+	}
+	return &pluginv1.DrainResponse{Unfinished: uint32(left)}, nil //nolint:gosec // a count
+}
+
+// stepService implements the execution of steps.
+type stepService struct {
+	pluginv1.UnimplementedStepServiceServer
+
+	s *Server
+}
+
+// Work implements pluginv1.StepServiceServer.
+func (w *stepService) Work(stream grpc.BidiStreamingServer[pluginv1.WorkRequest, pluginv1.WorkResponse]) error {
+	return w.s.disp.work(stream)
+}
