@@ -1,0 +1,68 @@
+package runner
+
+import (
+	"context"
+
+	"github.com/tasker-engine/tasker/host/internal/engine"
+	"github.com/tasker-engine/tasker/host/internal/store"
+	"github.com/tasker-engine/tasker/host/task"
+)
+
+// boot loads every unfinished task. Attempts that an earlier host had started are lost:
+// at open, every earlier epoch is over.
+func (r *Runner) boot(ctx context.Context) error {
+	return r.opts.Store.Live(ctx, func(stored *store.Aggregate) error {
+		agg, err := r.templates.restore(stored)
+		if err != nil {
+			r.log.Error("task cannot be loaded and is left as it is", "task", stored.Task.ID, "error", err)
+			return nil //nolint:nilerr // one broken task must not keep the others from running
+		}
+		e := &entry{agg: agg}
+		r.tasks[agg.Task.ID] = e
+		if err := r.markCheckpoints(ctx, e); err != nil {
+			return err
+		}
+		for i := range agg.Task.Steps {
+			s := &agg.Task.Steps[i]
+			if s.Attempt != nil && s.Attempt.Status == task.AttemptRunning {
+				id := task.AttemptID{Task: agg.Task.ID, Ordinal: s.Ordinal, Number: s.Attempt.Number}
+				r.add(e, input{in: engine.Lost{ID: id, Cause: task.LossHostDied}})
+			}
+		}
+		r.adopt(e)
+		return nil
+	})
+}
+
+// markCheckpoints notes which steps have a checkpoint: it is written without the step's
+// record.
+func (r *Runner) markCheckpoints(ctx context.Context, e *entry) error {
+	cps, err := r.opts.Store.Checkpoints(ctx, e.agg.Task.ID)
+	if err != nil {
+		return err
+	}
+	for o := range cps {
+		if s := e.agg.Step(o); s != nil {
+			s.HasCheckpoint = true
+		}
+	}
+	return nil
+}
+
+// adopt arms the timers of a loaded task and queues its claimable steps.
+func (r *Runner) adopt(e *entry) {
+	now := r.opts.Now()
+	plugins := make(map[string]bool)
+	for i := range e.agg.Task.Steps {
+		o := e.agg.Task.Steps[i].Ordinal
+		r.arm(e, o, now)
+		if e.agg.Claimable(o, now) {
+			r.enqueue(e, o)
+			plugins[handlerOf(e, o).Plugin] = true
+		}
+	}
+	r.armDeadline(e)
+	for p := range plugins {
+		r.admit(p)
+	}
+}

@@ -1,0 +1,188 @@
+package runner
+
+import (
+	"context"
+	"slices"
+	"strings"
+
+	"github.com/tasker-engine/tasker/host/internal/engine"
+	"github.com/tasker-engine/tasker/host/internal/store"
+	"github.com/tasker-engine/tasker/host/task"
+)
+
+// InstanceReady adds an instance that takes work from now on.
+func (r *Runner) InstanceReady(inst task.Instance) {
+	r.post(func() {
+		in := &instance{Instance: inst, slots: make(map[task.AttemptID]*slot), taken: make(map[string]int)}
+		r.instances[inst.ID] = in
+		p := r.pool(inst.Plugin)
+		p.instances = append(p.instances, in)
+		r.admit(inst.Plugin)
+	})
+}
+
+// InstanceCapacity sets how many attempts an instance takes at once.
+func (r *Runner) InstanceCapacity(id string, capacity int) {
+	r.post(func() {
+		if inst := r.instances[id]; inst != nil {
+			inst.Capacity = capacity
+			r.admit(inst.Plugin)
+		}
+	})
+}
+
+// InstanceDraining stops claims for an instance.
+func (r *Runner) InstanceDraining(id string) {
+	r.post(func() {
+		if inst := r.instances[id]; inst != nil {
+			inst.draining = true
+		}
+	})
+}
+
+// InstanceGone removes an instance: every attempt that it held is lost.
+func (r *Runner) InstanceGone(id string, cause task.LossCause) {
+	r.post(func() {
+		inst := r.instances[id]
+		if inst == nil {
+			return
+		}
+		delete(r.instances, id)
+		p := r.pool(inst.Plugin)
+		p.instances = slices.DeleteFunc(p.instances, func(i *instance) bool { return i == inst })
+		held := make([]task.AttemptID, 0, len(inst.slots))
+		for attempt, s := range inst.slots {
+			r.saveCheckpoint(s)
+			held = append(held, attempt)
+		}
+		slices.SortFunc(held, func(a, b task.AttemptID) int { return strings.Compare(a.String(), b.String()) })
+		for _, attempt := range held {
+			if e := r.reported(attempt); e != nil {
+				r.add(e, input{in: engine.Lost{ID: attempt, Cause: cause}})
+			}
+		}
+	})
+}
+
+// Reports takes what an instance says about its attempts.
+func (r *Runner) Reports(reports []task.Report) {
+	r.post(func() {
+		for i := range reports {
+			r.report(&reports[i])
+		}
+	})
+}
+
+func (r *Runner) report(rep *task.Report) {
+	inst := r.instances[rep.Instance]
+	var s *slot
+	if inst != nil {
+		s = inst.slots[rep.ID]
+	}
+	if rep.Kind == task.ReportHeartbeat {
+		if s != nil {
+			r.heartbeat(rep, s)
+		}
+		return
+	}
+	e := r.reported(rep.ID)
+	if s != nil {
+		if rep.Kind == task.ReportFailed {
+			r.saveCheckpoint(s)
+		}
+		// The step's own consequences come first: what it makes ready may take its slot
+		// unless others wait already.
+		r.freeSlot(inst, rep.ID)
+	}
+	if e != nil {
+		r.add(e, input{in: engine.Result{Report: *rep}})
+	}
+}
+
+// reported returns the task that a report is about, nil when it does not exist.
+func (r *Runner) reported(id task.AttemptID) *entry {
+	e, err := r.entry(id.Task)
+	if err != nil {
+		r.log.Warn("report on an attempt of an unknown task", "attempt", id.String(), "error", err)
+		return nil
+	}
+	return e
+}
+
+// heartbeat notes that an attempt is alive, and stores what it wants its successor to
+// know, at most once per CheckpointInterval.
+func (r *Runner) heartbeat(rep *task.Report, s *slot) {
+	e := r.tasks[rep.ID.Task]
+	if e == nil {
+		return
+	}
+	step := e.agg.Step(rep.ID.Ordinal)
+	if step == nil || step.Attempt == nil || step.Attempt.Number != rep.ID.Number {
+		return
+	}
+	now := r.opts.Now()
+	step.Attempt.BeatAt = now
+	cp := &store.Checkpoint{
+		Step: rep.ID.Step(), Attempt: rep.ID.Number, Data: rep.Checkpoint, Progress: rep.Progress, Note: rep.Note, At: now.UTC(),
+	}
+	if cp.Data == nil && s.pending != nil {
+		cp.Data = s.pending.Data
+	}
+	s.pending = cp
+	if now.Sub(s.saved) >= CheckpointInterval {
+		s.saved = now
+		r.saveCheckpoint(s)
+	}
+}
+
+// saveCheckpoint stores the newest checkpoint of an attempt, if there is one.
+func (r *Runner) saveCheckpoint(s *slot) {
+	cp := s.pending
+	if cp == nil {
+		return
+	}
+	s.pending = nil
+	if e := r.tasks[cp.Step.Task]; e != nil {
+		e.agg.Step(cp.Step.Ordinal).HasCheckpoint = true
+	}
+	id := cp.Step.Task
+	r.opts.Store.SaveCheckpoint(cp, func(err error) {
+		if err != nil {
+			r.log.Error("checkpoint not stored", "step", cp.Step.String(), "error", err)
+			return
+		}
+		r.watchers.notify(id)
+	})
+}
+
+// dispatch sends a step's current attempt to its instance, at the end of this round.
+func (r *Runner) dispatch(e *entry, o task.Ordinal) {
+	s := e.agg.Step(o)
+	inst := r.instances[s.Attempt.Instance]
+	if inst == nil {
+		return // gone since: its loss is among the inputs
+	}
+	offer := inst.offer(handlerOf(e, o))
+	a := e.agg.Assignment(o, offer == nil || offer.Results != task.ResultsNone)
+	if a.ID.Number > 1 {
+		a.Checkpoint = r.lastCheckpoint(e.agg.Task.ID, o)
+	}
+	r.sends[inst.ID] = append(r.sends[inst.ID], a)
+}
+
+func (r *Runner) lastCheckpoint(id task.ID, o task.Ordinal) []byte {
+	cps, err := r.opts.Store.Checkpoints(context.Background(), id)
+	if err != nil {
+		r.log.Error("checkpoint not read; the attempt starts without it", "task", id, "error", err)
+		return nil
+	}
+	return cps[o].Data
+}
+
+// flush sends what this round has gathered.
+func (r *Runner) flush() {
+	for id, as := range r.sends {
+		r.plugins.Dispatch(id, as)
+		delete(r.sends, id)
+	}
+}

@@ -1,0 +1,315 @@
+// Package runner is the loop around the engine. It keeps the aggregates of all
+// unfinished tasks, gathers what happens to them, has the engine decide, commits the
+// write sets, and only then acts: it sends attempts to plugin instances, arms timers,
+// wakes who waits.
+//
+// One goroutine, [Runner.Run], owns all state; everything else reaches it through the
+// inbox. At most one write set per task is in flight: inputs that arrive meanwhile are
+// decided together after it. A slot is the presence of an attempt in its instance's map,
+// never a counter, so slots cannot leak.
+package runner
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/hashicorp/go-hclog"
+
+	"github.com/tasker-engine/tasker/host/internal/engine"
+	"github.com/tasker-engine/tasker/host/internal/store"
+	"github.com/tasker-engine/tasker/host/task"
+	"github.com/tasker-engine/tasker/host/template"
+)
+
+// Plugins sends work to plugin instances. Its methods must not block.
+type Plugins interface {
+	// Dispatch queues attempts for an instance; those for one that is gone are dropped.
+	Dispatch(instance string, as []*task.Assignment)
+	// Cancel asks an instance to stop an attempt.
+	Cancel(instance string, id task.AttemptID, reason string)
+}
+
+// Options configure a runner. All fields are required.
+type Options struct {
+	Store  store.Store
+	Engine engine.Host
+	Logger hclog.Logger
+	// Now is the wall clock.
+	Now func() time.Time
+}
+
+// Named limits of the runner.
+const (
+	// CheckpointInterval is the shortest time between two stored checkpoints of an attempt.
+	CheckpointInterval = time.Second
+	// CommitRetry is how long a task waits before a failed commit is tried again.
+	CommitRetry = time.Second
+)
+
+// Runner runs tasks.
+type Runner struct {
+	opts    Options
+	log     hclog.Logger
+	plugins Plugins // set by Run
+
+	mu      sync.Mutex
+	inbox   []func() // run by the loop, in order
+	stopped bool     // the loop has ended: nothing is taken any more
+	wake    chan struct{}
+
+	watchers watchers
+
+	// What follows belongs to the loop.
+	tasks     map[task.ID]*entry
+	templates templates
+	pools     map[string]*pool     // by plugin
+	instances map[string]*instance // by id
+	timers    timers
+	dirty     []*entry // have inputs and no commit in flight
+	sends     map[string][]*task.Assignment
+	commits   int // in flight
+	intake    bool
+	idle      chan struct{} // closed once nothing is in flight after intake has ended
+	isIdle    bool
+}
+
+// entry is one cached task.
+type entry struct {
+	agg        *engine.Aggregate
+	inputs     []input // to be decided next
+	deciding   []input // decided, their write set is in flight
+	committing bool
+	dirty      bool
+	queued     map[task.Ordinal]bool   // in a ready queue
+	timers     map[task.Ordinal]*timer // armed, by step; deadlineTimer is the task's own
+}
+
+// input is one input of the engine with who waits for it.
+type input struct {
+	in    engine.Input
+	claim *claim      // set when in is a claim with a reserved slot
+	reply func(error) // nil = nobody waits
+}
+
+func (in *input) done(err error) {
+	if in.reply != nil {
+		in.reply(err)
+	}
+}
+
+// New returns a runner; [Runner.Run] makes it work.
+func New(opts Options) *Runner {
+	return &Runner{
+		opts: opts, log: opts.Logger, wake: make(chan struct{}, 1), idle: make(chan struct{}),
+		tasks: make(map[task.ID]*entry), pools: make(map[string]*pool), instances: make(map[string]*instance),
+		sends: make(map[string][]*task.Assignment), intake: true,
+		templates: templates{parsed: make(map[string]*template.Template)},
+	}
+}
+
+// Run loads the unfinished tasks and runs them until ctx ends; what was submitted by
+// then is committed and acted on before it returns. An orderly stop ends the intake
+// first: see [Runner.Drain].
+func (r *Runner) Run(ctx context.Context, plugins Plugins) error {
+	r.plugins = plugins
+	defer r.close()
+	if err := r.boot(ctx); err != nil {
+		return fmt.Errorf("load unfinished tasks: %w", err)
+	}
+	clock := time.NewTimer(time.Hour)
+	defer clock.Stop()
+	done := ctx.Done()
+	for {
+		r.decideAll()
+		r.flush()
+		r.checkIdle()
+		if done == nil && r.commits == 0 {
+			return nil
+		}
+		clock.Reset(r.untilNext())
+		select {
+		case <-r.wake:
+		case <-clock.C:
+		case <-done:
+			done = nil // commits in flight are waited for
+			r.intake = false
+		}
+		for _, f := range r.take() {
+			f()
+		}
+		r.fire()
+	}
+}
+
+// post hands f to the loop; false when the loop has ended.
+func (r *Runner) post(f func()) bool {
+	r.mu.Lock()
+	if r.stopped {
+		r.mu.Unlock()
+		return false
+	}
+	r.inbox = append(r.inbox, f)
+	r.mu.Unlock()
+	select {
+	case r.wake <- struct{}{}:
+	default:
+	}
+	return true
+}
+
+func (r *Runner) take() []func() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	fs := r.inbox
+	r.inbox = nil
+	return fs
+}
+
+// close ends the loop: who still waits gets an error.
+func (r *Runner) close() {
+	r.mu.Lock()
+	r.stopped = true
+	rest := r.inbox
+	r.inbox = nil
+	r.mu.Unlock()
+	for _, f := range rest {
+		f()
+	}
+	for _, e := range r.tasks {
+		for i := range e.inputs {
+			e.inputs[i].done(task.ErrStopping)
+		}
+	}
+	r.watchers.close()
+}
+
+// call runs f in the loop and waits for its reply or the end of ctx.
+func (r *Runner) call(ctx context.Context, f func(reply func(error))) error {
+	answer := make(chan error, 1)
+	reply := func(err error) { answer <- err }
+	if !r.post(func() { f(reply) }) {
+		return task.ErrStopping
+	}
+	select {
+	case err := <-answer:
+		return err
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// Create stores a new task and starts it. It returns when the task is durable. Errors:
+// those of the engine and of [store.Store.Submit].
+func (r *Runner) Create(ctx context.Context, agg *engine.Aggregate) error {
+	return r.call(ctx, func(reply func(error)) {
+		if !r.intake {
+			reply(task.ErrStopping)
+			return
+		}
+		e := &entry{agg: agg}
+		r.tasks[agg.Task.ID] = e
+		r.add(e, input{in: engine.Create{}, reply: reply})
+	})
+}
+
+// Operate applies an operator's input to a task, finished or not, and returns when it
+// is durable.
+func (r *Runner) Operate(ctx context.Context, id task.ID, in engine.Input) error {
+	return r.call(ctx, func(reply func(error)) {
+		e, err := r.entry(id)
+		if err != nil {
+			reply(err)
+			return
+		}
+		r.add(e, input{in: in, reply: reply})
+	})
+}
+
+// entry returns the cached task, loading it when it is not cached (it has ended).
+func (r *Runner) entry(id task.ID) (*entry, error) {
+	if e, ok := r.tasks[id]; ok {
+		return e, nil
+	}
+	stored, err := r.opts.Store.Load(context.Background(), id)
+	if err != nil {
+		return nil, err
+	}
+	agg, err := r.templates.restore(stored)
+	if err != nil {
+		return nil, err
+	}
+	e := &entry{agg: agg}
+	r.tasks[id] = e
+	return e, nil
+}
+
+// add queues an input for a task.
+func (r *Runner) add(e *entry, in input) {
+	e.inputs = append(e.inputs, in)
+	r.mark(e)
+}
+
+func (r *Runner) mark(e *entry) {
+	if !e.dirty && !e.committing {
+		e.dirty = true
+		r.dirty = append(r.dirty, e)
+	}
+}
+
+// Drain ends the intake: no step is claimed and no task is created any more. It
+// returns when no attempt and no commit is in flight, or when ctx ends.
+func (r *Runner) Drain(ctx context.Context) error {
+	if !r.post(func() { r.intake = false }) {
+		return nil
+	}
+	select {
+	case <-r.idle:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+func (r *Runner) checkIdle() {
+	if r.isIdle || r.intake || r.commits > 0 {
+		return
+	}
+	for _, inst := range r.instances {
+		if len(inst.slots) > 0 {
+			return
+		}
+	}
+	r.isIdle = true
+	close(r.idle)
+}
+
+// templates caches the templates of snapshots by hash.
+type templates struct {
+	parsed map[string]*template.Template
+}
+
+func (c *templates) restore(stored *store.Aggregate) (*engine.Aggregate, error) {
+	hash := stored.Task.Template.Hash
+	tmpl, ok := c.parsed[hash]
+	if !ok {
+		var err error
+		if tmpl, err = template.FromSnapshot(stored.Template); err != nil {
+			return nil, fmt.Errorf("task %s: template snapshot: %w", stored.Task.ID, err)
+		}
+		c.parsed[hash] = tmpl
+	}
+	if len(stored.Task.Steps) != len(tmpl.Steps) {
+		return nil, fmt.Errorf("task %s: %d steps stored, template has %d: %w",
+			stored.Task.ID, len(stored.Task.Steps), len(tmpl.Steps), store.ErrCorrupt)
+	}
+	return engine.Restore(stored.Task, tmpl), nil
+}
+
+// requestError reports whether an error of a commit concerns only the request that caused it.
+func requestError(err error) bool {
+	var dup *store.DuplicateError
+	return errors.As(err, &dup) || errors.Is(err, task.ErrKeyConflict) || errors.Is(err, task.ErrTooLarge)
+}

@@ -1,0 +1,226 @@
+package runner
+
+import (
+	"container/heap"
+	"time"
+
+	"github.com/tasker-engine/tasker/host/internal/engine"
+	"github.com/tasker-engine/tasker/host/internal/store"
+	"github.com/tasker-engine/tasker/host/task"
+)
+
+// pool is what is known of one plugin: its instances and who waits for a slot.
+type pool struct {
+	instances []*instance                    // in the order in which they became ready
+	queues    map[task.HandlerRef]*readyHeap // by handler as the steps name it
+}
+
+// instance is one process that takes work. A slot is taken by being in slots.
+type instance struct {
+	task.Instance
+
+	draining bool
+	slots    map[task.AttemptID]*slot
+	taken    map[string]int // slots by handler
+}
+
+// slot is an attempt that an instance holds.
+type slot struct {
+	handler string
+	saved   time.Time         // when its last checkpoint was stored
+	pending *store.Checkpoint // the newest, not stored yet
+}
+
+// claim is a reserved slot for the next attempt of a step.
+type claim struct {
+	ordinal  task.Ordinal
+	id       task.AttemptID
+	instance *instance
+	offer    task.Offer
+}
+
+func (c *claim) input() engine.Claim {
+	return engine.Claim{Ordinal: c.ordinal, Instance: c.instance.ID, Offer: c.offer}
+}
+
+func (r *Runner) pool(plugin string) *pool {
+	p, ok := r.pools[plugin]
+	if !ok {
+		p = &pool{queues: make(map[task.HandlerRef]*readyHeap)}
+		r.pools[plugin] = p
+	}
+	return p
+}
+
+// handler returns the handler that a step wants: the version that its first claim
+// resolved, if there was one.
+func handlerOf(e *entry, o task.Ordinal) task.HandlerRef {
+	ref := e.agg.Template.Steps[o].Handler
+	if s := e.agg.Step(o).Settings; s != nil {
+		ref.Version = s.HandlerVersion
+	}
+	return ref
+}
+
+// reserve takes a slot for a step that just became ready, nil when none is free or
+// others have waited longer.
+func (r *Runner) reserve(e *entry, o task.Ordinal) *claim {
+	ref := handlerOf(e, o)
+	p := r.pool(ref.Plugin)
+	if q := p.queues[ref]; q != nil && q.Len() > 0 {
+		return nil
+	}
+	return r.take1(p, ref, e, o)
+}
+
+// take1 takes a slot of the plugin for the step if one is free.
+func (r *Runner) take1(p *pool, ref task.HandlerRef, e *entry, o task.Ordinal) *claim {
+	if !r.intake {
+		return nil
+	}
+	inst, offer := p.free(ref)
+	if inst == nil {
+		return nil
+	}
+	id := task.AttemptID{Task: e.agg.Task.ID, Ordinal: o, Number: e.agg.Step(o).Attempts + 1}
+	inst.slots[id] = &slot{handler: ref.Handler}
+	inst.taken[ref.Handler]++
+	return &claim{ordinal: o, id: id, instance: inst, offer: *offer}
+}
+
+// free returns the newest instance that offers the handler and has a slot for it.
+func (p *pool) free(ref task.HandlerRef) (*instance, *task.Offer) {
+	for i := len(p.instances) - 1; i >= 0; i-- {
+		inst := p.instances[i]
+		if inst.draining || len(inst.slots) >= inst.Capacity {
+			continue
+		}
+		offer := inst.offer(ref)
+		if offer != nil && (offer.MaxConcurrency == 0 || inst.taken[ref.Handler] < offer.MaxConcurrency) {
+			return inst, offer
+		}
+	}
+	return nil, nil
+}
+
+// offer returns what the instance offers for a reference: the version named, or the
+// highest.
+func (inst *instance) offer(ref task.HandlerRef) *task.Offer {
+	var best *task.Offer
+	for i := range inst.Offers {
+		o := &inst.Offers[i]
+		if o.Handler != ref.Handler || (ref.Version != 0 && o.Version != ref.Version) {
+			continue
+		}
+		if best == nil || o.Version > best.Version {
+			best = o
+		}
+	}
+	return best
+}
+
+// holds reports whether the claim's slot is still there: its instance may have gone.
+func (r *Runner) holds(c *claim) bool {
+	return r.instances[c.instance.ID] == c.instance && c.instance.slots[c.id] != nil
+}
+
+// release gives a reserved slot back; nil is fine.
+func (r *Runner) release(c *claim) {
+	if c != nil {
+		r.freeSlot(c.instance, c.id)
+	}
+}
+
+// freeSlot ends an attempt's hold on its instance and lets the next step in.
+func (r *Runner) freeSlot(inst *instance, id task.AttemptID) {
+	s, ok := inst.slots[id]
+	if !ok {
+		return
+	}
+	delete(inst.slots, id)
+	inst.taken[s.handler]--
+	r.admit(inst.Plugin)
+}
+
+// enqueue puts a claimable step into the queue of its handler.
+func (r *Runner) enqueue(e *entry, o task.Ordinal) {
+	if e.queued[o] {
+		return
+	}
+	if e.queued == nil {
+		e.queued = make(map[task.Ordinal]bool)
+	}
+	e.queued[o] = true
+	ref := handlerOf(e, o)
+	p := r.pool(ref.Plugin)
+	q := p.queues[ref]
+	if q == nil {
+		q = &readyHeap{}
+		p.queues[ref] = q
+	}
+	q.n++
+	heap.Push(q, ready{entry: e, ordinal: o, priority: e.agg.Priority(o), n: q.n})
+}
+
+// admit gives the free slots of a plugin to the steps that have waited longest, higher
+// priority first, across its handlers.
+func (r *Runner) admit(plugin string) {
+	p := r.pool(plugin)
+	for r.intake {
+		var best *readyHeap
+		var ref task.HandlerRef
+		for h, q := range p.queues {
+			if q.Len() == 0 || (best != nil && !q.items[0].before(best.items[0])) {
+				continue
+			}
+			if inst, _ := p.free(h); inst != nil {
+				best, ref = q, h
+			}
+		}
+		if best == nil {
+			return
+		}
+		next := heap.Pop(best).(ready) //nolint:errcheck // the heap holds nothing else
+		e := next.entry
+		delete(e.queued, next.ordinal)
+		if r.tasks[e.agg.Task.ID] != e || !e.agg.Claimable(next.ordinal, r.opts.Now()) {
+			continue // it was cancelled, paused or has ended since
+		}
+		if c := r.take1(p, ref, e, next.ordinal); c != nil {
+			r.add(e, input{in: c.input(), claim: c})
+		}
+	}
+}
+
+// ready is a claimable step in a queue.
+type ready struct {
+	entry    *entry
+	ordinal  task.Ordinal
+	priority int32
+	n        uint64 // order of arrival
+}
+
+func (a ready) before(b ready) bool {
+	if a.priority != b.priority {
+		return a.priority > b.priority
+	}
+	return a.n < b.n
+}
+
+// readyHeap orders steps by priority, then arrival.
+type readyHeap struct {
+	items []ready
+	n     uint64
+}
+
+func (h *readyHeap) Len() int           { return len(h.items) }
+func (h *readyHeap) Less(i, j int) bool { return h.items[i].before(h.items[j]) }
+func (h *readyHeap) Swap(i, j int)      { h.items[i], h.items[j] = h.items[j], h.items[i] }
+func (h *readyHeap) Push(x any)         { h.items = append(h.items, x.(ready)) } //nolint:errcheck // only enqueue pushes
+func (h *readyHeap) Pop() any {
+	last := len(h.items) - 1
+	x := h.items[last]
+	h.items[last] = ready{}
+	h.items = h.items[:last]
+	return x
+}
