@@ -50,7 +50,7 @@ func (r *reader) add(at pos, message, hint string) {
 // parse returns the body of the only document, nil when there is none.
 func (r *reader) parse(src []byte) ast.Node {
 	if len(src) > MaxFileSize {
-		r.add(pos{}, fmt.Sprintf("the file has %d bytes, the limit is %d", len(src), MaxFileSize), "")
+		r.add(pos{}, fmt.Sprintf("the file is larger than %d bytes", MaxFileSize), "")
 		return nil
 	}
 	src = bytes.TrimPrefix(src, []byte("\xef\xbb\xbf"))
