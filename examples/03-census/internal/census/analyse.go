@@ -125,8 +125,10 @@ func (p *packageReader) function(d *ast.FuncDecl) {
 	if d.Recv == nil {
 		p.pkg.Functions++
 	} else {
-		p.pkg.Methods++
 		owner := receiver(d)
+		if owner != "" {
+			p.pkg.Methods++
+		}
 		if !ast.IsExported(owner) {
 			return
 		}
@@ -217,6 +219,9 @@ func hasText(c *ast.CommentGroup) bool { return c.Text() != "" }
 
 // receiver is the name of the type that a method belongs to.
 func receiver(d *ast.FuncDecl) string {
+	if len(d.Recv.List) == 0 {
+		return "" // the file broke off here
+	}
 	t := d.Recv.List[0].Type
 	for {
 		switch x := t.(type) {

@@ -48,7 +48,7 @@ func Compare(ctx context.Context, tree Tree, index int, progress func(done, tota
 		return Comparison{}, err
 	}
 	return Comparison{
-		Shard: index, Bodies: own, Links: strongest(links), ElapsedMillis: time.Since(start).Milliseconds(),
+		Shard: index, Bodies: own, Links: append([]Link{}, strongest(links)...), ElapsedMillis: time.Since(start).Milliseconds(),
 	}, nil
 }
 

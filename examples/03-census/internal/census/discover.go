@@ -45,8 +45,8 @@ type packageDir struct {
 	bytes int64
 }
 
-// Discover walks the tree below root, an absolute path, and deals its packages into n shards (fewer, if
-// there are fewer packages). Directories named in skip, and those the go command ignores (a leading "." or
+// Discover walks the tree below root, an absolute path, and deals its packages into n shards, at least one;
+// of a small tree, some may be empty. Directories named in skip, and those the go command ignores (a leading "." or
 // "_"), are not entered; links are not followed. The error is [ErrNoSource] where there is nothing to count.
 func Discover(ctx context.Context, root string, n int, skip []string, now time.Time) (Tree, error) {
 	tree := Tree{Root: root, Skip: slices.Clone(skip), TakenAt: now.UTC()}
@@ -127,7 +127,7 @@ func deal(dirs []packageDir, n int) []Shard {
 	slices.SortFunc(dirs, func(a, b packageDir) int {
 		return cmp.Or(cmp.Compare(b.bytes, a.bytes), cmp.Compare(a.path, b.path))
 	})
-	shards := make([]Shard, max(1, min(n, len(dirs))))
+	shards := make([]Shard, max(1, n))
 	for _, d := range dirs {
 		lightest := 0
 		for i := range shards {
@@ -140,8 +140,11 @@ func deal(dirs []packageDir, n int) []Shard {
 		s.Files += d.files
 		s.Bytes += d.bytes
 	}
-	for _, s := range shards {
-		slices.Sort(s.Packages)
+	for i := range shards {
+		slices.Sort(shards[i].Packages)
+		if shards[i].Packages == nil {
+			shards[i].Packages = []string{} // [] in JSON, not null
+		}
 	}
 	return shards
 }

@@ -29,9 +29,9 @@ func short(v float64) string {
 	}
 }
 
-// percent prints a share, rounded: "41 %". Shares below 10 % and above 99 % keep one decimal, and nothing is
+// Percent prints a share, rounded: "41 %". Shares below 10 % and above 99 % keep one decimal, and nothing is
 // rounded to none or all.
-func percent(part, whole int) string {
+func Percent(part, whole int) string {
 	if whole == 0 {
 		return "–"
 	}
@@ -82,7 +82,7 @@ func coverageText(c census.Counts) string {
 	if c.Exported == 0 {
 		return "exports nothing"
 	}
-	return fmt.Sprintf("%s of %s documented", percent(c.Documented, c.Exported), count(c.Exported, "exported name", "exported names"))
+	return fmt.Sprintf("%s of %s documented", Percent(c.Documented, c.Exported), count(c.Exported, "exported name", "exported names"))
 }
 
 // coverageClass is the colour step of a share of documented names.

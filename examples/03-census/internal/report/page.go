@@ -118,7 +118,7 @@ func lead(c census.Census) string {
 	all := t.Lines().Total()
 	return fmt.Sprintf("%s in %s hold %s. Of these lines, %s are hand-written source, %s are tests and %s are generated.",
 		count(len(c.Packages), "package", "packages"), count(t.Files, "file", "files"), count(all, "line", "lines"),
-		percent(t.Source.Total(), all), percent(t.Test.Total(), all), percent(t.Generated.Total(), all))
+		Percent(t.Source.Total(), all), Percent(t.Test.Total(), all), Percent(t.Generated.Total(), all))
 }
 
 func figures(c census.Census) []figure {
@@ -131,9 +131,9 @@ func figures(c census.Census) []figure {
 		{thousands(t.Source.Code), "lines of code", "hand-written, without comments and blanks"},
 		{thousands(t.Functions + t.Methods), "functions", thousands(t.Methods) + " of them methods"},
 		{thousands(t.TestFunctions), "test functions", "helpers and benchmarks included"},
-		{percent(c.Public.Documented, c.Public.Exported), "documented", "of what " + count(c.PublicCount, "public package exports", "public packages export")},
-		{percent(t.ComplexOver15, measured), "hard to follow", "cognitive complexity over 15"},
-		{percent(c.Copies.Functions, c.Copies.Compared), "have a near-copy", "of " + thousands(c.Copies.Compared) + " longer functions"},
+		{Percent(c.Public.Documented, c.Public.Exported), "documented", "of what " + count(c.PublicCount, "public package exports", "public packages export")},
+		{Percent(t.ComplexOver15, measured), "hard to follow", "cognitive complexity over 15"},
+		{Percent(c.Copies.Functions, c.Copies.Compared), "have a near-copy", "of " + thousands(c.Copies.Compared) + " longer functions"},
 		{thousands(t.GenericFuncs + t.GenericTypes), "generic", count(t.GenericFuncs, "function", "functions") + ", " + count(t.GenericTypes, "type", "types")},
 		{thousands(t.GoStatements), "go statements", count(t.Panics, "call", "calls") + " of panic"},
 	}
@@ -152,9 +152,9 @@ func lineKinds(t census.Counts) bars {
 			label: k.label, value: thousands(l.Total()),
 			values: []float64{float64(l.Code), float64(l.Comment), float64(l.Blank)},
 			titles: []string{
-				k.label + ": " + thousands(l.Code) + " lines of code (" + percent(l.Code, l.Total()) + ")",
-				k.label + ": " + thousands(l.Comment) + " lines of comment (" + percent(l.Comment, l.Total()) + ")",
-				k.label + ": " + thousands(l.Blank) + " blank lines (" + percent(l.Blank, l.Total()) + ")",
+				k.label + ": " + thousands(l.Code) + " lines of code (" + Percent(l.Code, l.Total()) + ")",
+				k.label + ": " + thousands(l.Comment) + " lines of comment (" + Percent(l.Comment, l.Total()) + ")",
+				k.label + ": " + thousands(l.Blank) + " blank lines (" + Percent(l.Blank, l.Total()) + ")",
 			},
 		})
 	}
@@ -222,7 +222,7 @@ func flow(tallies []census.Tally) (columns, string) {
 		}
 	}
 	return c, fmt.Sprintf("%s of the functions run straight through, without a branch or loop. Nine in ten stay at %d or below; what lies above 15, the red columns, deserves a second look.",
-		percent(straight, all(tallies)), quantile(tallies, 0.9))
+		Percent(straight, all(tallies)), quantile(tallies, 0.9))
 }
 
 // doubling sorts values into 0, 1, 2-3, 4-7, 8-15, ...; the zeros have no bin when there are none.
@@ -254,7 +254,7 @@ func doubling(tallies []census.Tally, one, many string) []bin {
 		if r.to == 1 {
 			noun = one
 		}
-		out[i].title = fmt.Sprintf("%s %s: %s (%s)", out[i].label, noun, count(out[i].count, "function", "functions"), percent(out[i].count, all(tallies)))
+		out[i].title = fmt.Sprintf("%s %s: %s (%s)", out[i].label, noun, count(out[i].count, "function", "functions"), Percent(out[i].count, all(tallies)))
 	}
 	return out
 }
@@ -320,8 +320,8 @@ func documentation(c census.Census) (columns, string) {
 	}
 	chart := newColumns("docs", "Public packages by documentation", "How many public packages document which share of their exported names.", "share of exported names with a doc comment", bins)
 	return chart, fmt.Sprintf("%s that can be imported from elsewhere export %s; %s have a doc comment. %s document every one. Of all packages, %s have a package comment.",
-		count(exporting, "package", "packages"), count(c.Public.Exported, "name", "names"), percent(c.Public.Documented, c.Public.Exported),
-		thousands(full), percent(c.WithDoc, len(c.Packages)))
+		count(exporting, "package", "packages"), count(c.Public.Exported, "name", "names"), Percent(c.Public.Documented, c.Public.Exported),
+		thousands(full), Percent(c.WithDoc, len(c.Packages)))
 }
 
 func gaps(packages []census.Package) []gap {
@@ -331,7 +331,7 @@ func gaps(packages []census.Package) []gap {
 	})
 	out := []gap{}
 	for _, p := range packages[:min(len(packages), 10)] {
-		out = append(out, gap{p.Path, thousands(p.Exported - p.Documented), thousands(p.Exported), percent(p.Documented, p.Exported)})
+		out = append(out, gap{p.Path, thousands(p.Exported - p.Documented), thousands(p.Exported), Percent(p.Documented, p.Exported)})
 	}
 	return out
 }
@@ -351,7 +351,7 @@ func imports(c census.Census) (bars, string) {
 			once++
 		}
 	}
-	return chart, fmt.Sprintf("%s are imported at all, %s of them by one package only.", count(len(c.Imports), "path", "different paths"), percent(once, len(c.Imports)))
+	return chart, fmt.Sprintf("%s are imported at all, %s of them by one package only.", count(len(c.Imports), "path", "different paths"), Percent(once, len(c.Imports)))
 }
 
 func copies(c census.Copies) ([]family, string) {
@@ -380,7 +380,7 @@ func packageRows(packages []census.Package) []packageRow {
 		out[i] = packageRow{
 			Path: p.Path, Files: thousands(p.Files), Source: thousands(p.Source.Code), Test: thousands(p.Test.Code), Generated: thousands(p.Generated.Code),
 			Functions: thousands(p.Functions + p.Methods), Types: thousands(p.Types), Generic: thousands(p.GenericFuncs + p.GenericTypes),
-			Exported: thousands(p.Exported), Coverage: percent(p.Documented, p.Exported), Complex: thousands(p.ComplexOver15),
+			Exported: thousands(p.Exported), Coverage: Percent(p.Documented, p.Exported), Complex: thousands(p.ComplexOver15),
 		}
 	}
 	return out
