@@ -13,9 +13,8 @@ BUF      := $(TOOLS)/buf
 GOLANGCI_STAMP := $(TOOLS)/golangci-lint-$(GOLANGCI_VERSION).stamp
 BUF_STAMP      := $(TOOLS)/buf-$(BUF_VERSION).stamp
 
-# What `tasker version` reports: the tag, or the next best thing. Commit and date come from the build info.
-VERSION ?= $(shell git describe --tags --match 'v*' --dirty 2>/dev/null | sed 's/^v//')
-VERSION := $(or $(VERSION),0.0.0-dev)
+# What `tasker version` reports: the tag, or before the first one the commit. The rest comes from the build info.
+VERSION ?= $(or $(shell git describe --tags --match 'v*' --dirty 2>/dev/null | sed 's/^v//'),0.0.0-dev$(addprefix +,$(shell git rev-parse --short HEAD 2>/dev/null)))
 
 # The race detector needs a C compiler; without one Go turns cgo off and the tests run without it.
 RACE := $(if $(filter 1,$(shell go env CGO_ENABLED)),-race)
@@ -33,6 +32,9 @@ PROTO_BASE   := proto/baseline.binpb
 SOURCES := $(wildcard cmd host plugin plugins examples proto)
 # Programs that only these targets use; ./... passes directories with a leading dot by.
 CI_PROGRAMS := ./.ci/build ./.ci/stable
+
+# Go uses all processors by itself, and `check` is a sequence.
+.NOTPARALLEL:
 
 .DEFAULT_GOAL := help
 .PHONY: help
