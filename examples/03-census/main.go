@@ -8,8 +8,10 @@ import (
 	"github.com/tasker-engine/tasker/plugin/sdk"
 )
 
-func main() {
-	sdk.Serve(sdk.Plugin{
+func main() { sdk.Serve(plugin()) }
+
+func plugin() sdk.Plugin {
+	return sdk.Plugin{
 		Name:        "census",
 		Version:     "1.0.0",
 		Description: "Counts what is in a Go source tree and reports on it",
@@ -23,5 +25,5 @@ func main() {
 			"merge":    sdk.Func(merge, sdk.Options{Description: "add the shards up", Idempotency: sdk.Idempotent}),
 			"report":   sdk.Func(writeReport, sdk.Options{Description: "write the HTML report and the numbers as JSON", Idempotency: sdk.Idempotent}),
 		},
-	})
+	}
 }
