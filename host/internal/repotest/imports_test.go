@@ -4,6 +4,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -98,4 +99,25 @@ func dependencies(t *testing.T, patterns ...string) []string {
 		t.Fatalf("go %s: %v\n%s", strings.Join(args, " "), err, out)
 	}
 	return strings.Fields(string(out))
+}
+
+// TestDependenciesAreExplained: CONTRIBUTING.md says of each module that go.mod requires directly why
+// it is there. What only tools or other modules need is not asked for.
+func TestDependenciesAreExplained(t *testing.T) {
+	text, err := os.ReadFile(filepath.Join(root, "CONTRIBUTING.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.CommandContext(t.Context(), "go", "list", "-test", "-deps", "-f",
+		`{{with .Module}}{{if not (or .Indirect .Main)}}{{.Path}}{{end}}{{end}}`, "./...")
+	cmd.Dir = root
+	out, err := cmd.Output()
+	if err != nil {
+		t.Fatalf("go list: %v", err)
+	}
+	for _, dep := range slices.Compact(slices.Sorted(slices.Values(strings.Fields(string(out))))) {
+		if !strings.Contains(string(text), "`"+dep) {
+			t.Errorf("CONTRIBUTING.md does not say why %s is there", dep)
+		}
+	}
 }
