@@ -3,7 +3,6 @@ package template
 import (
 	"fmt"
 	"iter"
-	"math"
 	"slices"
 	"strconv"
 	"strings"
@@ -12,6 +11,9 @@ import (
 
 // maxDiagnostics is how many diagnostics one file may have before reading on is noise.
 const maxDiagnostics = 1000
+
+// tooMany is the message that ends a list that was cut.
+const tooMany = "too many problems: the rest is not listed"
 
 // MaxDuration is the longest time that a template may name.
 const MaxDuration = 10 * 365 * 24 * time.Hour
@@ -38,7 +40,7 @@ func (d *decoder) add(at pos, hint, format string, args ...any) {
 		})
 	case len(d.found) == maxDiagnostics:
 		d.found = append(d.found, Diagnostic{
-			File: d.file, Line: math.MaxInt32, Column: 1, Message: "too many problems: the rest is not listed",
+			File: d.file, Message: tooMany,
 		})
 	}
 }

@@ -3,6 +3,7 @@ package template
 import (
 	"cmp"
 	"fmt"
+	"math"
 	"slices"
 	"strings"
 
@@ -54,9 +55,17 @@ func (ds Diagnostics) Unwrap() error { return task.ErrInvalid }
 func (ds Diagnostics) sorted() Diagnostics {
 	slices.SortStableFunc(ds, func(a, b Diagnostic) int {
 		return cmp.Or(
-			cmp.Compare(a.File, b.File), cmp.Compare(a.Line, b.Line),
+			cmp.Compare(a.File, b.File), cmp.Compare(a.order(), b.order()),
 			cmp.Compare(a.Column, b.Column), cmp.Compare(a.Message, b.Message),
 		)
 	})
 	return slices.Compact(ds)
+}
+
+// order is the line to sort by: the note that a list was cut comes last.
+func (d Diagnostic) order() int {
+	if d.Message == tooMany {
+		return math.MaxInt
+	}
+	return d.Line
 }

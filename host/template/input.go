@@ -104,11 +104,19 @@ func (e *InputError) collect(v *jsonschema.ValidationError, p *message.Printer) 
 			return
 		}
 	}
-	text := v.ErrorKind.LocalizedString(p)
-	for _, cause := range v.Causes {
-		text += "; " + alternative(cause, p)
+	e.Violations = append(e.Violations, Violation{Pointer: pointer(v.InstanceLocation), Message: words(v, p)})
+}
+
+// words says what one violation is; of alternatives, why none of them fits.
+func words(v *jsonschema.ValidationError, p *message.Printer) string {
+	if len(v.Causes) == 0 {
+		return v.ErrorKind.LocalizedString(p)
 	}
-	e.Violations = append(e.Violations, Violation{Pointer: pointer(v.InstanceLocation), Message: text})
+	reasons := make([]string, len(v.Causes))
+	for i, cause := range v.Causes {
+		reasons[i] = alternative(cause, p)
+	}
+	return "fits no alternative: " + strings.Join(reasons, " | ")
 }
 
 // alternative says in one phrase why one branch of anyOf or oneOf did not fit.

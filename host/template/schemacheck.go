@@ -46,11 +46,7 @@ func (d *decoder) schemaViolations(n *node, v *jsonschema.ValidationError, p *me
 			return
 		}
 	}
-	text := v.ErrorKind.LocalizedString(p)
-	if len(v.Causes) > 0 {
-		text = alternative(v, p)
-	}
-	d.add(n.find(v.InstanceLocation).at, "", "input: no JSON Schema: %s at %q", text, pointer(v.InstanceLocation))
+	d.add(n.find(v.InstanceLocation).at, "", "input: no JSON Schema: %s at %q", words(v, p), pointer(v.InstanceLocation))
 }
 
 // schemaError finds the place and the words for the errors that are not about fields.

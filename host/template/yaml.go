@@ -104,7 +104,11 @@ func (r *reader) syntax(err error) {
 	var ye yaml.Error
 	if errors.As(err, &ye) && ye.GetToken() != nil && ye.GetToken().Position != nil {
 		p := ye.GetToken().Position
-		r.add(pos{max(p.Line, 1), max(p.Column, 1)}, "not YAML: "+oneLine(ye.GetMessage()), "")
+		hint := ""
+		if strings.Contains(ye.GetMessage(), "\t") {
+			hint = "indent with spaces, not with tabs"
+		}
+		r.add(pos{max(p.Line, 1), max(p.Column, 1)}, "not YAML: "+oneLine(ye.GetMessage()), hint)
 		return
 	}
 	r.add(pos{1, 1}, "not YAML: "+oneLine(err.Error()), "")
@@ -113,7 +117,7 @@ func (r *reader) syntax(err error) {
 // oneLine keeps a diagnostic on its line.
 func oneLine(s string) string {
 	const most = 300
-	s = strings.Join(strings.Fields(s), " ")
+	s = strings.Join(strings.Fields(strings.ReplaceAll(s, "\t", `\t`)), " ")
 	if len(s) > most {
 		s = strings.ToValidUTF8(s[:most], "") + "..."
 	}
