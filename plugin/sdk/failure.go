@@ -42,15 +42,22 @@ func recovered(value any) error {
 	return &Error{Err: &panicError{value: value, stack: stack()}, Code: CodePanic}
 }
 
-// stack returns the innermost frames of the panicking goroutine, without those of the runtime.
+// stack returns the innermost frames of the author's code that panicked, or ended its goroutine. It is called
+// from a deferred function.
 func stack() []string {
-	pcs := make([]uintptr, 64)
-	frames := runtime.CallersFrames(pcs[:runtime.Callers(3, pcs)])
+	pcs := make([]uintptr, 128)
+	frames := runtime.CallersFrames(pcs[:runtime.Callers(2, pcs)])
 	var out []string
+	unwinding := true // the frames of the deferred function come first
 	for more := true; more && len(out) < maxFrames; {
 		var f runtime.Frame
 		f, more = frames.Next()
-		if f.Function != "" && !strings.HasPrefix(f.Function, "runtime.") {
+		switch {
+		case unwinding:
+			unwinding = f.Function != "runtime.gopanic" && f.Function != "runtime.Goexit"
+		case strings.HasSuffix(f.Function, "sdk.(*attempt).execute"): // what called the author's code
+			return out
+		case !strings.HasPrefix(f.Function, "runtime."):
 			out = append(out, f.Function+" "+f.File+":"+strconv.Itoa(f.Line))
 		}
 	}
@@ -69,13 +76,14 @@ func failure(ctx context.Context, err error) *pluginv1.Error {
 		Details: document(e.Details, MaxDetails),
 		Partial: document(e.Partial, MaxValue),
 	}
-	switch {
-	case e.Verdict == Final:
+	switch e.Verdict {
+	case Final:
 		out.Kind = pluginv1.ErrorKind_ERROR_KIND_PERMANENT
-	case e.Verdict == Cancelled:
+	case Cancelled:
 		out.Kind = pluginv1.ErrorKind_ERROR_KIND_CANCELLED
-	case e.Verdict == Undecided:
+	case Undecided:
 		inferred(ctx, err, out)
+	case Retryable: // what it is already
 	}
 	if e.Source == FromDownstream {
 		out.Source = pluginv1.ErrorSource_ERROR_SOURCE_DOWNSTREAM

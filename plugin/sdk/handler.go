@@ -3,6 +3,7 @@ package sdk
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"reflect"
@@ -135,7 +136,7 @@ type binder interface{ bind() (*bound, error) }
 // bind makes any handler ready to be called. An error says what is wrong with its declaration.
 func bind(h Handler) (*bound, error) {
 	if isNil(h) {
-		return nil, fmt.Errorf("the handler is nil")
+		return nil, errors.New("the handler is nil")
 	}
 	if b, ok := h.(binder); ok {
 		return b.bind()
@@ -155,7 +156,7 @@ func (b *bound) with(opts []Options) (*bound, error) {
 	case len(opts) == 0:
 		return b, nil
 	case len(opts) > 1 || b.hasOpts:
-		return nil, fmt.Errorf("options are given more than once")
+		return nil, errors.New("options are given more than once")
 	}
 	b.options, b.hasOpts = opts[0], true
 	return b, nil

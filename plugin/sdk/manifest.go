@@ -176,21 +176,21 @@ func (s *spec) derive() error {
 func (o *Options) problem() error {
 	switch {
 	case o.Version < 0 || o.Version > math.MaxInt32:
-		return fmt.Errorf("Version %d is out of range; want 0 or a number from 1", o.Version)
+		return fmt.Errorf("option Version: %d is out of range; want 0 or a number from 1", o.Version)
 	case o.Timeout < 0:
-		return fmt.Errorf("Timeout %s is negative", o.Timeout)
+		return fmt.Errorf("option Timeout: %s is negative", o.Timeout)
 	case o.HeartbeatTimeout < 0:
-		return fmt.Errorf("HeartbeatTimeout %s is negative", o.HeartbeatTimeout)
+		return fmt.Errorf("option HeartbeatTimeout: %s is negative", o.HeartbeatTimeout)
 	case o.MaxConcurrency < 0 || o.MaxConcurrency > math.MaxInt32:
-		return fmt.Errorf("MaxConcurrency %d is out of range; want 0 (the plugin's limit) or more", o.MaxConcurrency)
+		return fmt.Errorf("option MaxConcurrency: %d is out of range; want 0 (the plugin's limit) or more", o.MaxConcurrency)
 	case o.Idempotency < Keyed || o.Idempotency > NotIdempotent:
-		return fmt.Errorf("Idempotency %d is unknown", o.Idempotency)
+		return fmt.Errorf("option Idempotency: %d is unknown", o.Idempotency)
 	case o.Retry.Limit < 0 || o.Retry.Limit > math.MaxInt32 || o.Retry.Base < 0 || o.Retry.Cap < 0 || o.Retry.Factor < 0:
-		return errors.New("Retry has a field that is out of range")
+		return errors.New("option Retry: it has a field that is out of range")
 	case !slices.Contains([]Backoff{"", Exponential, Linear, Constant, Listed}, o.Retry.Backoff):
-		return fmt.Errorf("Retry.Backoff %q is unknown; want exponential, linear, constant or list", o.Retry.Backoff)
+		return fmt.Errorf("option Retry.Backoff: %q is unknown; want exponential, linear, constant or list", o.Retry.Backoff)
 	case (o.Retry.Backoff == Listed) != (len(o.Retry.List) > 0) && o.Retry.Backoff != "":
-		return errors.New("Retry.Backoff and Retry.List do not go together: list needs a List, and nothing else has one")
+		return errors.New("option Retry: Backoff and List do not go together: list needs a List, and nothing else has one")
 	}
 	return nil
 }

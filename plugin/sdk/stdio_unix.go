@@ -16,5 +16,5 @@ func duplicate(fd int) (*os.File, error) {
 		return nil, err
 	}
 	syscall.CloseOnExec(copied)
-	return os.NewFile(uintptr(copied), "stdout"), nil //nolint:gosec // a descriptor is not negative
+	return os.NewFile(uintptr(copied), "stdout"), nil
 }

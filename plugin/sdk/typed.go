@@ -98,7 +98,7 @@ func bindResults[O any](m reflect.Value) (func(context.Context, any) (any, error
 			arg.Set(reflect.ValueOf(output))
 		}
 		out := m.Call([]reflect.Value{reflect.ValueOf(ctx), arg})
-		err, _ := out[last].Interface().(error) // nil when it is no error
+		err, _ := reflect.TypeAssert[error](out[last]) // nil when it is no error
 		if last == 0 {
 			return nil, err
 		}

@@ -2,6 +2,16 @@
 // run against, and useful to try out templates before their handlers exist.
 package main
 
-import "github.com/tasker-engine/tasker/plugin/sdk"
+import (
+	"os"
 
-func main() { sdk.Serve(mock()) }
+	"github.com/tasker-engine/tasker/plugin/sdk"
+)
+
+func main() {
+	if len(os.Args) == 3 && os.Args[1] == childArg {
+		holdStderr(os.Args[2])
+		return
+	}
+	sdk.Serve(mock())
+}

@@ -64,8 +64,8 @@ type Failure struct {
 	Stack []string
 }
 
-// Error makes a Failure an error.
-func (f *Failure) Error() string {
+// String returns the failure on one line.
+func (f *Failure) String() string {
 	return strings.TrimSpace(fmt.Sprintf("%s %s: %s", f.Verdict, f.Code, f.Message))
 }
 
@@ -245,6 +245,7 @@ func (f *Failure) wire() *pluginv1.Error {
 		kind = pluginv1.ErrorKind_ERROR_KIND_PERMANENT
 	case sdk.Cancelled:
 		kind = pluginv1.ErrorKind_ERROR_KIND_CANCELLED
+	default: // what kind is already
 	}
 	return &pluginv1.Error{Kind: kind, Code: f.Code, Message: f.Message, Class: f.Class, Details: f.Details, Partial: f.Partial, Stack: f.Stack}
 }
@@ -260,6 +261,7 @@ func failure(e *pluginv1.Error) *Failure {
 		f.Verdict = sdk.Final
 	case pluginv1.ErrorKind_ERROR_KIND_CANCELLED:
 		f.Verdict = sdk.Cancelled
+	default: // what the verdict is already
 	}
 	if e.GetSource() == pluginv1.ErrorSource_ERROR_SOURCE_DOWNSTREAM {
 		f.Source = sdk.FromDownstream

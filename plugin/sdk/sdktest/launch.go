@@ -56,7 +56,7 @@ func Launch(tb testing.TB, binary string, opts ...Options) *Plugin {
 func TryLaunch(tb testing.TB, binary string, opts ...Options) (*Plugin, error) {
 	tb.Helper()
 	o := options(tb, opts)
-	sockets, err := os.MkdirTemp("", "tsk") // short: the path of a socket has at most 107 bytes
+	sockets, err := os.MkdirTemp("", "tsk") //nolint:usetesting // short: the path of a socket has at most 107 bytes
 	if err != nil {
 		return nil, err
 	}
@@ -105,6 +105,12 @@ func (p *Plugin) Signal(tb testing.TB, sig os.Signal) {
 	if err := p.proc.cmd.Process.Signal(sig); err != nil {
 		tb.Fatalf("signal %s: %v", sig, err)
 	}
+}
+
+// Kill kills a launched plugin, as a crash would, and waits for its end.
+func (p *Plugin) Kill() {
+	p.proc.kill()
+	<-p.proc.exited
 }
 
 // CutLifeline closes the standard input of a launched plugin, which tells it that the host is gone.
@@ -158,7 +164,7 @@ var _ runner.Runner = (*process)(nil)
 
 // prepare is a plugin.ClientConfig's RunnerFunc. The command carries the handshake's environment.
 func (p *process) prepare(_ hclog.Logger, handshake *exec.Cmd, _ string) (runner.Runner, error) {
-	p.cmd = exec.CommandContext(context.Background(), p.path) //nolint:gosec // running the given binary is its purpose
+	p.cmd = exec.CommandContext(context.Background(), p.path)
 	p.cmd.Dir = p.dir
 	p.cmd.Env = append(inherited(), append(handshake.Env, p.env...)...)
 	p.cmd.Stderr = &p.stderr
