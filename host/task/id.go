@@ -22,13 +22,12 @@ func ParseID(s string) (ID, error) {
 	if len(s) != IDLen {
 		return "", fmt.Errorf("task id %q: %w: want %d characters", s, ErrBadID, IDLen)
 	}
-	up := strings.ToUpper(s)
-	for i := range len(up) {
-		if !strings.ContainsRune("0123456789ABCDEFGHJKMNPQRSTVWXYZ", rune(up[i])) {
+	for i := range len(s) {
+		if !strings.ContainsRune("0123456789ABCDEFGHJKMNPQRSTVWXYZabcdefghjkmnpqrstvwxyz", rune(s[i])) {
 			return "", fmt.Errorf("task id %q: %w: character %q", s, ErrBadID, s[i])
 		}
 	}
-	return ID(up), nil
+	return ID(strings.ToUpper(s)), nil
 }
 
 // Ordinal is the position of a step in its task, counted from 0. Ordinals are

@@ -55,15 +55,15 @@ const (
 )
 
 // Retry says how often and when a failed step is attempted again. Zero fields take
-// the defaults above; a negative Jitter means none, JitterUnset the default.
+// the defaults above.
 type Retry struct {
 	Limit   uint32      `json:"limit,omitempty"`
 	Backoff BackoffKind `json:"backoff,omitempty"`
 	Base    Duration    `json:"base,omitempty"`
 	Factor  float64     `json:"factor,omitempty"`
-	Cap     Duration    `json:"cap,omitempty"`
-	List    []Duration  `json:"list,omitempty"` // with BackoffList
-	Jitter  *Jitter     `json:"jitter,omitempty"`
+	Cap     Duration    `json:"cap,omitempty"`    // of exponential and linear backoff
+	List    []Duration  `json:"list,omitempty"`   // with BackoffList
+	Jitter  *Jitter     `json:"jitter,omitempty"` // nil = DefaultJitter from JitterFloor on
 }
 
 // JitterKind is how the wait is spread.

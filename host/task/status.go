@@ -11,7 +11,7 @@ type Status string
 // The statuses of a task.
 const (
 	Pending          Status = "pending"           // created, no step was claimed yet
-	InProgress       Status = "in_progress"       // at least one step was claimed
+	InProgress       Status = "in_progress"       // a step was claimed, or an operator resumed it
 	Paused           Status = "paused"            // an operator holds it: nothing new is claimed
 	Complete         Status = "complete"          // every step is complete, resolved_manually or skipped
 	Error            Status = "error"             // nothing can run any more and something failed
@@ -105,6 +105,7 @@ const (
 	StepLoseFail        = "lose_fail"
 	StepLoseOptional    = "lose_optional"
 	StepLosePark        = "lose_park"
+	StepLoseCancel      = "lose_cancel"
 	StepBypass          = "bypass"
 	StepCancel          = "cancel"
 	StepRetry           = "retry"
@@ -122,9 +123,14 @@ const (
 //	   `--retry-- error, cancelled          error, cancelled, waiting --resolve--> resolved_manually
 //
 // A step whose retry is due is claimed straight from waiting_for_retry. cancel leads
-// from every non-terminal status to cancelled; expire (a time limit passed while the
-// step was not running) to error.
-func StepTransitions() []StepTransition {
+// from every non-terminal status to cancelled, as lose_cancel does when the attempt of a
+// step that is to stop is lost; expire (a time limit passed while the step was not
+// running) leads to error.
+func StepTransitions() []StepTransition { return slices.Clone(stepTransitions) }
+
+// stepTransitions is made once, because every change of a status looks into it, and
+// never changed.
+var stepTransitions = func() []StepTransition {
 	idle := []StepStatus{StepPending, StepWaitingForRetry}
 	running := []StepStatus{StepInProgress}
 	return []StepTransition{
@@ -141,6 +147,7 @@ func StepTransitions() []StepTransition {
 		{StepLoseFail, running, StepError, []string{"step.attempt_lost", "step.failed"}},
 		{StepLoseOptional, running, StepSkipped, []string{"step.attempt_lost", "step.failed", "step.skipped"}},
 		{StepLosePark, running, StepWaiting, []string{"step.attempt_lost", "step.waiting"}},
+		{StepLoseCancel, running, StepCancelled, []string{"step.attempt_lost", "step.cancelled"}},
 		{StepBypass, []StepStatus{StepPending}, StepSkipped, []string{"step.skipped"}},
 		{
 			StepCancel,
@@ -157,12 +164,12 @@ func StepTransitions() []StepTransition {
 			[]string{"step.resolved_manually"},
 		},
 	}
-}
+}()
 
 // TaskTransition is a row of the task transition table.
 type TaskTransition struct {
 	Name   string
-	From   []Status // empty for creation
+	From   []Status // nil for creation: there is none before it
 	To     Status   // empty when the status stays as it is
 	Events []string
 }
@@ -185,14 +192,21 @@ const (
 // TaskTransitions is the transition table of tasks.
 //
 //	(create) -> pending --start--> in_progress --complete--> complete
-//	               |  ^              |  ^  |  `--fail--> error --retry, reopen--> in_progress
-//	               |  `---resume---. |  |  `--cancel--> cancelled      `--resolve--> resolved_manually
-//	               `---pause---> paused '
+//	               |                 ^  |  |   `--fail--> error --retry, reopen--> in_progress
+//	             pause          resume  |  `--cancel--> cancelled
+//	               |                 |  |               error --resolve--> resolved_manually
+//	               `---> paused -----'  |
+//	                       ^---pause----'
 //
-// request_cancel changes no status: it records the wish, and the task is cancelled
-// when its running steps have stopped. reopen is what retrying or resolving a single
-// step does to a failed task.
-func TaskTransitions() []TaskTransition {
+// A task also ends from pending and from paused: when all its steps were bypassed, or
+// when what ran before the pause was all there was to do or failed. request_cancel
+// changes no status: it records the wish, and the task is cancelled when its running
+// steps have stopped. reopen is what retrying or resolving a single step does to a
+// failed task.
+func TaskTransitions() []TaskTransition { return slices.Clone(taskTransitions) }
+
+// taskTransitions is made once and never changed.
+var taskTransitions = func() []TaskTransition {
 	open := []Status{Pending, InProgress, Paused}
 	return []TaskTransition{
 		{TaskCreate, nil, Pending, []string{"task.initialized"}},
@@ -207,12 +221,12 @@ func TaskTransitions() []TaskTransition {
 		{TaskRetry, []Status{Error}, InProgress, []string{"task.retry_requested"}},
 		{TaskResolve, []Status{Error}, ResolvedManually, []string{"task.resolved_manually"}},
 	}
-}
+}()
 
 // CheckStep returns an error wrapping [ErrTransition] unless the named step
 // transition may leave the status from. It is the one guard of every path.
 func CheckStep(name string, from StepStatus) (StepTransition, error) {
-	for _, t := range StepTransitions() {
+	for _, t := range stepTransitions {
 		if t.Name != name {
 			continue
 		}
@@ -226,7 +240,7 @@ func CheckStep(name string, from StepStatus) (StepTransition, error) {
 
 // CheckTask is [CheckStep] for tasks.
 func CheckTask(name string, from Status) (TaskTransition, error) {
-	for _, t := range TaskTransitions() {
+	for _, t := range taskTransitions {
 		if t.Name != name {
 			continue
 		}

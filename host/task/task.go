@@ -129,14 +129,14 @@ type Step struct {
 	Settings *Settings
 	Attempt  *Attempt // the current or last attempt; nil before the first claim
 
-	StartedAt   time.Time // the first claim
+	StartedAt   time.Time // the first claim since the last operator's retry
 	CompletedAt time.Time // when it became terminal
 	// ReadyAt is set where readiness cannot be derived from the dependencies' ends: an
-	// operator's retry, a resume. Zero otherwise.
+	// operator's retry, a resume. Zero otherwise, and from the next claim on.
 	ReadyAt time.Time
 	RetryAt time.Time // with waiting_for_retry: not before
 	// HoldUntil keeps the next attempt from being claimed while a timed-out one may still
-	// work; cleared when that one answers.
+	// work (rule S8); cleared when that one answers or is lost.
 	HoldUntil time.Time
 
 	Results Value

@@ -21,9 +21,9 @@ type Aggregate struct {
 	ready    int
 }
 
-// Restore makes an aggregate from a stored task and the template of its snapshot. It
-// fills in the names of the steps, and the time of the last transition, which the store
-// keeps with whatever record that transition changed.
+// Restore makes an aggregate from a stored task and the template of its snapshot, which
+// has as many steps. It fills in the names of the steps, and the time of the last
+// transition, which the store keeps with whatever record that transition changed.
 func Restore(t *task.Task, tmpl *template.Template) *Aggregate {
 	a := &Aggregate{Task: t, Template: tmpl, unmet: make([]uint32, len(tmpl.Steps))}
 	for i := range tmpl.Steps {
@@ -37,7 +37,7 @@ func Restore(t *task.Task, tmpl *template.Template) *Aggregate {
 	for i := range t.Steps {
 		s := &t.Steps[i]
 		a.count(s, 1)
-		t.UpdatedAt = latest(t.UpdatedAt, s.CompletedAt)
+		t.UpdatedAt = latest(t.UpdatedAt, latest(s.CompletedAt, s.ReadyAt))
 		if s.Attempt != nil {
 			t.UpdatedAt = latest(t.UpdatedAt, latest(s.Attempt.StartedAt, s.Attempt.EndedAt))
 		}
@@ -110,14 +110,13 @@ func (a *Aggregate) Claimable(o task.Ordinal, now time.Time) bool {
 		return false
 	}
 	s := &t.Steps[o]
-	switch s.Status {
-	case task.StepPending:
-		return a.unmet[o] == 0
-	case task.StepWaitingForRetry:
-		return !now.Before(retryDue(s))
-	default:
-		return false
-	}
+	return a.idle(s) && !now.Before(notBefore(s))
+}
+
+// idle reports whether only time, the task as a whole or a slot keeps the step from
+// being claimed.
+func (a *Aggregate) idle(s *task.Step) bool {
+	return s.Status == task.StepWaitingForRetry || (s.Status == task.StepPending && a.unmet[s.Ordinal] == 0)
 }
 
 // ClaimableSteps returns every claimable step in ordinal order: for boot and resume,
@@ -132,25 +131,21 @@ func (a *Aggregate) ClaimableSteps(now time.Time) []task.Ordinal {
 	return out
 }
 
-// retryDue is when a step in backoff may be claimed again: its retry time, and not
-// while a timed-out attempt may still work.
-func retryDue(s *task.Step) time.Time {
-	if s.HoldUntil.After(s.RetryAt) {
-		return s.HoldUntil
-	}
-	return s.RetryAt
-}
+// notBefore is when a step may be claimed again: at its retry time, and not while a
+// timed-out attempt may still work (rule S8). Zero for a step that never failed.
+func notBefore(s *task.Step) time.Time { return latest(s.RetryAt, s.HoldUntil) }
 
 // readyAt is since when a step could have been claimed, as far as time limits go.
 func (a *Aggregate) readyAt(s *task.Step) time.Time {
+	at := latest(notBefore(s), s.ReadyAt)
 	if s.Status == task.StepWaitingForRetry {
-		return retryDue(s)
+		return at
 	}
-	at := a.Task.CreatedAt
+	at = latest(at, a.Task.CreatedAt)
 	for _, dep := range a.Template.Steps[s.Ordinal].DependsOn {
 		at = latest(at, a.Task.Steps[dep].CompletedAt)
 	}
-	return latest(at, s.ReadyAt)
+	return at
 }
 
 // Priority returns the priority with which a step is claimed: the task's plus the

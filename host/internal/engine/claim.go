@@ -21,6 +21,7 @@ func (c Claim) apply(d *Decision) error {
 	if s == nil || !d.agg.Claimable(c.Ordinal, d.now) {
 		return fmt.Errorf("step %d cannot be claimed now: %w", c.Ordinal, task.ErrTransition)
 	}
+	d.discoveredSteps() // before the step.started of one of them
 	if err := d.step(s, task.StepClaim); err != nil {
 		return err
 	}
@@ -32,7 +33,7 @@ func (c Claim) apply(d *Decision) error {
 	s.Attempt = &task.Attempt{
 		Number: s.Attempts, Status: task.AttemptRunning, Epoch: d.host.Epoch, Instance: c.Instance, StartedAt: d.now,
 	}
-	s.RetryAt, s.HoldUntil, s.ReadyAt, s.Note = time.Time{}, time.Time{}, time.Time{}, ""
+	s.ReadyAt, s.Note = time.Time{}, ""
 	if s.StartedAt.IsZero() {
 		s.StartedAt = d.now
 	}
@@ -49,13 +50,17 @@ func (c Claim) apply(d *Decision) error {
 func Resolve(spec *template.Step, offer *task.Offer, grace time.Duration) task.Settings {
 	out := task.Settings{
 		HandlerVersion: offer.Version, PluginVersion: offer.PluginVersion,
-		Retry: mergeRetry(spec.Retry, offer.Retry), Retryable: spec.Retryable == nil || *spec.Retryable,
+		Retryable:        spec.Retryable == nil || *spec.Retryable,
 		Timeout:          firstDuration(spec.Timeout, offer.Timeout),
 		HeartbeatTimeout: firstDuration(spec.HeartbeatTimeout, offer.HeartbeatTimeout),
 		ScheduleToStart:  firstDuration(spec.ScheduleToStart, 0),
 		TotalTimeout:     firstDuration(spec.TotalTimeout, 0),
 		CancelGrace:      grace, OnCrash: spec.OnCrash,
 	}
+	if retry := template.MergeRetry(spec.Retry, offer.Retry); retry != nil {
+		out.Retry = *retry
+	}
+	out.Retry = out.Retry.WithDefaults()
 	if out.OnCrash == "" {
 		out.OnCrash = task.OnCrashRetry
 		if offer.Idempotent == task.IdempotentNo {
@@ -72,37 +77,6 @@ func firstDuration(set *time.Duration, otherwise time.Duration) time.Duration {
 	return otherwise
 }
 
-// mergeRetry fills the unset fields of the template's policy from the manifest's, and
-// what is still unset with the defaults.
-func mergeRetry(step, offer *task.Retry) task.Retry {
-	var out task.Retry
-	if step != nil {
-		out = *step
-	}
-	if offer == nil {
-		return out.WithDefaults()
-	}
-	if out.Limit == 0 {
-		out.Limit = offer.Limit
-	}
-	if out.Backoff == "" {
-		out.Backoff, out.List = offer.Backoff, offer.List
-	}
-	if out.Base == 0 {
-		out.Base = offer.Base
-	}
-	if out.Factor == 0 {
-		out.Factor = offer.Factor
-	}
-	if out.Cap == 0 {
-		out.Cap = offer.Cap
-	}
-	if out.Jitter == nil {
-		out.Jitter = offer.Jitter
-	}
-	return out.WithDefaults()
-}
-
 // startTask records the first claim of a task, which may have been paused and resumed
 // before it.
 func (d *Decision) startTask() error {
@@ -116,7 +90,7 @@ func (d *Decision) startTask() error {
 		}
 	}
 	t.StartedAt = d.now
-	d.taskChanged = true
+	d.taskMoved()
 	d.publish.TaskStarted()
 	return nil
 }

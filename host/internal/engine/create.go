@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
+	"slices"
 
 	"github.com/tasker-engine/tasker/host/internal/store"
 	"github.com/tasker-engine/tasker/host/task"
@@ -15,16 +16,12 @@ type Create struct{}
 
 func (Create) apply(d *Decision) error {
 	t := d.agg.Task
-	bypass := make([]task.Ordinal, 0, len(t.Bypass))
-	for _, name := range t.Bypass {
-		o, ok := d.agg.Template.StepByName(name)
-		switch {
-		case !ok:
-			return fmt.Errorf("bypass_steps: template %s has no step %q: %w", t.Template, name, task.ErrInvalid)
-		case !d.agg.Template.Steps[o].Skippable:
-			return fmt.Errorf("bypass_steps: step %q is not skippable: %w", name, task.ErrInvalid)
-		}
-		bypass = append(bypass, o)
+	if d.created || t.Revision > 0 {
+		return fmt.Errorf("task %s exists already: %w", t.ID, task.ErrTransition)
+	}
+	bypass, err := d.bypassed()
+	if err != nil {
+		return err
 	}
 	input, err := d.value(t.Input.Inline, task.InputBlob)
 	if err != nil {
@@ -32,24 +29,38 @@ func (Create) apply(d *Decision) error {
 	}
 	t.Input = input
 	d.created = true
+	d.taskMoved()
 	d.publish.TaskInitialized()
-	for i := range t.Steps {
-		if d.agg.unmet[i] == 0 {
-			d.becameReady(t.Steps[i].Ordinal)
-		}
-	}
 	for _, o := range bypass {
 		s := &t.Steps[o]
-		if s.Status == task.StepSkipped {
-			continue // named twice
-		}
 		s.Note = task.NoteBypassed
 		if err := d.step(s, task.StepBypass); err != nil {
 			return err
 		}
 		d.publish.StepSkipped(s)
 	}
+	d.unblocked = nil // found here with the steps that have no dependencies
+	for _, o := range d.agg.ClaimableSteps(d.now) {
+		d.becameReady(o)
+	}
 	return nil
+}
+
+// bypassed returns the steps that Spec.Bypass names, ascending and each once.
+func (d *Decision) bypassed() ([]task.Ordinal, error) {
+	var out []task.Ordinal
+	for _, name := range d.agg.Task.Bypass {
+		o, ok := d.agg.Template.StepByName(name)
+		switch {
+		case !ok:
+			return nil, fmt.Errorf("bypass_steps: template %s has no step %q: %w", d.agg.Task.Template, name, task.ErrInvalid)
+		case !d.agg.Template.Steps[o].Skippable:
+			return nil, fmt.Errorf("bypass_steps: step %q is not skippable: %w", name, task.ErrInvalid)
+		}
+		out = append(out, o)
+	}
+	slices.Sort(out)
+	return slices.Compact(out), nil
 }
 
 // value turns a JSON document into a value, a blob when it is large.

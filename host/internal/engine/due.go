@@ -15,22 +15,17 @@ func (a *Aggregate) Wake(o task.Ordinal, now time.Time) time.Time {
 	if a.Task.Status.Terminal() {
 		return time.Time{}
 	}
-	switch s.Status {
-	case task.StepInProgress:
+	if s.Status == task.StepInProgress {
 		at, _ := a.limit(s)
 		return at
-	case task.StepWaitingForRetry:
-		if due := retryDue(s); due.After(now) {
-			return earliest(due, a.expiry(s))
-		}
-		return a.expiry(s)
-	case task.StepPending:
-		if a.unmet[o] == 0 {
-			return a.expiry(s)
-		}
-	default:
 	}
-	return time.Time{}
+	if !a.idle(s) {
+		return time.Time{}
+	}
+	if at := notBefore(s); at.After(now) {
+		return earliest(at, a.expiry(s))
+	}
+	return a.expiry(s)
 }
 
 // limit returns when the running attempt must have ended, and the code of that limit.
@@ -38,9 +33,9 @@ func (a *Aggregate) limit(s *task.Step) (at time.Time, code string) {
 	if stop := a.Task.Stop; stop != nil {
 		return stop.At.Add(s.Settings.CancelGrace), stopCode(stop.Kind)
 	}
-	consider := func(start time.Time, limit time.Duration, c string) {
+	consider := func(start time.Time, limit time.Duration, limitCode string) {
 		if limit > 0 && (at.IsZero() || start.Add(limit).Before(at)) {
-			at, code = start.Add(limit), c
+			at, code = start.Add(limit), limitCode
 		}
 	}
 	consider(s.Attempt.StartedAt, s.Settings.Timeout, task.CodeTimeout)
@@ -53,17 +48,24 @@ func (a *Aggregate) limit(s *task.Step) (at time.Time, code string) {
 	return at, code
 }
 
-// expiry returns when a step that is not running runs out of time, zero for never.
+// expiry returns when a step that is idle runs out of time, zero for never. The time
+// that its task is paused does not count as time in which it could have started.
 func (a *Aggregate) expiry(s *task.Step) time.Time {
 	var at time.Time
 	limit := firstDuration(a.Template.Steps[s.Ordinal].ScheduleToStart, 0)
-	if limit > 0 {
+	if limit > 0 && a.Task.Status != task.Paused {
 		at = a.readyAt(s).Add(limit)
 	}
-	if s.Settings != nil && s.Settings.TotalTimeout > 0 && !s.StartedAt.IsZero() && s.Status == task.StepWaitingForRetry {
-		at = earliest(at, s.StartedAt.Add(s.Settings.TotalTimeout))
+	return earliest(at, totalEnd(s))
+}
+
+// totalEnd returns when all attempts of a step together have taken too long, zero for
+// never.
+func totalEnd(s *task.Step) time.Time {
+	if s.Settings == nil || s.Settings.TotalTimeout <= 0 || s.StartedAt.IsZero() {
+		return time.Time{}
 	}
-	return at
+	return s.StartedAt.Add(s.Settings.TotalTimeout)
 }
 
 // earliest returns the earlier of two times, where zero means never.
@@ -85,24 +87,21 @@ func (in Due) apply(d *Decision) error {
 	if s == nil || d.agg.Task.Status.Terminal() {
 		return nil
 	}
-	switch s.Status {
-	case task.StepInProgress:
-		at, code := d.agg.limit(s)
-		if at.IsZero() || d.now.Before(at) {
-			return nil
+	d.woken = append(d.woken, in.Ordinal)
+	if s.Status == task.StepInProgress {
+		if at, code := d.agg.limit(s); !at.IsZero() && !d.now.Before(at) {
+			return d.timeOut(s, code)
 		}
-		return d.timeOut(s, code)
-	case task.StepPending, task.StepWaitingForRetry:
-		if s.Status == task.StepPending && d.agg.unmet[in.Ordinal] > 0 {
-			return nil
-		}
-		if at := d.agg.expiry(s); !at.IsZero() && !d.now.Before(at) {
-			return d.expire(s)
-		}
-		if s.Status == task.StepWaitingForRetry && d.agg.Claimable(in.Ordinal, d.now) {
-			d.becameReady(in.Ordinal)
-		}
-	default:
+		return nil
+	}
+	if !d.agg.idle(s) {
+		return nil
+	}
+	if at := d.agg.expiry(s); !at.IsZero() && !d.now.Before(at) {
+		return d.expire(s)
+	}
+	if !notBefore(s).IsZero() && d.agg.Claimable(in.Ordinal, d.now) {
+		d.becameReady(in.Ordinal)
 	}
 	return nil
 }
@@ -135,7 +134,7 @@ func (d *Decision) expire(s *task.Step) error {
 		Kind: task.KindTimeout, Code: task.CodeScheduleToStart, Source: task.SourceHost,
 		Message: fmt.Sprintf("ready since %s and not started within %s", d.agg.readyAt(s).Format(time.RFC3339), limit),
 	}
-	if s.Settings != nil && s.Settings.TotalTimeout > 0 && !d.now.Before(s.StartedAt.Add(s.Settings.TotalTimeout)) {
+	if end := totalEnd(s); !end.IsZero() && !d.now.Before(end) {
 		s.Failure.Code = task.CodeTotalTimeout
 		s.Failure.Message = fmt.Sprintf("all attempts together took longer than %s", s.Settings.TotalTimeout)
 	}

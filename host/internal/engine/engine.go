@@ -15,6 +15,7 @@
 package engine
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"time"
@@ -48,10 +49,12 @@ type Decision struct {
 	expected    uint64
 	created     bool
 	taskChanged bool
-	changed     map[task.Ordinal]bool
+	changed     []task.Ordinal // whose record changed, with repetitions
+	woken       []task.Ordinal // whose record may be the same, but not their wake-up time
 	blobs       []store.Blob
-	discovered  []task.Ordinal
+	discovered  []task.Ordinal // became ready and were not published as viable yet
 	unblocked   []task.Ordinal // by the input being applied
+	fault       error          // a status was to change against the tables: nothing is committed
 
 	ready    []task.Ordinal
 	dispatch []task.Ordinal
@@ -72,9 +75,10 @@ type Outcome struct {
 	WriteSet *store.WriteSet
 	// Dispatch are the steps whose current attempt must be sent to its instance.
 	Dispatch []task.Ordinal
-	// Cancel are the attempts that must be asked to stop.
+	// Cancel are the attempts that must be asked to stop, after the dispatches.
 	Cancel []CancelAttempt
-	// Changed are the steps whose wake-up time may have changed, ascending.
+	// Changed are the steps to ask [Aggregate.Wake] about again, ascending: those that
+	// changed, and those for which a [Due] was applied, even one that came too early.
 	Changed []task.Ordinal
 	// Ended says that the task is now terminal.
 	Ended bool
@@ -90,7 +94,6 @@ func (a *Aggregate) Begin(h *Host, now time.Time) *Decision {
 	return &Decision{
 		agg: a, host: h, now: now, expected: a.Task.Revision,
 		publish: publish.ForTask(a.Task, a.Template, now),
-		changed: make(map[task.Ordinal]bool),
 	}
 }
 
@@ -124,7 +127,8 @@ func (d *Decision) settle() {
 }
 
 // Ready returns the steps that became claimable in this decision and have not been
-// claimed by it, in the order in which they became so, and forgets them.
+// claimed by it, in the order in which they became so, and forgets them. A step may be
+// returned again by a later decision.
 func (d *Decision) Ready() []task.Ordinal {
 	ready := d.ready
 	d.ready = nil
@@ -138,22 +142,33 @@ func (d *Decision) Finish() (Outcome, error) {
 	d.discoveredSteps()
 	d.finalize()
 	events, seq, err := d.publish.Events()
-	if err != nil {
-		return Outcome{}, err
+	if d.fault != nil || err != nil {
+		return Outcome{}, errors.Join(d.fault, err)
 	}
-	out := Outcome{Dispatch: d.dispatch, Cancel: d.cancel, Ended: t.Status.Terminal()}
-	for o := range d.changed {
-		out.Changed = append(out.Changed, o)
+	changed := ascending(d.changed)
+	out := Outcome{
+		Dispatch: d.dispatch, Cancel: d.cancel, Ended: t.Status.Terminal(),
+		Changed: changed,
 	}
-	slices.Sort(out.Changed)
-	if !d.created && !d.taskChanged && len(d.changed) == 0 && len(events) == 0 {
+	if len(d.woken) > 0 {
+		out.Changed = ascending(slices.Concat(changed, d.woken))
+	}
+	if len(events) > 0 && len(changed) == 0 {
+		d.taskMoved() // revision and task_seq are stored with a record
+	}
+	if !d.taskChanged && len(changed) == 0 {
 		return out, nil
 	}
 	t.Seq = seq
 	t.Revision++
-	t.UpdatedAt = d.now
-	out.WriteSet = d.writeSet(events, out.Changed)
+	out.WriteSet = d.writeSet(events, changed)
 	return out, nil
+}
+
+// ascending sorts os in place and drops repetitions.
+func ascending(os []task.Ordinal) []task.Ordinal {
+	slices.Sort(os)
+	return slices.Compact(os)
 }
 
 func (d *Decision) writeSet(events []store.Event, changed []task.Ordinal) *store.WriteSet {
@@ -166,11 +181,12 @@ func (d *Decision) writeSet(events []store.Event, changed []task.Ordinal) *store
 			Spec: t.Spec, Template: d.agg.Template.Snapshot(), Steps: uint32(len(t.Steps)), //nolint:gosec // bounded by template.MaxSteps
 		}
 	}
-	if d.created || d.taskChanged {
+	if d.taskChanged {
 		ws.Task = t
 	}
-	for _, o := range changed {
-		ws.Steps = append(ws.Steps, &t.Steps[o])
+	ws.Steps = make([]*task.Step, len(changed))
+	for i, o := range changed {
+		ws.Steps[i] = &t.Steps[o]
 	}
 	return ws
 }
@@ -186,11 +202,17 @@ func (d *Decision) step(s *task.Step, transition string) error {
 	d.agg.count(s, -1)
 	s.Status = row.To
 	d.agg.count(s, 1)
-	d.changed[s.Ordinal] = true
+	d.changed = append(d.changed, s.Ordinal)
+	d.agg.Task.UpdatedAt = d.now
+	s.CompletedAt = time.Time{}
 	if s.Status.Terminal() {
 		s.CompletedAt = d.now
-	} else {
-		s.CompletedAt = time.Time{}
+	}
+	if s.Status != task.StepWaitingForRetry {
+		s.RetryAt = time.Time{}
+	}
+	if s.Status == task.StepInProgress || s.Status.Satisfies() {
+		s.HoldUntil = time.Time{}
 	}
 	if s.Status.Satisfies() != before.Satisfies() {
 		d.satisfied(s)
@@ -229,26 +251,32 @@ func (d *Decision) transition(name string) error {
 	if row.To != "" {
 		t.Status = row.To
 	}
-	d.taskChanged = true
+	d.taskMoved()
+	t.CompletedAt = time.Time{}
 	if t.Status.Terminal() {
 		t.CompletedAt = d.now
-	} else {
-		t.CompletedAt = time.Time{}
 	}
 	return nil
 }
 
+// taskMoved notes that the task's own record changed.
+func (d *Decision) taskMoved() {
+	d.taskChanged = true
+	d.agg.Task.UpdatedAt = d.now
+}
+
 // discoveredSteps publishes which steps the decision made ready.
 func (d *Decision) discoveredSteps() {
-	if len(d.discovered) == 0 {
-		return
+	var names []task.StepName
+	for _, o := range ascending(d.discovered) {
+		if d.agg.Claimable(o, d.now) {
+			names = append(names, d.agg.Task.Steps[o].Name)
+		}
 	}
-	slices.Sort(d.discovered)
-	names := make([]task.StepName, 0, len(d.discovered))
-	for _, o := range slices.Compact(d.discovered) {
-		names = append(names, d.agg.Task.Steps[o].Name)
+	d.discovered = nil
+	if len(names) > 0 {
+		d.publish.WorkflowViableStepsDiscovered(names)
 	}
-	d.publish.WorkflowViableStepsDiscovered(names)
 }
 
 // finalize ends the task when nothing runs and nothing can run any more (rules S2, S3).
@@ -271,7 +299,8 @@ func (d *Decision) finalize() {
 		d.publish.WorkflowTaskFinalizationStarted()
 	}
 	if err := d.transition(name); err != nil {
-		return // unreachable: a task that is not terminal may end in each of the three ways
+		d.fault = err
+		return
 	}
 	switch name {
 	case task.TaskCancel:

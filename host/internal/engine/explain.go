@@ -32,6 +32,10 @@ func (a *Aggregate) View(now time.Time, plugins Plugins) *task.View {
 		spec := &a.Template.Steps[i]
 		sv := &v.Steps[i]
 		*sv = task.StepView{Step: t.Steps[i], Handler: spec.Handler, Optional: spec.Optional, Limit: a.limitOf(i)}
+		if sv.Attempt != nil { // the only part of a step that later decisions change in place
+			attempt := *sv.Attempt
+			sv.Attempt = &attempt
+		}
 		for _, dep := range spec.DependsOn {
 			sv.DependsOn = append(sv.DependsOn, a.Template.Steps[dep].Name)
 		}
@@ -56,10 +60,13 @@ func (a *Aggregate) limitOf(i int) uint32 {
 
 // Derived returns the task's status as the sum of its steps, first match (rule S6).
 func (a *Aggregate) Derived(now time.Time) task.Derived {
-	ready := a.ready
+	ready, timed := 0, 0
 	for i := range a.Task.Steps {
-		s := &a.Task.Steps[i]
-		if s.Status == task.StepWaitingForRetry && !now.Before(retryDue(s)) {
+		switch s := &a.Task.Steps[i]; {
+		case !a.idle(s):
+		case now.Before(notBefore(s)):
+			timed++
+		default:
 			ready++
 		}
 	}
@@ -73,7 +80,7 @@ func (a *Aggregate) Derived(now time.Time) task.Derived {
 		return task.DerivedReady
 	case a.in(task.StepWaiting) > 0:
 		return task.DerivedWaiting
-	case a.in(task.StepWaitingForRetry) > 0:
+	case timed > 0:
 		return task.DerivedWaitingForRetry
 	case a.allSatisfied():
 		return task.DerivedComplete
@@ -135,12 +142,9 @@ func (x *explainer) reason(s *task.Step) *task.Reason {
 		if x.unmet[s.Ordinal] > 0 {
 			return x.blockedReason(s)
 		}
-		if r := x.heldReason(); r != nil {
-			return r
-		}
-		return x.slotReason(s)
+		return x.idleReason(s)
 	case task.StepWaitingForRetry:
-		return x.retryReason(s)
+		return x.idleReason(s)
 	case task.StepWaiting:
 		return &task.Reason{
 			Code: task.ReasonParked, Text: "its attempt was lost and on_crash is park: an operator decides",
@@ -149,9 +153,9 @@ func (x *explainer) reason(s *task.Step) *task.Reason {
 	case task.StepError:
 		return &task.Reason{Code: task.ReasonFailed, Text: s.Failure.Error(), Remedy: x.remedy("retry", s), Since: s.CompletedAt}
 	case task.StepCancelled:
-		return &task.Reason{Code: task.ReasonCancelledByStop, Text: s.Note, Since: s.CompletedAt}
+		return &task.Reason{Code: task.ReasonCancelledByStop, Text: "cancelled: " + s.Note, Since: s.CompletedAt}
 	case task.StepSkipped:
-		return &task.Reason{Code: task.ReasonSkipped, Text: s.Note, Since: s.CompletedAt}
+		return &task.Reason{Code: task.ReasonSkipped, Text: "skipped: " + s.Note, Since: s.CompletedAt}
 	default:
 		return nil
 	}
@@ -217,7 +221,7 @@ func (x *explainer) heldReason() *task.Reason {
 		}
 	case t.Status == task.Paused:
 		return &task.Reason{
-			Code: task.ReasonPaused, Text: "the task is paused", Remedy: "tasker task resume " + string(t.ID), Since: t.UpdatedAt,
+			Code: task.ReasonPaused, Text: "the task is paused", Remedy: "tasker task resume " + string(t.ID),
 		}
 	case t.Status.Terminal():
 		return &task.Reason{Code: task.ReasonStopping, Text: "the task has ended: " + string(t.Status), Since: t.CompletedAt}
@@ -226,16 +230,16 @@ func (x *explainer) heldReason() *task.Reason {
 	}
 }
 
-func (x *explainer) retryReason(s *task.Step) *task.Reason {
+// idleReason says why a step that waits only for time, its task or a slot does not run.
+func (x *explainer) idleReason(s *task.Step) *task.Reason {
 	if r := x.heldReason(); r != nil {
 		return r
 	}
-	n, limit := s.Failures, s.Settings.Retry.Limit
 	switch {
 	case x.now.Before(s.RetryAt):
 		return &task.Reason{
 			Code: task.ReasonRetry, Since: s.Attempt.EndedAt, Until: s.RetryAt,
-			Text: fmt.Sprintf("failure %d of %d; tries again at %s", n, limit, s.RetryAt.Format(time.RFC3339)),
+			Text: fmt.Sprintf("failure %d of %d; tries again at %s", s.Failures, s.Settings.Retry.Limit, s.RetryAt.Format(time.RFC3339)),
 		}
 	case x.now.Before(s.HoldUntil):
 		return &task.Reason{

@@ -29,8 +29,8 @@ func (in Cancel) apply(d *Decision) error {
 type Pause struct{ Op task.Operation }
 
 func (in Pause) apply(d *Decision) error {
-	if d.agg.Task.Stop != nil {
-		return d.stopping("paused")
+	if err := d.notStopping("paused"); err != nil {
+		return err
 	}
 	if err := d.transition(task.TaskPause); err != nil {
 		return err
@@ -43,19 +43,28 @@ func (in Pause) apply(d *Decision) error {
 type Resume struct{ Op task.Operation }
 
 func (in Resume) apply(d *Decision) error {
+	if err := d.notStopping("resumed"); err != nil {
+		return err
+	}
 	if err := d.transition(task.TaskResume); err != nil {
 		return err
 	}
 	d.publish.TaskResumed(in.Op)
 	for _, o := range d.agg.ClaimableSteps(d.now) {
+		d.agg.Task.Steps[o].ReadyAt = d.now
+		d.changed = append(d.changed, o)
 		d.becameReady(o)
 	}
 	return nil
 }
 
-func (d *Decision) stopping(verb string) error {
-	return fmt.Errorf("task %s is winding down (%s) and cannot be %s: %w",
-		d.agg.Task.ID, d.agg.Task.Stop.Kind, verb, task.ErrTransition)
+// notStopping refuses what makes no sense for a task that is winding down.
+func (d *Decision) notStopping(verb string) error {
+	t := d.agg.Task
+	if t.Stop == nil || t.Status.Terminal() {
+		return nil
+	}
+	return fmt.Errorf("task %s is winding down (%s) and cannot be %s: %w", t.ID, t.Stop.Kind, verb, task.ErrTransition)
 }
 
 // Retry runs a failed step again, or every failed step of a failed task when Op.Step
@@ -63,22 +72,24 @@ func (d *Decision) stopping(verb string) error {
 type Retry struct{ Op task.Operation }
 
 func (in Retry) apply(d *Decision) error {
-	t := d.agg.Task
 	if in.Op.Step != "" {
 		s, err := d.operable(in.Op.Step, "retried")
 		if err != nil {
 			return err
 		}
-		return d.retryStep(s, in.Op, true)
+		if err := d.retryStep(s, in.Op); err != nil {
+			return err
+		}
+		return d.reopen()
 	}
 	steps, names := d.retryable()
 	if err := d.transition(task.TaskRetry); err != nil {
 		return err
 	}
-	d.reopened(t)
+	d.reopened()
 	d.publish.TaskRetryRequested(in.Op, names)
 	for _, s := range steps {
-		if err := d.retryStep(s, in.Op, false); err != nil {
+		if err := d.retryStep(s, in.Op); err != nil {
 			return err
 		}
 	}
@@ -106,13 +117,15 @@ func (d *Decision) operable(name task.StepName, verb string) (*task.Step, error)
 	if t.Status.Terminal() && t.Status != task.Error {
 		return nil, fmt.Errorf("step %s cannot be %s: task %s is %s: %w", name, verb, t.ID, t.Status, task.ErrTransition)
 	}
-	if !t.Status.Terminal() && t.Stop != nil {
-		return nil, d.stopping(verb)
+	if err := d.notStopping(verb); err != nil {
+		return nil, err
 	}
 	return &t.Steps[o], nil
 }
 
-func (d *Decision) retryStep(s *task.Step, op task.Operation, reopen bool) error {
+// retryStep makes a step pending again, as if it had not been started yet but for the
+// number of its attempts, its settings and its last failure.
+func (d *Decision) retryStep(s *task.Step, op task.Operation) error {
 	previous := s.Status
 	row := task.StepRetry
 	if previous == task.StepWaiting {
@@ -121,11 +134,8 @@ func (d *Decision) retryStep(s *task.Step, op task.Operation, reopen bool) error
 	if err := d.step(s, row); err != nil {
 		return err
 	}
-	if reopen {
-		d.reopen()
-	}
 	s.Failures, s.Losses, s.Note = 0, 0, ""
-	s.ReadyAt = d.now
+	s.StartedAt, s.ReadyAt = time.Time{}, d.now
 	d.publish.StepRetryRequested(s, op, previous)
 	if row == task.StepRetryParked {
 		d.publish.StepResumed(s)
@@ -137,16 +147,20 @@ func (d *Decision) retryStep(s *task.Step, op task.Operation, reopen bool) error
 }
 
 // reopen makes a failed task run again because one of its steps will.
-func (d *Decision) reopen() {
-	if t := d.agg.Task; t.Status == task.Error {
-		if err := d.transition(task.TaskReopen); err != nil {
-			return // unreachable: reopen leaves error
-		}
-		d.reopened(t)
+func (d *Decision) reopen() error {
+	if d.agg.Task.Status != task.Error {
+		return nil
 	}
+	if err := d.transition(task.TaskReopen); err != nil {
+		return err
+	}
+	d.reopened()
+	return nil
 }
 
-func (d *Decision) reopened(t *task.Task) {
+// reopened forgets why the task had ended.
+func (d *Decision) reopened() {
+	t := d.agg.Task
 	t.DeadlineSpent = t.DeadlineSpent || (t.Stop != nil && t.Stop.Kind == task.StopDeadline)
 	t.Stop, t.Failure = nil, nil
 }
@@ -180,13 +194,11 @@ func (in ResolveByHand) apply(d *Decision) error {
 		return fmt.Errorf("results of step %s: %w", s.Name, err)
 	}
 	s.Results, s.Note, s.Resolution = results, "", d.resolution(in.Op)
-	s.RetryAt, s.HoldUntil = time.Time{}, time.Time{}
 	if err := d.step(s, task.StepResolve); err != nil {
 		return err
 	}
-	d.reopen()
 	d.publish.StepResolvedManually(s, in.Op, previous)
-	return nil
+	return d.reopen()
 }
 
 func (d *Decision) resolution(op task.Operation) *task.Resolution {

@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"encoding/json"
 	"fmt"
 	"time"
 
@@ -15,21 +16,25 @@ type Result struct {
 func (r Result) apply(d *Decision) error {
 	id := r.Report.ID
 	s := d.agg.Step(id.Ordinal)
-	if s == nil || s.Attempt == nil || id.Number > s.Attempt.Number {
+	switch {
+	case id.Task != d.agg.Task.ID || s == nil || s.Attempt == nil || id.Number == 0 || id.Number > s.Attempt.Number:
 		return fmt.Errorf("attempt %s was never started: %w", id, task.ErrInvalid)
-	}
-	if id.Number < s.Attempt.Number || s.Attempt.Status != task.AttemptRunning {
+	case r.Report.Kind != task.ReportSucceeded && (r.Report.Kind != task.ReportFailed || r.Report.Failure == nil):
+		return fmt.Errorf("report on attempt %s is no final one: %w", id, task.ErrInvalid)
+	case id.Number < s.Attempt.Number || s.Attempt.Status != task.AttemptRunning:
 		d.late(s, r.Report)
 		return nil
-	}
-	if r.Report.Kind == task.ReportSucceeded {
+	case r.Report.Kind == task.ReportSucceeded:
 		return d.succeed(s, r.Report.Output)
+	case r.Report.Failure.Kind != task.KindCancelled:
+		return d.fail(s, r.Report.Failure, task.AttemptFailed)
+	case d.agg.Task.Stop != nil:
+		return d.fail(s, r.Report.Failure, task.AttemptCancelled)
+	default:
+		// Nobody but a draining plugin cancels a wanted attempt. It waits, so that a handler
+		// which always answers so does not keep the host busy.
+		return d.lose(s, task.LossDrained, s.Settings.Retry.Wait(s.Attempts, d.host.Rand()))
 	}
-	f := r.Report.Failure
-	if f.Kind == task.KindCancelled && d.agg.Task.Stop == nil {
-		return d.lose(s, task.LossDrained) // nobody but a draining plugin cancels a wanted attempt
-	}
-	return d.fail(s, f, task.AttemptFailed)
 }
 
 // late keeps what came after an attempt was closed beside the state, which it never
@@ -41,22 +46,31 @@ func (d *Decision) late(s *task.Step, r task.Report) {
 	}
 	s.Late = &task.LateResult{Number: r.ID.Number, Outcome: outcome, At: d.now}
 	s.LateCount++
-	d.changed[s.Ordinal] = true
-	if r.ID.Number == s.Attempt.Number && !s.HoldUntil.IsZero() {
-		s.HoldUntil = time.Time{}
-		if d.agg.Claimable(s.Ordinal, d.now) {
-			d.becameReady(s.Ordinal)
-		}
+	d.changed = append(d.changed, s.Ordinal)
+	if r.ID.Number == s.Attempt.Number {
+		d.letGo(s)
+	}
+}
+
+// letGo ends the hold on a step whose timed-out attempt is known to work no longer.
+func (d *Decision) letGo(s *task.Step) {
+	if s.HoldUntil.IsZero() {
+		return
+	}
+	s.HoldUntil = time.Time{}
+	d.changed = append(d.changed, s.Ordinal)
+	if d.agg.Claimable(s.Ordinal, d.now) {
+		d.becameReady(s.Ordinal)
 	}
 }
 
 func (d *Decision) succeed(s *task.Step, output []byte) error {
+	if len(output) > 0 && !json.Valid(output) {
+		return d.fail(s, badResult(s, task.CodeInvalidResult, "is no JSON"), task.AttemptFailed)
+	}
 	results, err := d.value(output, task.ResultBlob(s.Ordinal))
 	if err != nil {
-		return d.fail(s, &task.Failure{
-			Kind: task.KindPermanent, Code: task.CodeTooLarge, Source: task.SourcePlugin,
-			Message: "result of step " + string(s.Name) + ": " + err.Error(),
-		}, task.AttemptFailed)
+		return d.fail(s, badResult(s, task.CodeTooLarge, err.Error()), task.AttemptFailed)
 	}
 	s.Attempt.Status, s.Attempt.EndedAt = task.AttemptSucceeded, d.now
 	s.Results = results
@@ -67,29 +81,39 @@ func (d *Decision) succeed(s *task.Step, output []byte) error {
 	return nil
 }
 
-// fail closes the current attempt as failed or timed out and decides what follows
-// (rules R1, R2, R3, S8).
+// badResult is the failure of a handler that returned what cannot be stored: running it
+// again would return the same.
+func badResult(s *task.Step, code, what string) *task.Failure {
+	return &task.Failure{
+		Kind: task.KindPermanent, Code: code, Source: task.SourcePlugin,
+		Message: "result of step " + string(s.Name) + ": " + what,
+	}
+}
+
+// fail closes the current attempt as failed, timed out or, when the task is winding
+// down, cancelled, and decides what follows (rules R1, R2, R3, S8).
 func (d *Decision) fail(s *task.Step, f *task.Failure, status task.AttemptStatus) error {
 	s.Attempt.Status, s.Attempt.EndedAt, s.Attempt.Failure = status, d.now, f
 	s.Failure = f
+	if status == task.AttemptTimedOut {
+		s.HoldUntil = d.now.Add(s.Settings.CancelGrace)
+	}
 	if d.agg.Task.Stop != nil {
 		d.cancelStep(s)
 		return nil
 	}
 	s.Failures++
 	retryAt := s.Settings.Retry.NextRetry(d.now, s.Failures, f.RetryAfter.Std(), d.host.Rand())
+	end := totalEnd(s)
 	switch {
 	case f.Kind == task.KindPermanent || !s.Settings.Retryable:
 		return d.fatal(s, task.StepFailPermanent, task.StepFailOptional)
 	case s.Failures >= s.Settings.Retry.Limit:
 		return d.fatal(s, task.StepFailLimit, task.StepFailLimitOption)
-	case s.Settings.TotalTimeout > 0 && retryAt.After(s.StartedAt.Add(s.Settings.TotalTimeout)):
+	case !end.IsZero() && !retryAt.Before(end):
 		return d.fatal(s, task.StepFailPermanent, task.StepFailOptional) // no attempt fits any more
 	}
 	s.RetryAt = retryAt
-	if status == task.AttemptTimedOut {
-		s.HoldUntil = d.now.Add(s.Settings.CancelGrace)
-	}
 	if err := d.step(s, task.StepFailRetry); err != nil {
 		return err
 	}
@@ -131,56 +155,53 @@ func (l Lost) apply(d *Decision) error {
 		return nil // already fenced by a later attempt
 	}
 	if s.Attempt.Status != task.AttemptRunning {
-		return d.released(s)
-	}
-	return d.lose(s, l.Cause)
-}
-
-// released lets a step whose timed-out attempt is gone be claimed without waiting for
-// its grace.
-func (d *Decision) released(s *task.Step) error {
-	if s.HoldUntil.IsZero() {
+		d.letGo(s)
 		return nil
 	}
-	s.HoldUntil = time.Time{}
-	d.changed[s.Ordinal] = true
-	if d.agg.Claimable(s.Ordinal, d.now) {
-		d.becameReady(s.Ordinal)
-	}
-	return nil
+	return d.lose(s, l.Cause, 0)
 }
 
-// lose closes the current attempt as lost and decides what follows (rule R5).
-func (d *Decision) lose(s *task.Step, cause task.LossCause) error {
+// lose closes the current attempt as lost and decides what follows (rule R5): another
+// attempt after the wait, unless on_crash or the budget of losses says otherwise.
+func (d *Decision) lose(s *task.Step, cause task.LossCause, wait time.Duration) error {
 	s.Attempt.Status, s.Attempt.EndedAt = task.AttemptLost, d.now
 	if d.agg.Task.Stop != nil {
+		s.Note = stopCode(d.agg.Task.Stop.Kind)
+		if err := d.step(s, task.StepLoseCancel); err != nil {
+			return err
+		}
 		d.publish.StepAttemptLost(s, cause)
-		d.cancelStep(s)
+		d.publish.StepCancelled(s)
 		return nil
 	}
 	if cause.Counts() {
 		s.Losses++
 	}
-	failure := &task.Failure{Kind: task.KindPermanent, Source: task.SourceHost}
 	switch {
-	case s.Losses >= task.DefaultLossLimit:
-		failure.Code = task.CodeCrashesPlugin
-		failure.Message = fmt.Sprintf("%d attempts took down the plugin instance (last: %s)", s.Losses, cause)
+	case s.Losses > task.DefaultLossLimit:
+		return d.loseForGood(s, cause, task.CodeCrashesPlugin,
+			fmt.Sprintf("%d attempts took down the plugin instance (last: %s)", s.Losses, cause))
 	case s.Settings.OnCrash == task.OnCrashFail:
-		failure.Code = task.CodeLost
-		failure.Message = fmt.Sprintf("the attempt was lost (%s) and on_crash is fail", cause)
+		return d.loseForGood(s, cause, task.CodeLost,
+			fmt.Sprintf("the attempt was lost (%s) and on_crash is fail", cause))
 	case s.Settings.OnCrash == task.OnCrashPark:
 		return d.park(s, cause)
-	default:
-		s.RetryAt = d.now
-		if err := d.step(s, task.StepLoseRetry); err != nil {
-			return err
-		}
-		d.publish.StepAttemptLost(s, cause)
-		d.publish.StepRetryScheduled(s, task.AttemptLost)
-		d.becameReady(s.Ordinal)
-		return nil
 	}
+	s.RetryAt = d.now.Add(wait)
+	if err := d.step(s, task.StepLoseRetry); err != nil {
+		return err
+	}
+	d.publish.StepAttemptLost(s, cause)
+	d.publish.StepRetryScheduled(s, task.AttemptLost)
+	if wait <= 0 {
+		d.becameReady(s.Ordinal)
+	}
+	return nil
+}
+
+// loseForGood ends a step whose attempt was lost and that gets no other.
+func (d *Decision) loseForGood(s *task.Step, cause task.LossCause, code, message string) error {
+	failure := &task.Failure{Kind: task.KindPermanent, Code: code, Message: message, Source: task.SourceHost}
 	s.Attempt.Failure, s.Failure = failure, failure
 	row := task.StepLoseFail
 	optional := d.agg.Template.Steps[s.Ordinal].Optional

@@ -1,8 +1,6 @@
 package engine
 
 import (
-	"time"
-
 	"github.com/tasker-engine/tasker/host/task"
 	"github.com/tasker-engine/tasker/host/template"
 )
@@ -13,13 +11,13 @@ import (
 func (d *Decision) stop(s task.Stop) {
 	t := d.agg.Task
 	t.Stop = &s
-	d.taskChanged = true
+	d.taskMoved()
 	for i := range t.Steps {
 		s := &t.Steps[i]
 		switch s.Status {
 		case task.StepInProgress:
 			d.askToStop(s, stopCode(t.Stop.Kind))
-			d.changed[s.Ordinal] = true
+			d.woken = append(d.woken, s.Ordinal)
 		case task.StepPending:
 			if d.agg.unmet[i] == 0 || t.Stop.Kind == task.StopCancel {
 				d.cancelStep(s)
@@ -53,9 +51,9 @@ func stopCode(k task.StopKind) string {
 // have been closed or given up before.
 func (d *Decision) cancelStep(s *task.Step) {
 	s.Note = stopCode(d.agg.Task.Stop.Kind)
-	s.RetryAt, s.HoldUntil = time.Time{}, time.Time{}
 	if err := d.step(s, task.StepCancel); err != nil {
-		return // unreachable: callers pass steps that are not terminal
+		d.fault = err
+		return
 	}
 	d.publish.StepCancelled(s)
 }
