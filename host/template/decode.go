@@ -35,13 +35,9 @@ type decoder struct {
 func (d *decoder) add(at pos, hint, format string, args ...any) {
 	switch {
 	case len(d.found) < maxDiagnostics:
-		d.found = append(d.found, Diagnostic{
-			File: d.file, Line: at.line, Column: at.column, Message: fmt.Sprintf(format, args...), Hint: hint,
-		})
+		d.found = append(d.found, diagnose(d.file, at, fmt.Sprintf(format, args...), hint))
 	case len(d.found) == maxDiagnostics:
-		d.found = append(d.found, Diagnostic{
-			File: d.file, Message: tooMany,
-		})
+		d.found = append(d.found, diagnose(d.file, pos{}, tooMany, ""))
 	}
 }
 

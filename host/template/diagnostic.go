@@ -6,6 +6,7 @@ import (
 	"math"
 	"slices"
 	"strings"
+	"unicode"
 
 	"github.com/tasker-engine/tasker/host/task"
 )
@@ -17,6 +18,28 @@ type Diagnostic struct {
 	Column  int    `json:"column"` // from 1, in characters
 	Message string `json:"message"`
 	Hint    string `json:"hint,omitempty"` // what to do about it, may be empty
+}
+
+// maxMessage is the length in bytes to which messages and hints are cut: they quote what
+// is in the file.
+const maxMessage = 2000
+
+// diagnose makes a diagnostic whose text stays on one line.
+func diagnose(file string, at pos, message, hint string) Diagnostic {
+	return Diagnostic{File: file, Line: at.line, Column: at.column, Message: oneLine(message), Hint: oneLine(hint)}
+}
+
+func oneLine(s string) string {
+	s = strings.Map(func(r rune) rune {
+		if unicode.IsControl(r) || r == '\u2028' || r == '\u2029' {
+			return ' '
+		}
+		return r
+	}, s)
+	if len(s) > maxMessage {
+		s = strings.ToValidUTF8(s[:maxMessage], "") + "..."
+	}
+	return s
 }
 
 // Error returns "file:line:column: message; hint".

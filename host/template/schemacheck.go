@@ -58,7 +58,7 @@ func schemaError(n *node, err error) (pos, string) {
 	var anchor *jsonschema.AnchorNotFoundError
 	switch {
 	case errors.As(err, &regex):
-		return n.find(fragment(regex.URL)).at, "the pattern " + regex.Regex + " is no regular expression (RE2): " + oneLine(regex.Err.Error())
+		return n.find(fragment(regex.URL)).at, "the pattern " + regex.Regex + " is no regular expression (RE2): " + regex.Err.Error()
 	case errors.As(err, &load), errors.As(err, &scheme):
 		return refAt(n, func(ref string) bool { return !strings.HasPrefix(ref, "#") }), errFetch.Error()
 	case errors.As(err, &missing):
@@ -70,7 +70,7 @@ func schemaError(n *node, err error) (pos, string) {
 		ref := "#" + frag
 		return refAt(n, func(r string) bool { return r == ref }), "$ref " + ref + " leads nowhere"
 	}
-	return n.at, "no JSON Schema: " + oneLine(strings.ReplaceAll(err.Error(), inputURL, ""))
+	return n.at, "no JSON Schema: " + strings.ReplaceAll(err.Error(), inputURL, "")
 }
 
 // fragment splits the JSON pointer in a URL's fragment.

@@ -44,7 +44,9 @@ func readTree(file string, src []byte) (*node, Diagnostics) {
 }
 
 func (r *reader) add(at pos, message, hint string) {
-	r.found = append(r.found, Diagnostic{File: r.file, Line: at.line, Column: at.column, Message: message, Hint: hint})
+	if len(r.found) < maxDiagnostics {
+		r.found = append(r.found, diagnose(r.file, at, message, hint))
+	}
 }
 
 // parse returns the body of the only document, nil when there is none.
@@ -104,24 +106,14 @@ func (r *reader) syntax(err error) {
 	var ye yaml.Error
 	if errors.As(err, &ye) && ye.GetToken() != nil && ye.GetToken().Position != nil {
 		p := ye.GetToken().Position
-		hint := ""
-		if strings.Contains(ye.GetMessage(), "\t") {
-			hint = "indent with spaces, not with tabs"
+		message, hint := ye.GetMessage(), ""
+		if strings.Contains(message, "\t") {
+			message, hint = strings.ReplaceAll(message, "\t", `\t`), "indent with spaces, not with tabs"
 		}
-		r.add(pos{max(p.Line, 1), max(p.Column, 1)}, "not YAML: "+oneLine(ye.GetMessage()), hint)
+		r.add(pos{max(p.Line, 1), max(p.Column, 1)}, "not YAML: "+message, hint)
 		return
 	}
-	r.add(pos{1, 1}, "not YAML: "+oneLine(err.Error()), "")
-}
-
-// oneLine keeps a diagnostic on its line.
-func oneLine(s string) string {
-	const most = 300
-	s = strings.Join(strings.Fields(strings.ReplaceAll(s, "\t", `\t`)), " ")
-	if len(s) > most {
-		s = strings.ToValidUTF8(s[:most], "") + "..."
-	}
-	return s
+	r.add(pos{1, 1}, "not YAML: "+err.Error(), "")
 }
 
 // badText returns the place of the first byte that is not text.
@@ -209,7 +201,7 @@ func (r *reader) alias(at pos, n *ast.AliasNode) *node {
 	name := n.Value.GetToken().Value
 	v, ok := r.anchors[name]
 	if !ok {
-		r.add(at, fmt.Sprintf("unknown anchor *%s", name), "")
+		r.add(at, fmt.Sprintf("unknown anchor %q", name), "")
 		return (&node{at: at}).seal()
 	}
 	r.size += v.size
