@@ -1,0 +1,363 @@
+package supervisor
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"google.golang.org/grpc"
+	"google.golang.org/protobuf/types/known/durationpb"
+
+	"github.com/tasker-engine/tasker/host/task"
+	pluginv1 "github.com/tasker-engine/tasker/proto/tasker/plugin/v1"
+)
+
+// Short waits of an instance's life.
+const (
+	// exitGrace is how long after a broken stream the process may take to exit, so that
+	// the exit names the cause.
+	exitGrace = 2 * time.Second
+	// streamGrace is how long after an exit the work stream may take to hand over what
+	// had arrived before.
+	streamGrace = 2 * time.Second
+	// dumpGrace is how long a hung process has to write its goroutines.
+	dumpGrace = 2 * time.Second
+	// resultGrace is how long after an answered Drain the last results may take.
+	resultGrace = time.Second
+)
+
+// instance is one process that is ready: its streams and the attempts it holds.
+type instance struct {
+	id       string
+	opts     Options
+	launch   *launch
+	manifest *Manifest
+	onState  func(state task.PluginState, cause string)
+
+	// ctx is the life of the streams; it ends after the process or with its stop.
+	ctx    context.Context //nolint:containedctx // it is the instance's life, not a call's
+	cancel context.CancelFunc
+	wg     sync.WaitGroup
+
+	work   grpc.BidiStreamingClient[pluginv1.WorkRequest, pluginv1.WorkResponse]
+	status grpc.ServerStreamingClient[pluginv1.WatchResponse]
+
+	outbox  outbox
+	fetches chan fetchRequest
+	chunks  chan *pluginv1.Chunk
+
+	broken   chan error    // a stream ended
+	received chan struct{} // closed when the work stream was read to its end
+	changed  chan struct{} // status, leaks or the busy state changed
+	idle     chan struct{} // the last attempt that is not leaked ended
+	stop     *drainSignal  // the host wants everything drained
+
+	lastSeen  atomic.Int64 // the last tick of Watch, or when work began after idleness; unix nanoseconds
+	completed atomic.Uint64
+
+	mu       sync.Mutex
+	attempts map[string]*held
+	leaked   int
+	draining bool
+	reported *pluginv1.Status // the latest
+	told     int              // the capacity that the sink knows
+}
+
+// held is an attempt that the instance holds.
+type held struct {
+	id     task.AttemptID
+	refs   []string    // what it may fetch
+	timer  *time.Timer // runs after a cancel
+	leaked bool
+}
+
+// drainSignal tells every instance, also one that is just getting ready, to drain.
+type drainSignal struct {
+	once  sync.Once
+	begun chan struct{}
+	ctx   context.Context //nolint:containedctx // how long the drain may take; set before begun is closed
+}
+
+func (d *drainSignal) begin(ctx context.Context) {
+	d.once.Do(func() { d.ctx = ctx; close(d.begun) })
+}
+
+// ending is how the life of an instance ended.
+type ending struct {
+	cause   task.LossCause
+	why     string // for people
+	crashed bool   // by itself or for a hang, not on purpose
+	again   bool   // stopped on purpose, to be started again at once
+}
+
+func newInstance(l *launch, m *Manifest, stop *drainSignal, onState func(task.PluginState, string)) *instance {
+	ctx, cancel := context.WithCancel(context.Background())
+	return &instance{
+		id: l.instance, opts: l.opts, launch: l, manifest: m, stop: stop, onState: onState,
+		ctx: ctx, cancel: cancel,
+		outbox:   outbox{wake: make(chan struct{}, 1)},
+		fetches:  make(chan fetchRequest, maxFetches),
+		chunks:   make(chan *pluginv1.Chunk, 2),
+		broken:   make(chan error, 2),
+		received: make(chan struct{}),
+		changed:  make(chan struct{}, 1),
+		idle:     make(chan struct{}, 1),
+		attempts: make(map[string]*held),
+	}
+}
+
+// open opens both streams and waits for the first status. The goroutines start with run.
+func (in *instance) open() error {
+	in.launch.phase = phaseWatch
+	var err error
+	if in.status, err = in.launch.services.plugin.Watch(in.ctx, &pluginv1.WatchRequest{}); err != nil {
+		return in.launch.domainError(err)
+	}
+	first, err := in.status.Recv()
+	if err != nil {
+		return in.launch.domainError(err)
+	}
+	in.reported = first.GetStatus()
+	in.lastSeen.Store(time.Now().UnixNano())
+	if in.work, err = in.launch.services.step.Work(in.ctx); err != nil {
+		return in.launch.domainError(err)
+	}
+	in.told = in.capacityLocked()
+	return nil
+}
+
+// run starts the goroutines of the streams.
+func (in *instance) run() {
+	in.launch.phase = phaseReady
+	in.wg.Go(in.send)
+	in.wg.Go(in.receive)
+	in.wg.Go(in.watch)
+	in.wg.Go(in.fetch)
+}
+
+// supervise watches over a ready instance until its process is gone.
+func (in *instance) supervise(ctx context.Context) ending {
+	hang := time.NewTimer(in.opts.HangTimeout)
+	hang.Stop()
+	defer hang.Stop()
+	armed := false
+	for {
+		select {
+		case <-in.launch.process.exited:
+			return in.crash("")
+		case err := <-in.broken:
+			return in.crash(fmt.Sprintf("a stream broke: %v", err))
+		case <-in.changed:
+			if over := in.applyChanges(); over {
+				return in.drain(ctx, ctx, "more than half of its slots hold cancelled attempts that do not end", true)
+			}
+			if !armed && in.load() > 0 {
+				hang.Reset(in.opts.HangTimeout)
+				armed = true
+			}
+		case <-hang.C:
+			left := in.silenceLeft()
+			if left <= 0 {
+				return in.hung()
+			}
+			if armed = in.load() > 0; armed {
+				hang.Reset(left)
+			}
+		case <-in.stop.begun:
+			return in.drain(ctx, in.stop.ctx, "the host stops", false)
+		case <-ctx.Done():
+			in.launch.stop(in.opts.StopGrace)
+			return ending{cause: task.LossDrained, why: "stopped with the host"}
+		}
+	}
+}
+
+// applyChanges tells what has changed since the last time, and reports whether too
+// many slots are leaked.
+func (in *instance) applyChanges() (over bool) {
+	in.mu.Lock()
+	status := in.reported
+	capacity := in.capacityLocked()
+	tell := capacity != in.told
+	in.told = capacity
+	over = in.leaked*2 > in.declaredCapacity()
+	in.mu.Unlock()
+	if tell {
+		in.opts.Sink.InstanceCapacity(in.id, capacity)
+	}
+	switch status.GetState() {
+	case pluginv1.State_STATE_DEGRADED:
+		in.onState(task.PluginDegraded, cut(status.GetMessage(), maxNote))
+	case pluginv1.State_STATE_DRAINING:
+		if in.stopIntake() {
+			in.opts.Sink.InstanceDraining(in.id)
+		}
+		in.onState(task.PluginDraining, "by itself: "+cut(status.GetMessage(), maxNote))
+	default:
+		in.onState(task.PluginReady, cut(status.GetMessage(), maxNote))
+	}
+	return over
+}
+
+// declaredCapacity returns how many attempts the plugin holds at once by its manifest.
+func (in *instance) declaredCapacity() int {
+	if in.manifest.MaxConcurrency > 0 {
+		return in.manifest.MaxConcurrency
+	}
+	return in.opts.DefaultCapacity
+}
+
+// capacityLocked returns how many attempts it takes now: leaked slots are gone.
+func (in *instance) capacityLocked() int {
+	capacity := in.declaredCapacity()
+	if c := in.reported.GetCapacity(); c > 0 {
+		capacity = min(capacity, int(c))
+	}
+	return max(capacity-in.leaked, 0)
+}
+
+// silenceLeft returns how much longer the process may be silent.
+func (in *instance) silenceLeft() time.Duration {
+	if in.load() == 0 {
+		return in.opts.HangTimeout
+	}
+	return in.opts.HangTimeout - time.Since(time.Unix(0, in.lastSeen.Load()))
+}
+
+// crash ends an instance whose process ended or broke its streams.
+func (in *instance) crash(broken string) ending {
+	why := broken
+	if in.launch.waitExit(exitGrace) {
+		why = in.launch.process.exit().String()
+	} else {
+		in.launch.process.kill()
+		in.launch.waitExit(killLimit)
+	}
+	return ending{cause: task.LossCrashed, why: why, crashed: true}
+}
+
+// hung ends a process that was silent for too long; its goroutines are kept in the
+// crash report where it still writes them.
+func (in *instance) hung() ending {
+	in.launch.process.dump()
+	if !in.launch.waitExit(dumpGrace) {
+		in.launch.process.kill()
+		in.launch.waitExit(killLimit)
+	}
+	return ending{
+		cause: task.LossHung, crashed: true,
+		why: fmt.Sprintf("hung: no sign of life for %s while %d attempts ran", in.opts.HangTimeout, in.load()),
+	}
+}
+
+// drain lets the attempts end and stops the process. The end of life cuts it short, as
+// the end of patience does.
+func (in *instance) drain(life, patience context.Context, why string, again bool) ending {
+	limit := in.opts.DrainTimeout
+	if in.stopIntake() {
+		in.opts.Sink.InstanceDraining(in.id)
+	}
+	in.onState(task.PluginDraining, why)
+	ctx, cancel := context.WithTimeout(patience, limit)
+	defer cancel()
+	defer context.AfterFunc(life, cancel)()
+	in.awaitIdle(ctx, in.askToDrain(ctx, limit))
+	grace := in.opts.StopGrace
+	if patience.Err() != nil || life.Err() != nil {
+		grace /= 8 // whoever asked does not want to wait
+	}
+	in.launch.stop(grace)
+	return ending{cause: task.LossDrained, why: why, again: again}
+}
+
+// askToDrain calls Drain and closes the channel when it is answered.
+func (in *instance) askToDrain(ctx context.Context, limit time.Duration) <-chan struct{} {
+	answered := make(chan struct{})
+	in.wg.Go(func() {
+		defer close(answered)
+		// A plugin that cannot drain is simply waited for.
+		_, _ = in.launch.services.plugin.Drain(ctx, &pluginv1.DrainRequest{Deadline: durationpb.New(limit)})
+	})
+	return answered
+}
+
+// awaitIdle waits until no attempt runs that may still end: to the end of ctx, or a
+// short while longer than the plugin's own answer.
+func (in *instance) awaitIdle(ctx context.Context, answered <-chan struct{}) {
+	late := time.NewTimer(resultGrace)
+	late.Stop()
+	defer late.Stop()
+	for in.load() > 0 {
+		select {
+		case <-in.idle:
+		case <-answered:
+			answered = nil
+			late.Reset(resultGrace)
+		case <-late.C:
+			return
+		case <-in.launch.process.exited:
+			return
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// stopIntake takes nothing more and keeps what waits from being sent; it reports
+// whether it was open.
+func (in *instance) stopIntake() bool {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	was := !in.draining
+	in.draining = true
+	return was
+}
+
+// close ends the streams after the process is gone. What arrived before is handed
+// over first. It returns the ids of the attempts that are lost.
+func (in *instance) close() []string {
+	in.stopIntake()
+	in.outbox.close()
+	timer := time.NewTimer(streamGrace)
+	defer timer.Stop()
+	select {
+	case <-in.received:
+	case <-timer.C:
+	}
+	in.cancel()
+	in.wg.Wait()
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	var lost []string
+	for id, h := range in.attempts {
+		if h.timer != nil {
+			h.timer.Stop()
+		}
+		lost = append(lost, id)
+	}
+	return lost
+}
+
+// load returns the number of attempts that it holds and that may still end.
+func (in *instance) load() int {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	return len(in.attempts) - in.leaked
+}
+
+// notify wakes whoever waits on a channel of capacity one.
+func notify(ch chan struct{}) {
+	select {
+	case ch <- struct{}{}:
+	default:
+	}
+}
+
+// usage returns the capacity, the attempts held and how many of these are leaked.
+func (in *instance) usage() (capacity, inFlight, leaked int) {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	return in.told, len(in.attempts), in.leaked
+}

@@ -1,0 +1,28 @@
+package supervisor
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"go.uber.org/goleak"
+
+	pluginv1 "github.com/tasker-engine/tasker/proto/tasker/plugin/v1"
+)
+
+// The test binary plays every part: under the name of a plugin it is that plugin, and
+// with hostEnv it is a host that will be killed.
+func TestMain(m *testing.M) {
+	name := filepath.Base(os.Args[0])
+	if mode, ok := strings.CutPrefix(name, BinaryPrefix); ok && os.Getenv(pluginv1.CookieKey) != "" {
+		os.Exit(runTestPlugin(mode))
+	}
+	if name == sleeperName {
+		select {} // a grandchild: it holds what it inherited until it is killed
+	}
+	if dir := os.Getenv(hostEnv); dir != "" {
+		os.Exit(runTestHost(dir))
+	}
+	goleak.VerifyTestMain(m)
+}

@@ -1,0 +1,350 @@
+package supervisor
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"strconv"
+	"sync"
+	"time"
+
+	"github.com/tasker-engine/tasker/host/internal/store"
+	"github.com/tasker-engine/tasker/host/task"
+)
+
+// plugin is one plugin binary over its whole life: one process after the other.
+type plugin struct {
+	sup    *Supervisor
+	path   string
+	resume chan struct{} // capacity 1: an operator wants it started again
+	ended  chan struct{} // closed when run returned
+
+	// Owned by run.
+	history  history
+	launches int
+	name     string   // as the manifest says, or the file before the first start
+	granted  []string // environment that its next process gets
+
+	mu   sync.Mutex
+	info PluginInfo
+	in   *instance // nil unless ready
+}
+
+// verdict is what follows the end of a process.
+type verdict int
+
+const (
+	startAgain  verdict = iota // at once
+	startLater                 // after info.RetryAt
+	startNever                 // until an operator resumes it
+	startNoMore                // the host stops
+)
+
+func newPlugin(s *Supervisor, b binary) *plugin {
+	return &plugin{
+		sup: s, path: b.path, name: b.name, resume: make(chan struct{}, 1), ended: make(chan struct{}),
+		info: PluginInfo{Name: b.name, Path: b.path, State: task.PluginStopped, Since: time.Now().UTC()},
+	}
+}
+
+// run keeps the plugin running until life ends; intake ends earlier, at the beginning
+// of a drain: then nothing is started any more.
+func (p *plugin) run(life, intake context.Context, found error) {
+	defer close(p.ended)
+	next := startAgain
+	if found != nil {
+		p.sup.opts.Logger.Error("plugin is refused", "plugin", p.name, "cause", found)
+		p.setState(task.PluginRefused, found.Error())
+		next = startNever
+	}
+	for {
+		switch next {
+		case startAgain:
+		case startLater:
+			if !p.pause(intake, time.Until(p.snapshot().RetryAt)) {
+				next = startNoMore
+			}
+		case startNever:
+			select {
+			case <-p.resume:
+				p.history = history{}
+			case <-intake.Done():
+				return // it keeps its state: nothing of it runs
+			}
+		case startNoMore:
+		}
+		if next == startNoMore || intake.Err() != nil {
+			p.setState(task.PluginStopped, "the host stops")
+			return
+		}
+		next = p.once(life, intake)
+	}
+}
+
+// pause waits and reports whether the time passed or an operator cut it short.
+func (p *plugin) pause(ctx context.Context, d time.Duration) bool {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return true
+	case <-p.resume:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}
+
+// once lives through one process.
+func (p *plugin) once(life, intake context.Context) verdict {
+	in, err := p.start(intake)
+	if err != nil {
+		return p.failedStart(intake, err)
+	}
+	readyAt := time.Now()
+	p.sup.register(p, in)
+	p.becameReady(in)
+	end := in.supervise(life)
+	p.sup.unregister(p, in)
+	lost := in.close()
+	p.sup.opts.Sink.InstanceGone(in.id, end.cause)
+	in.launch.release()
+	if !end.crashed {
+		p.setState(task.PluginStopped, end.why)
+		if end.again {
+			return startAgain
+		}
+		return startNoMore
+	}
+	p.reportCrash(in.launch, end.why, lost)
+	useful := in.completed.Load() > 0
+	return p.crashed(end.why, time.Since(readyAt), useful)
+}
+
+// start starts a process and brings it to readiness. What the manifest says may call
+// for another name or environment than the process has: then it is started again.
+func (p *plugin) start(ctx context.Context) (*instance, error) {
+	if !p.sup.acquireStart(ctx) {
+		return nil, ctx.Err()
+	}
+	defer p.sup.releaseStart()
+	for range 2 {
+		in, again, err := p.startOnce(ctx)
+		if !again {
+			return in, err
+		}
+	}
+	return nil, refuse(fmt.Errorf("%s: its manifest changes from start to start", p.path))
+}
+
+func (p *plugin) startOnce(ctx context.Context) (in *instance, again bool, err error) {
+	if !task.ValidPluginName(p.name) {
+		return nil, false, refuse(fmt.Errorf("%s: its file name gives the plugin name %q: want [a-z][a-z0-9-]{0,31}", p.path, p.name))
+	}
+	p.launches++
+	l := p.sup.newLaunch(p.path, p.name, p.name+"#"+strconv.Itoa(p.launches), p.granted, p.sup.log(p.name))
+	ctx, cancel := context.WithTimeout(ctx, p.sup.opts.startTimeout(p.name))
+	defer cancel()
+	p.setStarting(l.instance)
+	in, again, err = p.bringUp(ctx, l)
+	if err == nil && !again {
+		return in, false, nil
+	}
+	if in != nil {
+		in.cancel()
+	}
+	if again {
+		l.stop(p.sup.opts.StopGrace)
+	}
+	l.release()
+	if again {
+		return nil, true, nil
+	}
+	failure := l.failure(ctx, err)
+	if l.process.pid() != 0 && !failure.Refused && !errors.Is(ctx.Err(), context.Canceled) {
+		p.reportCrash(l, failure.Error(), nil)
+	}
+	return nil, false, failure
+}
+
+// bringUp takes a process through the phases of the start.
+func (p *plugin) bringUp(ctx context.Context, l *launch) (in *instance, again bool, err error) {
+	disarm := context.AfterFunc(ctx, l.process.kill)
+	defer disarm()
+	p.setState(task.PluginHandshaking, "")
+	if err := l.connect(ctx); err != nil {
+		return nil, false, err
+	}
+	p.setPID(l.process.pid())
+	m, err := l.describe(ctx)
+	if err != nil {
+		return nil, false, err
+	}
+	granted := p.sup.opts.grantedEnv(m.Name, m.Permissions.Env)
+	if m.Name != p.name || !slices.Equal(granted, p.granted) {
+		p.rename(m.Name)
+		p.granted = granted
+		return nil, true, nil
+	}
+	if err := p.sup.claimName(p, m.Name); err != nil {
+		return nil, false, refuse(err)
+	}
+	p.setManifest(m)
+	p.setState(task.PluginConfiguring, "")
+	if err := l.configure(ctx, m); err != nil {
+		return nil, false, err
+	}
+	in = newInstance(l, m, &p.sup.drain, p.setState)
+	if err := in.open(); err != nil {
+		return in, false, err
+	}
+	if !disarm() {
+		return in, false, ctx.Err()
+	}
+	l.dropSocket()
+	return in, false, nil
+}
+
+// becameReady tells everybody that an instance takes work.
+func (p *plugin) becameReady(in *instance) {
+	m := in.manifest
+	info := p.snapshot()
+	p.sup.opts.Logger.Info("plugin is ready", "plugin", m.Name, "version", m.Version, "instance", in.id,
+		"accepted", info.Accepted, "refused", info.Refused)
+	p.setState(task.PluginReady, "")
+	in.run()
+	p.sup.opts.Sink.InstanceReady(task.Instance{
+		ID: in.id, Plugin: m.Name, Version: m.Version, Capacity: in.told, Offers: m.offers(),
+	})
+}
+
+// failedStart decides what follows a start that failed.
+func (p *plugin) failedStart(intake context.Context, err error) verdict {
+	var r *refusal
+	var failure *StartError
+	switch {
+	case intake.Err() != nil:
+		return startNoMore
+	case errors.As(err, &failure) && failure.Refused, errors.As(err, &r):
+		p.sup.opts.Logger.Error("plugin is refused", "plugin", p.name, "cause", err)
+		p.setState(task.PluginRefused, err.Error())
+		return startNever
+	default:
+		return p.crashed(err.Error(), 0, false)
+	}
+}
+
+// crashed decides when a plugin whose process ended by itself is started again.
+func (p *plugin) crashed(why string, ready time.Duration, useful bool) verdict {
+	now := time.Now().UTC()
+	wait, quarantined := p.history.ended(now, ready, useful, p.sup.opts.Restart, rand.Float64()) //nolint:gosec // jitter
+	life := task.PluginLife{Cause: why, Crashed: true, State: task.PluginBackoff, RetryAt: now.Add(wait)}
+	if quarantined {
+		life.State, life.RetryAt, life.Crashes = task.PluginQuarantined, time.Time{}, len(p.history.crashes)
+	}
+	p.sup.opts.Logger.Warn("plugin crashed", "plugin", p.name, "cause", why, "state", string(life.State), "retry_in", wait)
+	p.tell(life)
+	if quarantined {
+		return startNever
+	}
+	return startLater
+}
+
+// reportCrash keeps what is known about a crash.
+func (p *plugin) reportCrash(l *launch, why string, lost []string) {
+	info := p.snapshot()
+	stderr, trace := l.output.report()
+	e := exit{code: -1}
+	if l.waitExit(0) {
+		e = l.process.exit()
+	}
+	slices.Sort(lost)
+	p.sup.opts.Sink.Crashed(store.Crash{
+		Plugin: p.name, Version: info.Version, Instance: l.instance, At: time.Now().UTC(),
+		Phase: string(l.phase), Cause: why, ExitCode: e.code, Signal: e.signal,
+		Stderr: stderr, Panic: trace, Attempts: lost,
+	})
+}
+
+// setState changes the state and tells the sink; the same state again is no change.
+func (p *plugin) setState(state task.PluginState, cause string) {
+	p.mu.Lock()
+	same := p.info.State == state && p.info.Cause == cause
+	p.mu.Unlock()
+	if !same {
+		p.tell(task.PluginLife{State: state, Cause: cause})
+	}
+}
+
+// tell records a change and hands it to the sink.
+func (p *plugin) tell(life task.PluginLife) {
+	life.At = time.Now().UTC()
+	p.mu.Lock()
+	p.info.State, p.info.Cause, p.info.Since, p.info.RetryAt = life.State, life.Cause, life.At, life.RetryAt
+	if p.in == nil && life.State != task.PluginHandshaking && life.State != task.PluginConfiguring {
+		p.info.PID = 0
+	}
+	life.Plugin, life.Version, life.Instance = p.info.Name, p.info.Version, p.info.Instance
+	if life.State == task.PluginReady && p.info.Manifest != nil {
+		life.Handlers = p.info.Manifest.handlerRefs()
+	}
+	if life.Crashed {
+		p.info.Crashes++
+	}
+	p.mu.Unlock()
+	p.sup.opts.Sink.Life(life)
+}
+
+func (p *plugin) setStarting(instance string) {
+	p.mu.Lock()
+	p.info.Instance = instance
+	p.mu.Unlock()
+	p.setState(task.PluginStarting, "")
+}
+
+func (p *plugin) setPID(pid int) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.info.PID = pid
+}
+
+func (p *plugin) rename(name string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.name, p.info.Name = name, name
+}
+
+// setManifest notes the declaration and what becomes of its parts.
+func (p *plugin) setManifest(m *Manifest) {
+	var accepted, refused []string
+	for _, h := range m.Handlers {
+		accepted = append(accepted, "handler "+h.Ref())
+	}
+	for _, s := range m.Subscriptions {
+		refused = append(refused, "subscription "+s.Name+": events are not delivered yet")
+	}
+	for _, e := range m.Emits {
+		refused = append(refused, "event "+e.Name+": custom events are not delivered yet")
+	}
+	for _, name := range m.Permissions.Env {
+		if !slices.Contains(p.granted, name) {
+			refused = append(refused, "environment variable "+name+": not granted")
+		}
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.info.Manifest, p.info.Version, p.info.Accepted, p.info.Refused = m, m.Version, accepted, refused
+}
+
+// snapshot returns what is known about the plugin now.
+func (p *plugin) snapshot() PluginInfo {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	info := p.info
+	if p.in != nil {
+		info.Capacity, info.InFlight, info.Leaked = p.in.usage()
+	}
+	return info
+}

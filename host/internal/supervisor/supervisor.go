@@ -1,0 +1,291 @@
+package supervisor
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/tasker-engine/tasker/host/task"
+)
+
+// PluginInfo is what is known about a plugin.
+type PluginInfo struct {
+	Name     string
+	Version  string // empty before the manifest was read
+	Path     string
+	State    task.PluginState
+	Cause    string // why it is in its state, for people
+	Since    time.Time
+	RetryAt  time.Time // with PluginBackoff
+	PID      int       // 0 = no process
+	Instance string    // the last one, "plugin#n"
+	Capacity int       // attempts at once; 0 unless ready
+	InFlight int       // attempts that it holds
+	Leaked   int       // of these, cancelled ones that do not end
+	Crashes  int       // since the host started
+	Manifest *Manifest // nil before it was read
+	Accepted []string  // what of the declaration is served, "handler greet@1"
+	Refused  []string  // what is not, with the reason
+}
+
+// Supervisor runs plugin processes. Make it with [New]; Run once.
+type Supervisor struct {
+	opts   Options
+	starts chan struct{} // one token per start at a time
+
+	stopIntake context.CancelFunc
+	intake     context.Context //nolint:containedctx // ends with the first Drain, or with Run
+	stopped    chan struct{}   // closed when every plugin of Run has ended
+	discovered chan struct{}   // closed when Run knows which plugins there are
+	drain      drainSignal
+
+	mu        sync.Mutex
+	launcher  launcher
+	plugins   []*plugin            // in the order of discovery
+	instances map[string]*instance // ready ones, by id
+	names     map[string]*plugin   // who has a name
+	logs      map[string]*pluginLog
+	running   bool
+}
+
+// New checks the options. It starts nothing.
+func New(opts Options) (*Supervisor, error) {
+	opts = opts.withDefaults()
+	if err := opts.validate(); err != nil {
+		return nil, err
+	}
+	intake, stop := context.WithCancel(context.Background())
+	return &Supervisor{
+		opts: opts, starts: make(chan struct{}, opts.MaxParallelStarts),
+		intake: intake, stopIntake: stop, stopped: make(chan struct{}), discovered: make(chan struct{}),
+		drain:     drainSignal{begun: make(chan struct{})},
+		instances: make(map[string]*instance),
+		names:     make(map[string]*plugin),
+		logs:      make(map[string]*pluginLog),
+	}, nil
+}
+
+// errRunTwice is returned by a second Run.
+var errRunTwice = errors.New("a supervisor runs once")
+
+// Run discovers the plugins, starts them and keeps them running until ctx ends; then
+// it stops what was not drained and returns nil when no process is left. A plugin
+// that cannot run is no error of Run: it has a state. [task.ErrLocked] when the run
+// directory belongs to a living host.
+func (s *Supervisor) Run(ctx context.Context) error {
+	s.mu.Lock()
+	again := s.running
+	s.running = true
+	s.mu.Unlock()
+	if again {
+		return errRunTwice
+	}
+	defer close(s.stopped)
+	defer s.stopIntake()
+	found, err := discover(s.opts.Dirs, s.opts.Paths)
+	if err != nil {
+		return err
+	}
+	run, swept, err := openRunDir(s.opts.RunDir)
+	if err != nil {
+		return err
+	}
+	defer run.close()
+	for _, r := range swept {
+		s.opts.Logger.Warn("ended a plugin process that a dead host left", "instance", r.Instance, "pid", r.PID, "path", r.Path)
+	}
+	defer s.closeLogs()
+	f := newForker()
+	var forking sync.WaitGroup
+	forking.Go(f.run)
+	defer forking.Wait()
+	defer f.stop()
+
+	defer context.AfterFunc(ctx, s.stopIntake)()
+	var plugins sync.WaitGroup
+	s.mu.Lock()
+	s.launcher = launcher{opts: s.opts, forker: f, run: run}
+	for _, b := range found {
+		p := newPlugin(s, b)
+		s.plugins = append(s.plugins, p)
+		plugins.Go(func() { p.run(ctx, s.intake, b.err) })
+	}
+	s.mu.Unlock()
+	close(s.discovered)
+	plugins.Wait()
+	<-ctx.Done()
+	return nil
+}
+
+// Drain stops starting and dispatching, lets the attempts in flight end for at most
+// the drain timeout or until ctx ends, and then stops every process: lifeline, TERM,
+// KILL. It returns when no process is left.
+func (s *Supervisor) Drain(ctx context.Context) {
+	s.drain.begin(ctx)
+	s.stopIntake()
+	s.mu.Lock()
+	running := s.running
+	s.mu.Unlock()
+	if running {
+		s.awaitPlugins()
+	}
+}
+
+// awaitPlugins waits until every plugin has ended.
+func (s *Supervisor) awaitPlugins() {
+	s.mu.Lock()
+	plugins := slices.Clone(s.plugins)
+	s.mu.Unlock()
+	for _, p := range plugins {
+		select {
+		case <-p.ended:
+		case <-s.stopped:
+		}
+	}
+}
+
+// Dispatch hands attempts to an instance; it never blocks. Attempts for an instance
+// that is gone or draining are dropped: its InstanceGone says that they are lost.
+func (s *Supervisor) Dispatch(instance string, as []*task.Assignment) {
+	if in := s.instance(instance); in != nil {
+		in.dispatch(as)
+	}
+}
+
+// Cancel asks an instance to stop an attempt; it never blocks.
+func (s *Supervisor) Cancel(instance string, id task.AttemptID, reason string) {
+	if in := s.instance(instance); in != nil {
+		in.cancelAttempt(id, reason)
+	}
+}
+
+// Discovered is closed when Run knows which plugins there are: from then on
+// [Supervisor.Plugins] lists all of them.
+func (s *Supervisor) Discovered() <-chan struct{} { return s.discovered }
+
+// Plugins returns what is known about every plugin, by name.
+func (s *Supervisor) Plugins() []PluginInfo {
+	s.mu.Lock()
+	plugins := slices.Clone(s.plugins)
+	s.mu.Unlock()
+	infos := make([]PluginInfo, 0, len(plugins))
+	for _, p := range plugins {
+		infos = append(infos, p.snapshot())
+	}
+	slices.SortStableFunc(infos, func(a, b PluginInfo) int {
+		return cmp.Or(cmp.Compare(a.Name, b.Name), cmp.Compare(a.Path, b.Path))
+	})
+	return infos
+}
+
+// Resume starts a plugin that is quarantined, refused or in backoff again, with its
+// crashes forgotten. [task.ErrNotFound], or [task.ErrInvalid] when it waits for nothing.
+func (s *Supervisor) Resume(name string) error {
+	s.mu.Lock()
+	plugins := slices.Clone(s.plugins)
+	s.mu.Unlock()
+	err := fmt.Errorf("plugin %q: %w", name, task.ErrNotFound)
+	for _, p := range plugins {
+		info := p.snapshot()
+		if info.Name != name {
+			continue
+		}
+		switch info.State {
+		case task.PluginQuarantined, task.PluginRefused, task.PluginBackoff:
+			notify(p.resume)
+			return nil
+		default:
+			err = fmt.Errorf("plugin %s: %w: it is %s", name, task.ErrInvalid, info.State)
+		}
+	}
+	return err
+}
+
+// Logs returns the last n lines of a plugin's log, oldest first; none when it has none.
+func (s *Supervisor) Logs(name string, n int) ([]LogLine, error) {
+	if !task.ValidPluginName(name) {
+		return nil, fmt.Errorf("plugin name %q: %w: want [a-z][a-z0-9-]{0,31}", name, task.ErrInvalid)
+	}
+	return readLog(s.opts.LogDir, name, n)
+}
+
+func (s *Supervisor) instance(id string) *instance {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.instances[id]
+}
+
+// register makes an instance reachable.
+func (s *Supervisor) register(p *plugin, in *instance) {
+	s.mu.Lock()
+	s.instances[in.id] = in
+	s.mu.Unlock()
+	p.mu.Lock()
+	p.in = in
+	p.mu.Unlock()
+}
+
+func (s *Supervisor) unregister(p *plugin, in *instance) {
+	s.mu.Lock()
+	delete(s.instances, in.id)
+	s.mu.Unlock()
+	p.mu.Lock()
+	p.in = nil
+	p.mu.Unlock()
+}
+
+// acquireStart waits for a token to start a process with; false when ctx ended first.
+func (s *Supervisor) acquireStart(ctx context.Context) bool {
+	select {
+	case s.starts <- struct{}{}:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}
+
+func (s *Supervisor) releaseStart() { <-s.starts }
+
+// claimName gives a name to a plugin, or says who has it.
+func (s *Supervisor) claimName(p *plugin, name string) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if owner, ok := s.names[name]; ok && owner != p {
+		return duplicateName(name, owner.path, p.path)
+	}
+	s.names[name] = p
+	return nil
+}
+
+func (s *Supervisor) newLaunch(path, plugin, instance string, granted []string, log *pluginLog) *launch {
+	s.mu.Lock()
+	r := s.launcher
+	s.mu.Unlock()
+	return r.newLaunch(path, plugin, instance, granted, log)
+}
+
+// log returns the log of a plugin.
+func (s *Supervisor) log(name string) *pluginLog {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	l, ok := s.logs[name]
+	if !ok {
+		l = newPluginLog(s.opts.LogDir, name, func(err error) {
+			s.opts.Logger.Error("plugin output is not kept", "plugin", name, "error", err)
+		})
+		s.logs[name] = l
+	}
+	return l
+}
+
+func (s *Supervisor) closeLogs() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, l := range s.logs {
+		l.close()
+	}
+}

@@ -1,0 +1,226 @@
+package supervisor
+
+import (
+	"encoding/json"
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+	"unicode/utf8"
+
+	"google.golang.org/protobuf/types/known/durationpb"
+
+	"github.com/tasker-engine/tasker/host/task"
+	pluginv1 "github.com/tasker-engine/tasker/proto/tasker/plugin/v1"
+)
+
+// This file is the seam between the domain and the wire: nothing else converts.
+
+// inputRef is the reference of a task's input.
+const inputRef = "input"
+
+// resultRef returns the reference of a step's results.
+func resultRef(o task.Ordinal) string { return "result/" + strconv.FormatUint(uint64(o), 10) }
+
+// toWireAttempt converts an assignment. It returns the references that the attempt
+// may fetch.
+func toWireAttempt(a *task.Assignment) (*pluginv1.Attempt, []string) {
+	w := &pluginv1.Attempt{
+		AttemptId:        a.ID.String(),
+		TaskId:           string(a.ID.Task),
+		Template:         &pluginv1.TemplateRef{Namespace: a.Template.Namespace, Name: a.Template.Name, Version: a.Template.Version},
+		Step:             string(a.Step),
+		Handler:          a.Handler.Handler,
+		HandlerVersion:   a.Handler.Version,
+		Number:           a.ID.Number,
+		Limit:            a.Limit,
+		IdempotencyKey:   a.IdempotencyKey,
+		Config:           a.Config,
+		Checkpoint:       a.Checkpoint,
+		Timeout:          toWireDuration(a.Timeout),
+		HeartbeatTimeout: toWireDuration(a.HeartbeatTimeout),
+		Tags:             a.Tags,
+		CorrelationId:    a.CorrelationID,
+		PreviousError:    toWireError(a.Previous),
+	}
+	var refs []string
+	if w.Input = toWireValue(a.Input, inputRef, pluginv1.MaxFrameBytes); w.GetInput().GetRef() != "" {
+		refs = append(refs, inputRef)
+	}
+	budget := pluginv1.MaxInlineResults
+	for _, d := range a.Results {
+		ref := resultRef(d.Ordinal)
+		value := toWireValue(d.Value, ref, budget)
+		budget -= len(value.GetInline())
+		if value.GetRef() != "" {
+			refs = append(refs, ref)
+		}
+		w.Results = append(w.Results, &pluginv1.DependencyResult{Step: string(d.Step), Status: string(d.Status), Value: value})
+	}
+	return w, refs
+}
+
+// toWireValue sends a value inline when it lies inline and fits the budget, else by
+// reference. A value that is none is nil.
+func toWireValue(v task.Value, ref string, budget int) *pluginv1.Value {
+	switch {
+	case v.Ref != nil:
+		return &pluginv1.Value{Ref: ref, Size: uint64(max(v.Ref.Size, 0))}
+	case len(v.Inline) == 0:
+		return nil
+	case len(v.Inline) > budget:
+		return &pluginv1.Value{Ref: ref, Size: uint64(len(v.Inline))}
+	default:
+		return &pluginv1.Value{Inline: v.Inline, Size: uint64(len(v.Inline))}
+	}
+}
+
+func toWireDuration(d time.Duration) *durationpb.Duration {
+	if d <= 0 {
+		return nil
+	}
+	return durationpb.New(d)
+}
+
+func toWireError(f *task.Failure) *pluginv1.Error {
+	if f == nil {
+		return nil
+	}
+	w := &pluginv1.Error{
+		Kind:       pluginv1.ErrorKind_ERROR_KIND_RETRYABLE,
+		Code:       f.Code,
+		Message:    f.Message,
+		Class:      f.Class,
+		Source:     pluginv1.ErrorSource_ERROR_SOURCE_PLUGIN,
+		Details:    f.Details,
+		Partial:    f.Partial,
+		RetryAfter: toWireDuration(f.RetryAfter.Std()),
+		Stack:      f.Stack,
+	}
+	switch f.Kind {
+	case task.KindPermanent:
+		w.Kind = pluginv1.ErrorKind_ERROR_KIND_PERMANENT
+	case task.KindCancelled:
+		w.Kind = pluginv1.ErrorKind_ERROR_KIND_CANCELLED
+	case task.KindRetryable, task.KindTimeout:
+	}
+	if f.Source == task.SourceDownstream {
+		w.Source = pluginv1.ErrorSource_ERROR_SOURCE_DOWNSTREAM
+	}
+	return w
+}
+
+// fromWireError converts a failure and cuts it to the limits of package task.
+func fromWireError(w *pluginv1.Error) *task.Failure {
+	f := &task.Failure{
+		Kind:    task.KindRetryable,
+		Code:    cut(w.GetCode(), maxCode),
+		Message: cut(w.GetMessage(), task.MaxErrorMessage),
+		Class:   cut(w.GetClass(), maxClass),
+		Source:  task.SourcePlugin,
+	}
+	switch w.GetKind() {
+	case pluginv1.ErrorKind_ERROR_KIND_PERMANENT:
+		f.Kind = task.KindPermanent
+	case pluginv1.ErrorKind_ERROR_KIND_CANCELLED:
+		f.Kind = task.KindCancelled
+	default: // unspecified and retryable, and what later versions may add
+	}
+	if w.GetSource() == pluginv1.ErrorSource_ERROR_SOURCE_DOWNSTREAM {
+		f.Source = task.SourceDownstream
+	}
+	if d := w.GetDetails(); len(d) > 0 && len(d) <= task.MaxErrorDetails && json.Valid(d) {
+		f.Details = d
+	} else if len(d) > 0 {
+		f.Message = cut(f.Message, task.MaxErrorMessage-len(detailsDropped)) + detailsDropped
+	}
+	if p := w.GetPartial(); len(p) > 0 && len(p) <= task.MaxValue && json.Valid(p) {
+		f.Partial = p
+	}
+	if after := w.GetRetryAfter(); after.IsValid() && after.AsDuration() > 0 {
+		f.RetryAfter = task.Duration(after.AsDuration())
+	}
+	stack := w.GetStack()
+	for _, frame := range stack[:min(len(stack), task.MaxStackFrames)] {
+		f.Stack = append(f.Stack, cut(frame, maxStackFrame))
+	}
+	return f
+}
+
+// Limits of the short texts of a failure, in bytes.
+const (
+	maxCode        = 128
+	maxClass       = 256
+	maxStackFrame  = 1 << 10
+	maxNote        = 1 << 10
+	detailsDropped = " (details dropped: over 4 KiB or no JSON)"
+)
+
+// cut shortens s to at most n bytes of valid UTF-8, marking the cut.
+func cut(s string, n int) string {
+	s = strings.ToValidUTF8(s, "\uFFFD")
+	if len(s) <= n {
+		return s
+	}
+	const mark = "..."
+	end := max(n-len(mark), 0)
+	for end > 0 && !utf8.RuneStart(s[end]) {
+		end--
+	}
+	return s[:end] + mark
+}
+
+// fromWireResult converts the end of an attempt. An output that is no JSON or too
+// large is a permanent failure: running again would make the same.
+func fromWireResult(id task.AttemptID, instance string, w *pluginv1.Result) task.Report {
+	report := task.Report{ID: id, Instance: instance, Kind: task.ReportFailed}
+	if e := w.GetError(); e != nil {
+		report.Failure = fromWireError(e)
+		return report
+	}
+	output := w.GetOutput()
+	switch {
+	case len(output) > task.MaxValue:
+		report.Failure = hostFailure(task.CodeTooLarge, fmt.Sprintf("result of attempt %s is %d bytes; the limit is %d", id, len(output), task.MaxValue))
+	case len(output) > 0 && !json.Valid(output):
+		report.Failure = hostFailure(task.CodeInvalidResult, fmt.Sprintf("result of attempt %s is no valid JSON", id))
+		report.Failure.Source = task.SourcePlugin
+	default:
+		report.Kind = task.ReportSucceeded
+		report.Output = output
+	}
+	return report
+}
+
+// hostFailure returns a permanent failure that the host reports.
+func hostFailure(code, message string) *task.Failure {
+	return &task.Failure{Kind: task.KindPermanent, Code: code, Message: message, Source: task.SourceHost}
+}
+
+// fromWireHeartbeat converts a heartbeat. The second value says why its checkpoint
+// was dropped; empty = it was not.
+func fromWireHeartbeat(id task.AttemptID, instance string, w *pluginv1.Heartbeat) (task.Report, string) {
+	report := task.Report{
+		ID: id, Instance: instance, Kind: task.ReportHeartbeat,
+		Progress: share(w.GetProgress()),
+		Note:     cut(w.GetNote(), maxNote),
+	}
+	switch c := w.GetCheckpoint(); {
+	case len(c) == 0:
+	case len(c) > task.MaxCheckpoint:
+		return report, fmt.Sprintf("checkpoint dropped: %d bytes, the limit is %d", len(c), task.MaxCheckpoint)
+	case !json.Valid(c):
+		return report, "checkpoint dropped: no valid JSON"
+	default:
+		report.Checkpoint = c
+	}
+	return report, ""
+}
+
+// share returns f within 0 to 1; what is no number is 0.
+func share(f float64) float64 {
+	if f >= 0 { // false for NaN
+		return min(f, 1)
+	}
+	return 0
+}

@@ -1,0 +1,372 @@
+package supervisor
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+	"time"
+
+	"google.golang.org/protobuf/proto"
+
+	"github.com/tasker-engine/tasker/host/task"
+	pluginv1 "github.com/tasker-engine/tasker/proto/tasker/plugin/v1"
+)
+
+// Limits of what is fetched by reference.
+const (
+	maxFetches = 64        // waiting, per instance
+	chunkBytes = 512 << 10 // of one part
+)
+
+// order is one entry of the outbox: an attempt to start or one to cancel.
+type order struct {
+	assignment *task.Assignment
+	cancel     *pluginv1.Cancel
+}
+
+// outbox is the queue of an instance's sender. It is bounded by the capacity that the
+// runner respects.
+type outbox struct {
+	wake chan struct{} // capacity 1
+
+	mu     sync.Mutex
+	orders []order
+	closed bool
+}
+
+func (o *outbox) put(orders ...order) {
+	o.mu.Lock()
+	if !o.closed {
+		o.orders = append(o.orders, orders...)
+	}
+	o.mu.Unlock()
+	notify(o.wake)
+}
+
+// take removes and returns everything that waits.
+func (o *outbox) take() []order {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	orders := o.orders
+	o.orders = nil
+	return orders
+}
+
+func (o *outbox) close() {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.orders, o.closed = nil, true
+}
+
+// dispatch queues attempts; it never blocks. A draining instance takes none: its end
+// says that they are lost.
+func (in *instance) dispatch(as []*task.Assignment) {
+	orders := make([]order, 0, len(as))
+	in.mu.Lock()
+	for _, a := range as {
+		if in.draining {
+			break
+		}
+		if len(in.attempts) == in.leaked {
+			in.lastSeen.Store(time.Now().UnixNano()) // an idle plugin does not tick
+		}
+		in.attempts[a.ID.String()] = &held{id: a.ID}
+		orders = append(orders, order{assignment: a})
+	}
+	in.mu.Unlock()
+	in.outbox.put(orders...)
+	notify(in.changed)
+}
+
+// cancelAttempt asks for the end of an attempt and counts its slot as leaked when it
+// takes longer than the grace.
+func (in *instance) cancelAttempt(id task.AttemptID, reason string) {
+	key := id.String()
+	in.mu.Lock()
+	h, ok := in.attempts[key]
+	if ok && h.timer == nil {
+		h.timer = time.AfterFunc(in.opts.CancelGrace, func() { in.leak(key) })
+	}
+	in.mu.Unlock()
+	if ok {
+		in.outbox.put(order{cancel: &pluginv1.Cancel{AttemptId: key, Reason: reason}})
+	}
+}
+
+// leak gives up the slot of a cancelled attempt that did not end.
+func (in *instance) leak(key string) {
+	in.mu.Lock()
+	if h, ok := in.attempts[key]; ok && !h.leaked {
+		h.leaked = true
+		in.leaked++
+	}
+	in.mu.Unlock()
+	notify(in.changed)
+	notify(in.idle)
+}
+
+// send frames what waits and sends it; nothing is delayed to fill a frame.
+func (in *instance) send() {
+	var waiting []order
+	var chunk *pluginv1.Chunk
+	for {
+		waiting = append(waiting, in.outbox.take()...)
+		if len(waiting) == 0 && chunk == nil {
+			select {
+			case <-in.outbox.wake:
+			case chunk = <-in.chunks:
+			case <-in.ctx.Done():
+				return
+			}
+			continue
+		}
+		frame := &pluginv1.WorkRequest{}
+		waiting = in.fill(frame, waiting)
+		if chunk != nil {
+			frame.Chunks, chunk = append(frame.Chunks, chunk), nil
+		} else {
+			select {
+			case c := <-in.chunks:
+				frame.Chunks = append(frame.Chunks, c)
+			default:
+			}
+		}
+		if err := in.work.Send(frame); err != nil {
+			return // the receiver sees why
+		}
+	}
+}
+
+// fill moves orders into a frame until it is full, and returns the rest. Orders keep
+// their order: a cancel never overtakes its attempt.
+func (in *instance) fill(frame *pluginv1.WorkRequest, waiting []order) []order {
+	size := 0
+	for i, o := range waiting {
+		if i == pluginv1.MaxFrameItems || size >= pluginv1.MaxFrameBytes {
+			return waiting[i:]
+		}
+		if o.cancel != nil {
+			frame.Cancels = append(frame.Cancels, o.cancel)
+			continue
+		}
+		if in.dropUnsent(o.assignment.ID) {
+			continue
+		}
+		attempt, refs := toWireAttempt(o.assignment)
+		n := proto.Size(attempt)
+		if limit := pluginv1.MaxMessageBytes - frameOverhead; n > limit {
+			in.refuseAttempt(o.assignment.ID, fmt.Sprintf("attempt %s is %d bytes on the wire; the limit is %d", o.assignment.ID, n, limit))
+			continue
+		}
+		if size > 0 && size+n > pluginv1.MaxFrameBytes {
+			return waiting[i:]
+		}
+		size += n
+		in.offer(attempt.GetAttemptId(), refs)
+		frame.Attempts = append(frame.Attempts, attempt)
+	}
+	return nil
+}
+
+// dropUnsent forgets an attempt that a drain keeps from being sent.
+func (in *instance) dropUnsent(id task.AttemptID) bool {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	if in.draining {
+		delete(in.attempts, id.String())
+		notify(in.idle)
+	}
+	return in.draining
+}
+
+// frameOverhead is room for what a frame carries beside one large attempt: a chunk and
+// the cancels.
+const frameOverhead = 1 << 20
+
+// offer notes what an attempt may fetch.
+func (in *instance) offer(key string, refs []string) {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	if h, ok := in.attempts[key]; ok {
+		h.refs = refs
+	}
+}
+
+// refuseAttempt ends an attempt that cannot be sent.
+func (in *instance) refuseAttempt(id task.AttemptID, why string) {
+	if in.finish(id.String()) {
+		in.opts.Sink.Reports([]task.Report{{
+			ID: id, Instance: in.id, Kind: task.ReportFailed, Failure: hostFailure(task.CodeTooLarge, why),
+		}})
+	}
+}
+
+// receive turns frames into reports until the stream ends.
+func (in *instance) receive() {
+	defer close(in.received)
+	for {
+		frame, err := in.work.Recv()
+		if err != nil {
+			in.broken <- fmt.Errorf("work: %w", err)
+			return
+		}
+		var reports []task.Report
+		for _, u := range frame.GetUpdates() {
+			if r, ok := in.update(u); ok {
+				reports = append(reports, r)
+			}
+		}
+		if len(reports) > 0 {
+			in.opts.Sink.Reports(reports)
+		}
+	}
+}
+
+// update takes one update; it returns a report when the update makes one.
+func (in *instance) update(u *pluginv1.Update) (task.Report, bool) {
+	key := u.GetAttemptId()
+	in.mu.Lock()
+	h, known := in.attempts[key]
+	in.mu.Unlock()
+	if !known {
+		in.launch.output.attempt(cut(key, maxNote), "warn", "dropped an update of an attempt that this instance does not hold", nil)
+		return task.Report{}, false
+	}
+	out := in.launch.output
+	switch k := u.GetKind().(type) {
+	case *pluginv1.Update_Heartbeat:
+		report, dropped := fromWireHeartbeat(h.id, in.id, k.Heartbeat)
+		if dropped != "" {
+			out.attempt(key, "warn", dropped, nil)
+		}
+		return report, true
+	case *pluginv1.Update_Log:
+		out.attempt(key, k.Log.GetLevel(), k.Log.GetMessage(), k.Log.GetFields())
+	case *pluginv1.Update_Fetch:
+		in.queueFetch(h, key, k.Fetch.GetRef())
+	case *pluginv1.Update_Emit:
+		out.attempt(key, "warn", "dropped event "+cut(k.Emit.GetName(), maxCode)+": custom events are not delivered yet", nil)
+	case *pluginv1.Update_Result:
+		for _, e := range k.Result.GetEmits() {
+			out.attempt(key, "warn", "dropped event "+cut(e.GetName(), maxCode)+": custom events are not delivered yet", nil)
+		}
+		in.finish(key)
+		return fromWireResult(h.id, in.id, k.Result), true
+	default: // spans, and what later versions add
+	}
+	return task.Report{}, false
+}
+
+// finish forgets an attempt that ended; it reports whether it was held.
+func (in *instance) finish(key string) bool {
+	in.mu.Lock()
+	h, ok := in.attempts[key]
+	if ok {
+		delete(in.attempts, key)
+		if h.timer != nil {
+			h.timer.Stop()
+		}
+		if h.leaked {
+			in.leaked--
+			notify(in.changed)
+		}
+	}
+	empty := len(in.attempts) == in.leaked
+	in.mu.Unlock()
+	if ok {
+		in.completed.Add(1)
+	}
+	if empty {
+		notify(in.idle)
+	}
+	return ok
+}
+
+// watch keeps the latest status.
+func (in *instance) watch() {
+	for {
+		resp, err := in.status.Recv()
+		if err != nil {
+			in.broken <- fmt.Errorf("watch: %w", err)
+			return
+		}
+		in.lastSeen.Store(time.Now().UnixNano())
+		in.mu.Lock()
+		same := proto.Equal(in.reported, resp.GetStatus())
+		in.reported = resp.GetStatus()
+		in.mu.Unlock()
+		if !same {
+			notify(in.changed)
+		}
+	}
+}
+
+// fetchRequest is a document that an attempt wants.
+type fetchRequest struct {
+	id      task.ID
+	key     string // of the attempt
+	ref     string
+	refused string // why it is not answered, empty = it is
+}
+
+// queueFetch checks that a reference was offered and hands it to the fetcher. A full
+// queue holds the receiver back, and so the plugin.
+func (in *instance) queueFetch(h *held, key, ref string) {
+	f := fetchRequest{id: h.id.Task, key: key, ref: ref}
+	in.mu.Lock()
+	if !slices.Contains(h.refs, ref) {
+		f.refused = fmt.Sprintf("reference %q was not offered to this attempt", cut(ref, maxCode))
+	}
+	in.mu.Unlock()
+	select {
+	case in.fetches <- f:
+	case <-in.ctx.Done():
+	}
+}
+
+// fetch answers requests, one after the other.
+func (in *instance) fetch() {
+	for {
+		select {
+		case f := <-in.fetches:
+			in.answer(f)
+		case <-in.ctx.Done():
+			return
+		}
+	}
+}
+
+func (in *instance) answer(f fetchRequest) {
+	data, err := in.value(f)
+	if err != nil {
+		in.sendChunk(f, &pluginv1.Chunk{Last: true, Error: cut(err.Error(), maxNote)})
+		return
+	}
+	for {
+		n := min(len(data), chunkBytes)
+		in.sendChunk(f, &pluginv1.Chunk{Data: data[:n], Last: n == len(data)})
+		if data = data[n:]; len(data) == 0 {
+			return
+		}
+	}
+}
+
+func (in *instance) value(f fetchRequest) ([]byte, error) {
+	if f.refused != "" {
+		return nil, errors.New(f.refused)
+	}
+	if in.opts.Values == nil {
+		return nil, fmt.Errorf("reference %s: %w", f.ref, task.ErrNotFound)
+	}
+	return in.opts.Values.Value(in.ctx, f.id, f.ref)
+}
+
+// sendChunk hands a part to the sender, at its pace.
+func (in *instance) sendChunk(f fetchRequest, c *pluginv1.Chunk) {
+	c.AttemptId, c.Ref = f.key, f.ref
+	select {
+	case in.chunks <- c:
+	case <-in.ctx.Done():
+	}
+}
