@@ -1,0 +1,187 @@
+package main
+
+import (
+	"encoding/json"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"go.uber.org/goleak"
+
+	"github.com/tasker-engine/tasker/examples/02-orders/internal/shop"
+	"github.com/tasker-engine/tasker/plugin/sdk"
+	"github.com/tasker-engine/tasker/plugin/sdk/sdktest"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// order is a good order to a shop.
+func order(url string) Order {
+	return Order{
+		Order: "1001", Customer: "ada@example.com", Address: "12 Analytical Row", Card: "tok_visa", Shop: url,
+		Lines: []shop.Line{{SKU: "pot-cast", Quantity: 1}, {SKU: "cup-blue", Quantity: 4}},
+	}
+}
+
+func ledger(t *testing.T, url string) shop.Ledger {
+	t.Helper()
+	resp, err := http.Get(url + "/v1/ledger")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	var l shop.Ledger
+	if err := json.NewDecoder(resp.Body).Decode(&l); err != nil {
+		t.Fatal(err)
+	}
+	return l
+}
+
+// step executes a step as a host would: attempt after attempt, with one idempotency key, until it succeeds,
+// fails for good or has failed five times.
+func step(t *testing.T, p *sdktest.Plugin, a sdktest.Attempt) (out *sdktest.Outcome, attempts int) {
+	t.Helper()
+	a.IdempotencyKey = a.Task + "/" + a.Handler
+	for a.Number = 1; ; a.Number++ {
+		out = p.Run(t, a)
+		if out.Failure == nil || out.Failure.Verdict == sdk.Final || a.Number == 5 {
+			return out, a.Number
+		}
+	}
+}
+
+// fulfil executes the steps of the template in order and returns the sum of their attempts.
+func fulfil(t *testing.T, p *sdktest.Plugin, task string, in Order) int {
+	t.Helper()
+	results := map[string]any{}
+	sum := 0
+	for _, s := range []struct{ step, handler string }{
+		{"validate", "validate"}, {"reserve_stock", "reserve"}, {"charge", "charge"}, {"ship", "ship"}, {"notify", "notify"},
+	} {
+		out, n := step(t, p, sdktest.Attempt{Task: task, Handler: s.handler, Input: in, Results: results})
+		if out.Failure != nil {
+			t.Fatalf("%s: %v", s.step, out.Failure)
+		}
+		results[s.step] = out.Output
+		sum += n
+	}
+	return sum
+}
+
+// TestNothingHappensTwice: whatever the shop does, and it does everything here, each order is charged, reserved,
+// shipped and announced exactly once.
+func TestNothingHappensTwice(t *testing.T) {
+	p := sdktest.Start(t, plugin())
+	for seed := range uint64(20) {
+		server := httptest.NewServer(shop.New(shop.Options{Seed: seed, Trouble: 0.6, Delay: time.Millisecond}))
+		for _, task := range []string{"a", "b"} {
+			in := order(server.URL)
+			in.Order = "order-" + task
+			fulfil(t, p, task, in)
+		}
+		want := shop.OrderEntry{Reservations: 1, Charges: 1, ChargedCents: 10400, Shipments: 1, Notifications: 1}
+		got := ledger(t, server.URL)
+		for _, name := range []string{"order-a", "order-b"} {
+			if diff := cmp.Diff(got.Orders[name], want); diff != "" {
+				t.Errorf("seed %d, %s (-got +want):\n%s", seed, name, diff)
+			}
+		}
+		server.Close()
+	}
+}
+
+func TestHappyPath(t *testing.T) {
+	server := httptest.NewServer(shop.New(shop.Options{}))
+	defer server.Close()
+	p := sdktest.Start(t, plugin())
+	if got := fulfil(t, p, "a", order(server.URL)); got != 5 {
+		t.Errorf("%d attempts for 5 steps of a well-behaved shop", got)
+	}
+}
+
+// TestAnswerNotAwaited: an attempt that is stopped while the shop is slow leaves a charge that nobody heard of;
+// the next attempt hears of it and charges nothing.
+func TestAnswerNotAwaited(t *testing.T) {
+	handler := shop.New(shop.Options{Trouble: 1, Seed: slowFirst(t), Delay: time.Hour})
+	asked := make(chan struct{}, 10)
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		asked <- struct{}{}
+		handler.ServeHTTP(w, r)
+	}))
+	defer server.Close()
+	p := sdktest.Start(t, plugin())
+	a := sdktest.Attempt{
+		Handler: "charge", Input: order(server.URL), IdempotencyKey: "k",
+		Results: map[string]any{"validate": Quote{TotalCents: 100, Currency: "EUR"}},
+	}
+	r := p.Begin(t, a)
+	<-asked
+	r.Cancel(t, "cancel_requested")
+	got := r.Wait(t)
+	if got.Failure == nil || got.Failure.Verdict != sdk.Cancelled {
+		t.Fatalf("failure = %+v, want a cancelled attempt", got.Failure)
+	}
+	for got.Failure != nil {
+		got = p.Run(t, a)
+	}
+	if e := ledger(t, server.URL).Orders["1001"]; e.Charges != 1 {
+		t.Errorf("%d charges, want 1", e.Charges)
+	}
+}
+
+// slowFirst finds a seed with which the first charge is answered too late, and one of the next two in time.
+func slowFirst(t *testing.T) uint64 {
+	t.Helper()
+	for seed := range uint64(1000) {
+		handler := shop.New(shop.Options{Trouble: 1, Seed: seed})
+		ask := func() int {
+			w := httptest.NewRecorder()
+			r := httptest.NewRequestWithContext(t.Context(), http.MethodPost, "/v1/charges", strings.NewReader(`{"order":"x","card":"c","amount_cents":1}`))
+			r.Header.Set("Idempotency-Key", "k")
+			handler.ServeHTTP(w, r)
+			return w.Code
+		}
+		ask()
+		w := httptest.NewRecorder()
+		handler.ServeHTTP(w, httptest.NewRequestWithContext(t.Context(), http.MethodGet, "/v1/ledger", http.NoBody))
+		if !strings.Contains(w.Body.String(), `"slow": 1`) {
+			continue
+		}
+		ask()
+		w = httptest.NewRecorder()
+		handler.ServeHTTP(w, httptest.NewRequestWithContext(t.Context(), http.MethodGet, "/v1/ledger", http.NoBody))
+		if !strings.Contains(w.Body.String(), `"slow": 2`) {
+			return seed
+		}
+	}
+	t.Fatal("no seed begins with a slow answer")
+	return 0
+}
+
+func TestRefusals(t *testing.T) {
+	server := httptest.NewServer(shop.New(shop.Options{}))
+	defer server.Close()
+	p := sdktest.Start(t, plugin())
+	for _, test := range []struct {
+		name, handler string
+		change        func(*Order)
+		code, message string
+	}{
+		{"an unknown product", "validate", func(o *Order) { o.Lines[0].SKU = "x" }, "HTTP_404", `GET /v1/products: 404 Not Found: there is no product "x"`},
+		{"no quantity", "validate", func(o *Order) { o.Lines[1].Quantity = 0 }, "", `line 2: the quantity of "cup-blue" must be at least 1, not 0`},
+		{"out of stock", "reserve", func(o *Order) { o.Lines[0].SKU = "tray-oak" }, "HTTP_422", `POST /v1/reservations: 422 Unprocessable Entity: 1 of "tray-oak" are not in stock`},
+		{"a declined card", "charge", func(o *Order) { o.Card = "tok_declined" }, "HTTP_422", "POST /v1/charges: 422 Unprocessable Entity: the card was declined"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			in := order(server.URL)
+			test.change(&in)
+			got := p.Run(t, sdktest.Attempt{Handler: test.handler, Input: in, Results: map[string]any{"validate": Quote{TotalCents: 1}}}).Failure
+			if got == nil || got.Verdict != sdk.Final || got.Code != test.code || got.Message != test.message {
+				t.Errorf("failure = %+v, want a permanent %s: %s", got, test.code, test.message)
+			}
+		})
+	}
+}
