@@ -3,6 +3,8 @@ package boltstore
 import (
 	"errors"
 	"fmt"
+	"maps"
+	"math"
 	"sync"
 
 	bolt "go.etcd.io/bbolt"
@@ -37,12 +39,13 @@ type job interface {
 }
 
 // queue holds what has been submitted and not yet taken by the committer. It never
-// blocks a submitter.
+// blocks a submitter. Jobs have tickets, numbered from 1 in the order of submission.
 type queue struct {
 	mu     sync.Mutex
 	filled *sync.Cond // signalled when jobs or closed change
 	jobs   []job
 	closed bool
+	last   uint64 // the ticket of the last job submitted
 }
 
 func newQueue() *queue {
@@ -59,6 +62,7 @@ func (q *queue) push(j job) error {
 		return store.ErrClosed
 	}
 	q.jobs = append(q.jobs, j)
+	q.last++
 	q.filled.Signal()
 	return nil
 }
@@ -86,6 +90,12 @@ func (q *queue) take(buf []job) []job {
 	return buf
 }
 
+func (q *queue) lastTicket() uint64 {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return q.last
+}
+
 func (q *queue) close() {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -111,10 +121,18 @@ type committer struct {
 	next     uint64              // the next log sequence
 	hashes   map[string]struct{} // template snapshots known to be stored
 	stale    bool                // a transaction failed: the fields above must be read again
+
+	ticket uint64 // of the job at hand
+	// refused are tasks of which a write set failed, with the last ticket whose submitter
+	// cannot have known: until then every set of the task conflicts, because it may have
+	// been decided on the failed one. undelivered while the callbacks have not returned.
+	refused map[taskKey]uint64
 }
 
+const undelivered = math.MaxUint64
+
 func newCommitter(s *Store) (*committer, error) {
-	c := &committer{s: s}
+	c := &committer{s: s, refused: make(map[taskKey]uint64)}
 	return c, c.reload()
 }
 
@@ -152,13 +170,17 @@ func (c *committer) run() {
 		for i, j := range batch {
 			j.finish(errs[i])
 		}
+		c.delivered()
 		clear(batch)
 	}
 }
 
 // commit writes a batch in one transaction and appends one error per job to errs.
 func (c *committer) commit(batch []job, errs []error) []error {
+	first := c.ticket + 1
+	maps.DeleteFunc(c.refused, func(_ taskKey, until uint64) bool { return until < first })
 	refused, err := c.transact(batch, &errs)
+	c.ticket = first + uint64(len(batch)) - 1
 	if err == nil {
 		if refused < len(batch) {
 			c.s.commits.Add(1)
@@ -167,7 +189,8 @@ func (c *committer) commit(batch []job, errs []error) []error {
 	}
 	c.stale = true
 	errs = errs[:0]
-	for range batch {
+	for _, j := range batch {
+		c.refuse(j)
 		errs = append(errs, fmt.Errorf("commit: %w", err))
 	}
 	return errs
@@ -195,10 +218,12 @@ func (c *committer) transact(batch []job, errs *[]error) (refused int, err error
 
 func (c *committer) fill(t *txn, batch []job, errs *[]error) (refused int, err error) {
 	for _, j := range batch {
+		c.ticket++
 		reads, puts := t.reads, t.puts
 		refusal := j.check(c, t)
 		if refusal != nil {
 			refused++
+			c.refuse(j)
 		} else if err := j.apply(c, t); err != nil {
 			return 0, err
 		}
@@ -214,6 +239,27 @@ func (c *committer) fill(t *txn, batch []job, errs *[]error) (refused int, err e
 		c.s.ops[opSubmit].add(0, 0, t.puts-puts)
 	}
 	return refused, nil
+}
+
+// refuse makes later sets of the same task conflict until their submitters know.
+func (c *committer) refuse(j job) {
+	if set, ok := j.(*setJob); ok && set.hasTask {
+		c.refused[set.key] = undelivered
+	}
+}
+
+// delivered notes that the callbacks of the last batch have returned: what is submitted
+// from now on was decided knowing of every failure.
+func (c *committer) delivered() {
+	if len(c.refused) == 0 {
+		return
+	}
+	last := c.s.queue.lastTicket()
+	for k, until := range c.refused {
+		if until == undelivered {
+			c.refused[k] = last
+		}
+	}
 }
 
 // head returns what is known of a task, reading its records at the first touch; nil

@@ -177,3 +177,13 @@ func walkChain(t *txn, last uint64, fn func(r *logRecord) error) error {
 	}
 	return nil
 }
+
+// LastSeq implements [store.Store].
+func (s *Store) LastSeq(ctx context.Context) (last uint64, err error) {
+	err = s.view(ctx, opEvents, func(t *txn) error {
+		next, err := nextSeq(t)
+		last = next - 1
+		return err
+	})
+	return last, err
+}

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"time"
 
 	"github.com/tasker-engine/tasker/host/internal/store"
 	"github.com/tasker-engine/tasker/host/task"
@@ -102,6 +103,7 @@ func readAggregate(t *txn, k taskKey, templates map[string][]byte) (*store.Aggre
 			return err
 		}
 		applyStepRecord(&out.Steps[n], step)
+		out.UpdatedAt = latest(out.UpdatedAt, &out.Steps[n])
 		out.Revision = max(out.Revision, step.GetRevision())
 		out.Seq = max(out.Seq, step.GetTaskSeq())
 		return nil
@@ -109,11 +111,45 @@ func readAggregate(t *txn, k taskKey, templates map[string][]byte) (*store.Aggre
 	if err != nil {
 		return nil, err
 	}
+	if err := markCheckpoints(t, k, out); err != nil {
+		return nil, err
+	}
 	snapshot, err := readTemplate(t, spec.GetTemplateHash(), templates)
 	if err != nil {
 		return nil, err
 	}
 	return &store.Aggregate{Task: out, Template: snapshot}, nil
+}
+
+// latest returns the later of at and the step's last transition: a step's transition
+// does not rewrite the task's record, so the task's UpdatedAt is derived.
+func latest(at time.Time, s *task.Step) time.Time {
+	times := []time.Time{s.StartedAt, s.CompletedAt, s.ReadyAt}
+	if s.Attempt != nil {
+		times = append(times, s.Attempt.StartedAt, s.Attempt.EndedAt)
+	}
+	if s.Late != nil {
+		times = append(times, s.Late.At)
+	}
+	for _, t := range times {
+		if t.After(at) {
+			at = t
+		}
+	}
+	return at
+}
+
+// markCheckpoints sets HasCheckpoint of the steps that have one; ended tasks have none.
+func markCheckpoints(t *txn, k taskKey, out *task.Task) error {
+	if out.Status.Terminal() {
+		return nil
+	}
+	return t.each(kindCheckpoints, k[:], func(key, _ []byte) error {
+		if _, n, ok := asStepKey(key); ok && int(n) < len(out.Steps) {
+			out.Steps[n].HasCheckpoint = true
+		}
+		return nil
+	})
 }
 
 func readTemplate(t *txn, hash []byte, known map[string][]byte) ([]byte, error) {

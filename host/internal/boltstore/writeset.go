@@ -100,7 +100,13 @@ func describe(ws *store.WriteSet, err error) error {
 
 // encode turns a write set into records. It does everything that needs no look at the
 // file, so that the committer only writes.
-func (j *setJob) encode(ws *store.WriteSet) error {
+func (j *setJob) encode(ws *store.WriteSet) (err error) {
+	if ws.TaskID != "" {
+		if j.key, err = parseTaskKey(ws.TaskID); err != nil {
+			return err
+		}
+		j.hasTask = true
+	}
 	if err := checkShape(ws); err != nil {
 		return err
 	}
@@ -140,12 +146,7 @@ func checkShape(ws *store.WriteSet) error {
 	return nil
 }
 
-func (j *setJob) encodeTask(ws *store.WriteSet) error {
-	key, err := parseTaskKey(ws.TaskID)
-	if err != nil {
-		return err
-	}
-	j.key, j.hasTask = key, true
+func (j *setJob) encodeTask(ws *store.WriteSet) (err error) {
 	j.expected, j.revision = ws.Expected, ws.Revision
 	if ws.Create != nil {
 		if err := j.encodeCreation(ws.Create); err != nil {
@@ -154,7 +155,7 @@ func (j *setJob) encodeTask(ws *store.WriteSet) error {
 	}
 	if ws.Task != nil {
 		j.status = ws.Task.Status
-		j.begin(kindTasks, key[:])
+		j.begin(kindTasks, j.key[:])
 		if j.buf, err = appendRecord(j.buf, taskToRecord(ws.Task, ws.Revision, ws.Seq)); err != nil {
 			return err
 		}
@@ -297,6 +298,9 @@ func (j *setJob) size() int {
 func (j *setJob) check(c *committer, t *txn) error {
 	if j.err != nil || !j.hasTask {
 		return j.err
+	}
+	if until, ok := c.refused[j.key]; ok && c.ticket <= until {
+		return fmt.Errorf("task %s: a write set before this one failed: %w", j.key.id(), store.ErrConflict)
 	}
 	h, err := c.head(t, j.key)
 	if err != nil {

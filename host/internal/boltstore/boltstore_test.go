@@ -1,0 +1,21 @@
+package boltstore_test
+
+import (
+	"testing"
+
+	"go.uber.org/goleak"
+
+	"github.com/tasker-engine/tasker/host/internal/boltstore"
+	"github.com/tasker-engine/tasker/host/internal/boltstore/bolttest"
+	"github.com/tasker-engine/tasker/host/internal/store"
+	"github.com/tasker-engine/tasker/host/internal/storetest"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+func TestConformance(t *testing.T) {
+	storetest.Run(t, func(t *testing.T, dir string, readOnly bool) store.Store {
+		t.Helper()
+		return bolttest.OpenDir(t, dir, boltstore.Options{ReadOnly: readOnly})
+	})
+}

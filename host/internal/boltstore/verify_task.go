@@ -1,0 +1,414 @@
+package boltstore
+
+import (
+	"bytes"
+	"cmp"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"slices"
+
+	"google.golang.org/protobuf/proto"
+
+	"github.com/tasker-engine/tasker/host/internal/store"
+	"github.com/tasker-engine/tasker/host/task"
+	eventv1 "github.com/tasker-engine/tasker/proto/tasker/event/v1"
+	storev1 "github.com/tasker-engine/tasker/proto/tasker/store/v1"
+)
+
+func (v *verifier) meta() error {
+	meta := v.t.bucket(kindMeta)
+	if err := errors.Join(checkVersion(v.t.tx), (&Store{}).readIdentity(v.t.tx)); err != nil {
+		v.damage("meta", err)
+	}
+	return v.walk(kindMeta, func(key, _ []byte) {
+		known := []string{metaVersion, metaHostID, metaEpoch, metaCounters}
+		if !slices.Contains(known, string(key)) || meta.Get(key) == nil {
+			v.report(fmt.Sprintf("meta/%q", key), remedyRecord, "no such entry is known")
+		}
+	})
+}
+
+// log checks order and links, and builds the chains.
+func (v *verifier) log() error {
+	var next uint64 = 1
+	return v.walk(kindLog, func(key, value []byte) {
+		r, err := parseLog(key, value)
+		if err != nil {
+			v.damage("log", err)
+			return
+		}
+		place := fmt.Sprintf("log/%d", r.seq)
+		if r.seq < next {
+			v.report(place, remedyRecord, "it overlaps the record before, which ends at %d", next-1)
+		}
+		next = r.end()
+		v.logRecord(place, &r)
+	})
+}
+
+func (v *verifier) logRecord(place string, r *logRecord) {
+	var of *chain
+	var owner string
+	for i, encoded := range r.events {
+		e := &eventv1.Event{}
+		if err := proto.Unmarshal(encoded, e); err != nil {
+			v.damage(place, fmt.Errorf("event %d: %w", i, err))
+			return
+		}
+		if i == 0 {
+			owner = e.GetTaskId()
+			of = v.chainOf(place, owner)
+			if of != nil && r.prev != of.last {
+				v.report(place, remedyRecord, "it follows %d, but the task's record before is %d", r.prev, of.last)
+			} else if of == nil && r.prev != 0 {
+				v.report(place, remedyRecord, "it follows %d without a task", r.prev)
+			}
+		}
+		if e.GetTaskId() != owner {
+			v.report(place, remedyRecord, "it mixes events of %q and %q", owner, e.GetTaskId())
+			return
+		}
+		if of == nil {
+			continue
+		}
+		if e.GetTaskSeq() != of.taskSeq+1 {
+			v.report(place, remedyRecord, "task_seq %d of task %s follows %d", e.GetTaskSeq(), owner, of.taskSeq)
+		}
+		of.taskSeq = e.GetTaskSeq()
+	}
+	if of != nil {
+		of.last = r.seq
+	}
+}
+
+func (v *verifier) chainOf(place, owner string) *chain {
+	if owner == "" {
+		return nil
+	}
+	k, err := parseTaskKey(task.ID(owner))
+	if err != nil {
+		v.damage(place, err)
+		return nil
+	}
+	if v.chains[k] == nil {
+		if !v.exists(kindSpecs, k[:]) {
+			v.report(place, remedyRecord, "it belongs to task %s, which does not exist", owner)
+		}
+		v.chains[k] = &chain{}
+	}
+	return v.chains[k]
+}
+
+// written is what every record of a task says about when it was written.
+type written struct {
+	place              string
+	revision, seq, log uint64
+}
+
+// tasks checks each task with its steps against the log, live, indexes and blobs.
+func (v *verifier) tasks() error {
+	return v.walk(kindSpecs, func(key, value []byte) {
+		k, ok := asTaskKey(key)
+		if !ok {
+			v.report(fmt.Sprintf("specs/%x", key), remedyRecord, "the key is no task id")
+			return
+		}
+		spec := &storev1.SpecRecord{}
+		if err := decode(value, spec, "specs/"+string(k.id())); err != nil {
+			v.damage("specs", err)
+			return
+		}
+		v.task(k, spec)
+	})
+}
+
+func (v *verifier) task(k taskKey, spec *storev1.SpecRecord) {
+	record, log, err := readTask(v.t, k)
+	if err != nil {
+		v.damage("tasks", err)
+		return
+	}
+	status := task.Status(record.GetStatus())
+	if !slices.Contains(task.Statuses(), status) {
+		v.report("tasks/"+string(k.id()), remedyRecord, "unknown status %q", status)
+	}
+	v.counted[status]++
+	records := []written{{"tasks/" + string(k.id()), record.GetRevision(), record.GetTaskSeq(), log}}
+	blobs := make(map[uint32]*storev1.BlobRef)
+	addBlob(blobs, spec.GetInput())
+	err = v.t.each(kindSteps, k[:], func(key, value []byte) error {
+		_, n, ok := asStepKey(key)
+		place := fmt.Sprintf("steps/%s/%d", k.id(), n)
+		if !ok || n >= spec.GetSteps() {
+			v.report(place, remedyRecord, "key %x: the task has %d steps", key, spec.GetSteps())
+			return nil
+		}
+		r := &storev1.StepRecord{}
+		log, err := decodePrefixed(value, r, place)
+		if err != nil {
+			v.damage(place, err)
+			return nil
+		}
+		if !slices.Contains(task.StepStatuses(), task.StepStatus(r.GetStatus())) {
+			v.report(place, remedyRecord, "unknown status %q", r.GetStatus())
+		}
+		addBlob(blobs, r.GetResults())
+		records = append(records, written{place, r.GetRevision(), r.GetTaskSeq(), log})
+		return nil
+	})
+	if err != nil {
+		v.damage("steps", err)
+	}
+	v.history(k, records)
+	v.entries(k, spec, status)
+	v.blobs(k, blobs)
+	if !v.exists(kindTemplates, spec.GetTemplateHash()) {
+		v.report("specs/"+string(k.id()), remedyRecord, "template snapshot %x is missing", spec.GetTemplateHash())
+	}
+}
+
+func addBlob(blobs map[uint32]*storev1.BlobRef, value *storev1.Value) {
+	if ref := value.GetBlob(); ref != nil {
+		blobs[ref.GetN()] = ref
+	}
+}
+
+// history checks that a task's records, ordered by revision, have rising sequences and
+// end where its chain ends.
+func (v *verifier) history(k taskKey, records []written) {
+	slices.SortFunc(records, func(a, b written) int { return cmp.Compare(a.revision, b.revision) })
+	for i, r := range records {
+		if r.revision == 0 {
+			v.report(r.place, remedyRecord, "revision 0")
+		}
+		if i == 0 {
+			continue
+		}
+		before := records[i-1]
+		if r.seq < before.seq || r.log < before.log || r.revision == before.revision && (r.seq != before.seq || r.log != before.log) {
+			v.report(r.place, remedyRecord, "revision %d has task_seq %d at log %d, revision %d (%s) has %d at %d",
+				r.revision, r.seq, r.log, before.revision, before.place, before.seq, before.log)
+		}
+	}
+	last := records[len(records)-1]
+	ch := v.chains[k]
+	if ch == nil {
+		ch = &chain{}
+	}
+	if last.seq != ch.taskSeq || last.log != ch.last {
+		v.report(last.place, remedyRecord, "the records end at task_seq %d (log %d), the log at %d (log %d)", last.seq, last.log, ch.taskSeq, ch.last)
+	}
+}
+
+// entries checks that the entries of a task that must exist do; orphans are found from
+// the other side.
+func (v *verifier) entries(k taskKey, spec *storev1.SpecRecord, status task.Status) {
+	if !status.Terminal() && !v.exists(kindLive, k[:]) {
+		v.report("live/"+string(k.id()), remedyRecord, "missing: the task is %s", status)
+	}
+	want := func(kd kind, name string) {
+		if !v.exists(kd, indexKey(name, k)) {
+			v.report(fmt.Sprintf("%s/%q/%s", kd.name(), name, k.id()), remedyIndex, "missing")
+		}
+	}
+	want(kindByTemplate, templateName(spec.GetNamespace(), spec.GetTemplate()))
+	for _, tag := range spec.GetTags() {
+		want(kindByTag, tag)
+	}
+	if spec.GetCorrelationSet() {
+		want(kindByCorrelation, specFromRecord(k.id(), spec).CorrelationID)
+	}
+	if indexedStatus(status) {
+		want(kindByStatus, string(status))
+	}
+}
+
+// blobs checks that the blobs of a task are those that its records refer to.
+func (v *verifier) blobs(k taskKey, refs map[uint32]*storev1.BlobRef) {
+	err := v.t.each(kindBlobs, k[:], func(key, value []byte) error {
+		_, n, ok := asStepKey(key)
+		place := fmt.Sprintf("blobs/%s/%d", k.id(), n)
+		ref := refs[n]
+		delete(refs, n)
+		switch sum := sha256.Sum256(value); {
+		case !ok:
+			v.report(fmt.Sprintf("blobs/%x", key), remedyRecord, "the key is no task and number")
+		case ref == nil:
+			v.report(place, remedyRecord, "nothing refers to it")
+		case ref.GetSize() != int64(len(value)) || !bytes.Equal(ref.GetSha256(), sum[:]):
+			v.report(place, remedyRecord, "it has %d bytes and the digest %x, its record says %d and %x", len(value), sum, ref.GetSize(), ref.GetSha256())
+		}
+		return nil
+	})
+	if err != nil {
+		v.damage("blobs", err)
+	}
+	for n := range refs {
+		v.report(fmt.Sprintf("blobs/%s/%d", k.id(), n), remedyRecord, "missing: %s refers to it", blobName(n))
+	}
+}
+
+// steplike finds records of tasks that do not exist, and checks checkpoints.
+func (v *verifier) steplike() error {
+	orphan := func(k kind) func(key, value []byte) {
+		return func(key, _ []byte) {
+			if len(key) < taskLen || !v.exists(kindSpecs, key[:taskLen]) {
+				v.report(fmt.Sprintf("%s/%x", k.name(), key), remedyRecord, "its task does not exist")
+			}
+		}
+	}
+	for _, k := range []kind{kindTasks, kindSteps, kindBlobs} {
+		if err := v.walk(k, orphan(k)); err != nil {
+			return err
+		}
+	}
+	return v.walk(kindCheckpoints, func(key, value []byte) {
+		place := fmt.Sprintf("checkpoints/%x", key)
+		k, n, ok := asStepKey(key)
+		if !ok {
+			v.report(place, remedyRecord, "the key is no step")
+			return
+		}
+		place = fmt.Sprintf("checkpoints/%s/%d", k.id(), n)
+		if err := decode(value, &storev1.CheckpointRecord{}, place); err != nil {
+			v.damage(place, err)
+		}
+		step := &storev1.StepRecord{}
+		record := v.t.get(kindSteps, key)
+		if record == nil {
+			v.report(place, remedyRecord, "its step was never claimed")
+			return
+		}
+		if _, err := decodePrefixed(record, step, place); err == nil && task.StepStatus(step.GetStatus()).Terminal() {
+			v.report(place, remedyRecord, "its step is %s", step.GetStatus())
+		}
+	})
+}
+
+func (v *verifier) live() error {
+	return v.walk(kindLive, func(key, _ []byte) {
+		k, ok := asTaskKey(key)
+		if !ok {
+			v.report(fmt.Sprintf("live/%x", key), remedyRecord, "the key is no task id")
+			return
+		}
+		record, _, err := readTask(v.t, k)
+		if err != nil {
+			v.damage("live/"+string(k.id()), err)
+		} else if task.Status(record.GetStatus()).Terminal() {
+			v.report("live/"+string(k.id()), remedyRecord, "the task is %s", record.GetStatus())
+		}
+	})
+}
+
+func (v *verifier) templates() error {
+	return v.walk(kindTemplates, func(key, value []byte) {
+		if sum := sha256.Sum256(value); !bytes.Equal(key, sum[:]) {
+			v.report(fmt.Sprintf("templates/%x", key), remedyRecord, "the snapshot has the digest %x", sum)
+		}
+	})
+}
+
+// indexes finds entries that no task justifies.
+func (v *verifier) indexes() error {
+	justified := map[kind]func(name string, spec *storev1.SpecRecord, k taskKey) bool{
+		kindByTemplate: func(name string, s *storev1.SpecRecord, _ taskKey) bool {
+			return name == templateName(s.GetNamespace(), s.GetTemplate())
+		},
+		kindByTag: func(name string, s *storev1.SpecRecord, _ taskKey) bool { return slices.Contains(s.GetTags(), name) },
+		kindByCorrelation: func(name string, s *storev1.SpecRecord, k taskKey) bool {
+			return s.GetCorrelationSet() && name == specFromRecord(k.id(), s).CorrelationID
+		},
+		kindByStatus: func(name string, _ *storev1.SpecRecord, k taskKey) bool {
+			record, _, err := readTask(v.t, k)
+			return err == nil && record.GetStatus() == name && indexedStatus(task.Status(name))
+		},
+	}
+	for kd := kindByTemplate; kd <= kindByStatus; kd++ {
+		err := v.walk(kd, func(key, _ []byte) {
+			name, k, ok := asIndexKey(key)
+			if !ok {
+				v.report(fmt.Sprintf("%s/%x", kd.name(), key), remedyIndex, "the key is no name and task")
+				return
+			}
+			spec, err := readSpec(v.t, k)
+			if err != nil || !justified[kd](name, spec, k) {
+				v.report(fmt.Sprintf("%s/%q/%s", kd.name(), name, k.id()), remedyIndex, "no task justifies it")
+			}
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (v *verifier) keys() error {
+	return v.walk(kindKeys, func(key, value []byte) {
+		place := fmt.Sprintf("keys/%q", key)
+		r := &storev1.KeyRecord{}
+		if err := decode(value, r, place); err != nil {
+			v.damage(place, err)
+			return
+		}
+		k, err := parseTaskKey(task.ID(r.GetTaskId()))
+		if err != nil {
+			v.damage(place, err)
+			return
+		}
+		spec, err := readSpec(v.t, k)
+		if err != nil {
+			v.damage(place, fmt.Errorf("task %s: %w", r.GetTaskId(), err))
+			return
+		}
+		if want := idempotencyKey(spec.GetNamespace(), spec.GetTemplate(), spec.GetIdempotencyKey()); !bytes.Equal(key, want) {
+			v.report(place, remedyRecord, "task %s has the key %q", r.GetTaskId(), want)
+		}
+		if !bytes.Equal(r.GetInputHash(), spec.GetInputHash()) {
+			v.report(place, remedyRecord, "it has the input hash %s, task %s has %s",
+				hex.EncodeToString(r.GetInputHash()), r.GetTaskId(), hex.EncodeToString(spec.GetInputHash()))
+		}
+	})
+}
+
+func (v *verifier) crashes() error {
+	reports := make(map[string]int)
+	err := v.walk(kindCrashes, func(key, value []byte) {
+		plugin, _, ok := asCrashKey(key)
+		if err := decode(value, &storev1.CrashRecord{}, fmt.Sprintf("crashes/%q", key)); err != nil || !ok {
+			v.damage(fmt.Sprintf("crashes/%q", key), errors.Join(err, errIf(!ok, "the key is no plugin and time")))
+			return
+		}
+		reports[plugin]++
+	})
+	for plugin, n := range reports {
+		if n > store.MaxCrashes {
+			v.report("crashes/"+plugin, remedyIndex, "%d reports, at most %d are kept", n, store.MaxCrashes)
+		}
+	}
+	return err
+}
+
+func errIf(cond bool, text string) error {
+	if cond {
+		return errors.New(text)
+	}
+	return nil
+}
+
+// counters compares the maintained counters with a recount.
+func (v *verifier) counters() error {
+	kept, err := readCounters(v.t)
+	if err != nil {
+		v.damage("meta/counters", err)
+		return nil //nolint:nilerr // reported
+	}
+	for _, status := range task.Statuses() {
+		if kept[status] != v.counted[status] {
+			v.report("meta/counters", remedyIndex, "%d tasks are %s, the counter says %d", v.counted[status], status, kept[status])
+		}
+	}
+	return nil
+}

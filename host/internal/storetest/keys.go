@@ -1,0 +1,121 @@
+package storetest
+
+import (
+	"errors"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/tasker-engine/tasker/host/internal/store"
+	"github.com/tasker-engine/tasker/host/task"
+)
+
+func keyCases() []testCase {
+	return []testCase{
+		{"of fifty creations at once one wins and the others learn its id", fiftyAtOnce},
+		{"another input under the key is refused", keyConflict},
+		{"a key is its template's", keyScope},
+		{"a key outlives its time while its task runs, and its task until its time", keyLife},
+	}
+}
+
+func withKey(key, input string, ttl time.Duration, at time.Time) func(*task.Spec) {
+	return func(sp *task.Spec) {
+		sp.IdempotencyKey, sp.KeyTTL, sp.CreatedAt = key, ttl, at
+		sp.Input, sp.InputHash = task.Value{Inline: []byte(input)}, Hash([]byte(input))
+	}
+}
+
+func fiftyAtOnce(t *testing.T, f *fixture) {
+	const clients = 50
+	s := f.store()
+	start := make(chan struct{})
+	ids := make(chan task.ID, clients)
+	created := make(chan task.ID, clients)
+	var wg sync.WaitGroup
+	for i := range clients {
+		fl := NewFlow(uint64(i), 1, withKey("k", "1", time.Hour, Start()))
+		ws := fl.Create()
+		wg.Go(func() {
+			<-start
+			_, err := Commit(s, ws)
+			var dup *store.DuplicateError
+			switch {
+			case err == nil:
+				created <- fl.Task.ID
+				ids <- fl.Task.ID
+			case errors.As(err, &dup):
+				ids <- dup.ID
+			default:
+				t.Errorf("creation %d: %v", i, err)
+				ids <- ""
+			}
+		})
+	}
+	close(start)
+	wg.Wait()
+	if len(created) != 1 {
+		t.Fatalf("creations that won: got %d, want 1", len(created))
+	}
+	winner := <-created
+	for range clients {
+		if id := <-ids; id != winner {
+			t.Errorf("a client got task %s, want %s", id, winner)
+		}
+	}
+	page, _, err := s.List(t.Context(), store.Filter{}, store.Page{})
+	if err != nil || len(page) != 1 {
+		t.Errorf("tasks stored: got %d, error %v; want 1", len(page), err)
+	}
+}
+
+func keyConflict(t *testing.T, f *fixture) {
+	s := f.store()
+	first := NewFlow(1, 1, withKey("k", "1", time.Hour, Start()))
+	MustCommit(t, s, first.Create())
+	_, err := Commit(s, NewFlow(2, 1, withKey("k", "2", time.Hour, Start())).Create())
+	wantErr(t, "other input", err, task.ErrKeyConflict)
+	if _, err := s.Load(t.Context(), ID(Start(), 2)); !errors.Is(err, task.ErrNotFound) {
+		t.Errorf("the refused task: got error %v, want not found", err)
+	}
+	id, hash, err := s.ByKey(t.Context(), "shop", "order", "k")
+	if id != first.Task.ID || hash != Hash([]byte("1")) || err != nil {
+		t.Errorf("by key: got %s %s, error %v; want %s", id, hash, err, first.Task.ID)
+	}
+	_, _, err = s.ByKey(t.Context(), "shop", "order", "unknown")
+	wantErr(t, "by an unknown key", err, task.ErrNotFound)
+}
+
+func keyScope(t *testing.T, f *fixture) {
+	s := f.store()
+	other := func(sp *task.Spec) { sp.Template.Name = "refund" }
+	MustCommit(t, s,
+		NewFlow(1, 1, withKey("k", "1", time.Hour, Start())).Create(),
+		NewFlow(2, 1, withKey("k", "2", time.Hour, Start()), other).Create())
+}
+
+func keyLife(t *testing.T, f *fixture) {
+	s := f.store()
+	later := Start().Add(2 * time.Hour)
+	again := func(n uint64, at time.Time) error {
+		_, err := Commit(s, NewFlow(n, 1, withKey("k", "1", time.Hour, at)).Create())
+		return err
+	}
+	var dup *store.DuplicateError
+	first := NewFlow(1, 1, withKey("k", "1", time.Hour, Start()))
+	MustCommit(t, s, first.Create(0))
+	if err := again(2, later); !errors.As(err, &dup) {
+		t.Errorf("expired, task unfinished: got error %v, want a duplicate", err)
+	}
+	MustCommit(t, s, first.Succeed(0))
+	if err := again(3, Start().Add(time.Minute)); !errors.As(err, &dup) {
+		t.Errorf("task finished, key not expired: got error %v, want a duplicate", err)
+	}
+	if err := again(4, later); err != nil {
+		t.Errorf("expired and finished: got error %v, want a new task", err)
+	}
+	id, _, err := s.ByKey(t.Context(), "shop", "order", "k")
+	if want := ID(later, 4); id != want || err != nil {
+		t.Errorf("by key: got %s, error %v; want the new task %s", id, err, want)
+	}
+}

@@ -1,0 +1,231 @@
+package storetest
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/tasker-engine/tasker/host/internal/store"
+	"github.com/tasker-engine/tasker/host/task"
+)
+
+func lifeCases() []testCase {
+	return []testCase{
+		{"what was committed is there after reopening", reopen},
+		{"the identity stays and the epoch rises", identity},
+		{"sequences go on after reopening", seqAfterReopen},
+		{"close commits what was submitted", closeDrains},
+		{"a closed store refuses everything", closed},
+		{"a store open for reading refuses writes", readOnly},
+		{"a cancelled context ends reading", cancelled},
+		{"readers and writers run at once", concurrent},
+	}
+}
+
+func mustClose(t *testing.T, s store.Store) {
+	t.Helper()
+	if err := s.Close(); err != nil {
+		t.Fatalf("close: %v", err)
+	}
+}
+
+func reopen(t *testing.T, f *fixture) {
+	s := f.store()
+	a, b := NewFlow(1, 3, withKey("k", "1", 0, Start())), NewFlow(2, 1)
+	MustCommit(t, s, a.Create(0), b.Create(0), a.Succeed(0, 1), b.Fail(0))
+	if err := SaveCheckpoint(s, a.Checkpoint(1, `{"n":1}`)); err != nil {
+		t.Fatalf("checkpoint: %v", err)
+	}
+	a.Task.Steps[1].HasCheckpoint = true
+	mustClose(t, s)
+	s = f.store()
+	wantStored(t, s, a)
+	wantStored(t, s, b)
+	stale := a.Clone()
+	MustCommit(t, s, a.Succeed(1, 2))
+	a.Task.Steps[1].HasCheckpoint = true // as it was when the step ended
+	wantStored(t, s, a)
+	_, err := Commit(s, stale.Claim(2))
+	wantErr(t, "old revision after reopening", err, store.ErrConflict)
+	MustCommit(t, s, b.Reopen(0), b.Claim(0))
+	wantStored(t, s, b)
+	if got, err := s.Checkpoints(t.Context(), a.Task.ID); len(got) != 0 || err != nil {
+		t.Errorf("checkpoints of an ended step after reopening: got %v, error %v", got, err)
+	}
+	var live []task.ID
+	err = s.Live(t.Context(), func(agg *store.Aggregate) error {
+		live = append(live, agg.Task.ID)
+		return nil
+	})
+	if diff := cmp.Diff([]task.ID{a.Task.ID, b.Task.ID}, live); err != nil || diff != "" {
+		t.Errorf("live tasks (-want +got), error %v:\n%s", err, diff)
+	}
+}
+
+func identity(t *testing.T, f *fixture) {
+	s := f.store()
+	host, epoch := s.Identity()
+	if _, err := task.ParseID(host); err != nil || epoch == 0 {
+		t.Errorf("identity: got %q, epoch %d; want a ULID and an epoch from 1", host, epoch)
+	}
+	mustClose(t, s)
+	s = f.store()
+	again, next := s.Identity()
+	if again != host || next != epoch+1 {
+		t.Errorf("after reopening: got %q, epoch %d; want %q, %d", again, next, host, epoch+1)
+	}
+	mustClose(t, s)
+	s = f.open(f.t, f.dir, true)
+	if again, same := s.Identity(); again != host || same != next {
+		t.Errorf("open for reading: got %q, epoch %d; want %q, %d", again, same, host, next)
+	}
+}
+
+func seqAfterReopen(t *testing.T, f *fixture) {
+	s := f.store()
+	a := NewFlow(1, 2)
+	first, err := Commit(s, a.Create(0, 1))
+	if err != nil {
+		t.Fatalf("commit: %v", err)
+	}
+	last := first.FirstSeq + a.Task.Seq - 1
+	mustClose(t, s)
+	s = f.store()
+	next, err := Commit(s, a.Succeed(0))
+	if err != nil || next.FirstSeq <= last {
+		t.Errorf("sequence after reopening: got %d, error %v; want more than %d", next.FirstSeq, err, last)
+	}
+	if got, err := s.TaskEvents(t.Context(), a.Task.ID); err != nil || len(got) != int(a.Task.Seq) {
+		t.Errorf("events across reopening: got %d, error %v; want %d", len(got), err, a.Task.Seq)
+	}
+}
+
+func closeDrains(t *testing.T, f *fixture) {
+	s := f.store()
+	fl := NewFlow(1, 200)
+	sets := []*store.WriteSet{fl.Create()}
+	for i := range task.Ordinal(200) {
+		sets = append(sets, fl.Claim(i))
+	}
+	var wg sync.WaitGroup
+	for i, ws := range sets {
+		wg.Add(1)
+		s.Submit(ws, func(_ store.Commit, err error) {
+			defer wg.Done()
+			if err != nil {
+				t.Errorf("set %d: %v", i, err)
+			}
+		})
+	}
+	mustClose(t, s)
+	wg.Wait()
+	wantStored(t, f.store(), fl)
+}
+
+func closed(t *testing.T, f *fixture) {
+	s := f.store()
+	fl := NewFlow(1, 1)
+	MustCommit(t, s, fl.Create(0))
+	mustClose(t, s)
+	if err := s.Close(); err != nil {
+		t.Errorf("second close: %v", err)
+	}
+	_, err := Commit(s, fl.Succeed(0))
+	wantErr(t, "submit", err, store.ErrClosed)
+	wantErr(t, "save checkpoint", SaveCheckpoint(s, fl.Checkpoint(0, "1")), store.ErrClosed)
+	wantErr(t, "save crash", s.SaveCrash(t.Context(), &store.Crash{Plugin: "p", At: Start()}), store.ErrClosed)
+	for name, read := range reads(t.Context(), s, fl.Task.ID) {
+		wantErr(t, name, read(), store.ErrClosed)
+	}
+}
+
+// reads are all reading operations.
+func reads(ctx context.Context, s store.Store, id task.ID) map[string]func() error {
+	return map[string]func() error{
+		"load":        func() error { _, err := s.Load(ctx, id); return err },
+		"live":        func() error { return s.Live(ctx, func(*store.Aggregate) error { return nil }) },
+		"list":        func() error { _, _, err := s.List(ctx, store.Filter{}, store.Page{}); return err },
+		"resolve":     func() error { _, err := s.Resolve(ctx, string(id)); return err },
+		"by key":      func() error { _, _, err := s.ByKey(ctx, "a", "b", "c"); return ignore(err, task.ErrNotFound) },
+		"blob":        func() error { _, err := s.Blob(ctx, id, 0); return ignore(err, task.ErrNotFound) },
+		"checkpoints": func() error { _, err := s.Checkpoints(ctx, id); return err },
+		"events":      func() error { _, err := s.Events(ctx, 0, 1); return err },
+		"task events": func() error { _, err := s.TaskEvents(ctx, id); return err },
+		"crashes":     func() error { _, err := s.Crashes(ctx, ""); return err },
+		"counters":    func() error { _, err := s.Counters(ctx); return err },
+		"stats":       func() error { _, err := s.Stats(ctx); return err },
+	}
+}
+
+func ignore(err, ignored error) error {
+	if errors.Is(err, ignored) {
+		return nil
+	}
+	return err
+}
+
+func readOnly(t *testing.T, f *fixture) {
+	s := f.store()
+	fl := NewFlow(1, 1)
+	MustCommit(t, s, fl.Create(0))
+	mustClose(t, s)
+	s = f.open(f.t, f.dir, true)
+	other := f.open(f.t, f.dir, true) // readers share
+	wantStored(t, other, fl)
+	for name, read := range reads(t.Context(), s, fl.Task.ID) {
+		if err := read(); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	_, err := Commit(s, fl.Clone().Succeed(0))
+	wantErr(t, "submit", err, store.ErrReadOnly)
+	wantErr(t, "save checkpoint", SaveCheckpoint(s, fl.Checkpoint(0, "1")), store.ErrReadOnly)
+	wantErr(t, "save crash", s.SaveCrash(t.Context(), &store.Crash{Plugin: "p", At: Start()}), store.ErrReadOnly)
+}
+
+func cancelled(t *testing.T, f *fixture) {
+	s := f.store()
+	fl := NewFlow(1, 1)
+	MustCommit(t, s, fl.Create(0))
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	for name, read := range reads(ctx, s, fl.Task.ID) {
+		wantErr(t, name, read(), context.Canceled)
+	}
+}
+
+func concurrent(t *testing.T, f *fixture) {
+	const tasks, steps = 8, 20
+	s := f.store()
+	var wg sync.WaitGroup
+	for i := range uint64(tasks) {
+		wg.Go(func() {
+			fl := NewFlow(i, steps)
+			sets := []*store.WriteSet{fl.Create(0)}
+			for o := range task.Ordinal(steps - 1) {
+				sets = append(sets, fl.Succeed(o, o+1))
+			}
+			for _, ws := range append(sets, fl.Succeed(steps-1)) {
+				if _, err := Commit(s, ws); err != nil {
+					t.Errorf("task %d: %v", i, err)
+					return
+				}
+			}
+		})
+		wg.Go(func() {
+			for name, read := range reads(t.Context(), s, ID(Start(), i)) {
+				if err := ignore(read(), task.ErrNotFound); err != nil {
+					t.Errorf("%s: %v", name, err)
+				}
+			}
+		})
+	}
+	wg.Wait()
+	got, err := s.Counters(t.Context())
+	if diff := cmp.Diff(map[task.Status]uint64{task.Complete: tasks}, got); err != nil || diff != "" {
+		t.Errorf("counters (-want +got), error %v:\n%s", err, diff)
+	}
+}
