@@ -13,6 +13,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"strconv"
+	"strings"
 	"time"
 )
 
@@ -221,4 +222,14 @@ func probe(ctx context.Context, home string, r Record) error {
 	}
 	return noHost(home, fmt.Sprintf("process %d, started %s, was the last and does not answer",
 		r.PID, r.StartedAt.UTC().Format(time.RFC3339)))
+}
+
+// RuntimeDir returns the private directory beside the control socket in which the host
+// of a home keeps the sockets of its plugins: short, and the home's own.
+func RuntimeDir(home string) (string, error) {
+	path, err := socketPath(home)
+	if err != nil {
+		return "", err
+	}
+	return strings.TrimSuffix(path, ".sock"), nil
 }

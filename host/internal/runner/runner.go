@@ -14,6 +14,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/hashicorp/go-hclog"
@@ -61,6 +62,7 @@ type Runner struct {
 	wake    chan struct{}
 
 	watchers watchers
+	draining atomic.Bool
 
 	// What follows belongs to the loop.
 	tasks     map[task.ID]*entry
@@ -135,7 +137,7 @@ func (r *Runner) Run(ctx context.Context, plugins Plugins) error {
 		case <-clock.C:
 		case <-done:
 			done = nil // commits in flight are waited for
-			r.intake = false
+			r.endIntake()
 		}
 		for _, f := range r.take() {
 			f()
@@ -262,7 +264,7 @@ func (r *Runner) mark(e *entry) {
 // Drain ends the intake: no step is claimed and no task is created any more. It
 // returns when no attempt and no commit is in flight, or when ctx ends.
 func (r *Runner) Drain(ctx context.Context) error {
-	if !r.post(func() { r.intake = false }) {
+	if !r.post(r.endIntake) {
 		return nil
 	}
 	select {
@@ -271,6 +273,19 @@ func (r *Runner) Drain(ctx context.Context) error {
 	case <-ctx.Done():
 		return ctx.Err()
 	}
+}
+
+// Alive reports whether the loop answers before ctx ends.
+func (r *Runner) Alive(ctx context.Context) bool {
+	return r.call(ctx, func(reply func(error)) { reply(nil) }) == nil
+}
+
+// Draining reports whether the intake has ended.
+func (r *Runner) Draining() bool { return r.draining.Load() }
+
+func (r *Runner) endIntake() {
+	r.intake = false
+	r.draining.Store(true)
 }
 
 func (r *Runner) checkIdle() {

@@ -235,6 +235,8 @@ type Store interface {
 	// TaskEvents returns all events of one task in order, following the chain of its
 	// write sets; it does not scan the log.
 	TaskEvents(ctx context.Context, id task.ID) ([]LogEntry, error)
+	// LastSeq returns the sequence of the newest event in the log, 0 for an empty log.
+	LastSeq(ctx context.Context) (uint64, error)
 	// Crashes returns the crash reports of a plugin, newest first; of all plugins when
 	// the name is empty.
 	Crashes(ctx context.Context, plugin string) ([]Crash, error)

@@ -1,0 +1,61 @@
+package host
+
+import (
+	"context"
+	"os"
+
+	"github.com/tasker-engine/tasker/host/internal/api"
+	"github.com/tasker-engine/tasker/host/internal/boltstore"
+	"github.com/tasker-engine/tasker/host/task"
+)
+
+// Health implements [Service].
+func (h *Host) Health(ctx context.Context) (*api.Health, error) {
+	out, err := h.health(ctx)
+	if err != nil {
+		return nil, err
+	}
+	out.Mode, out.Version, out.Since, out.Home = h.opts.Mode, h.opts.Version, h.started, h.opts.Home
+	out.PID = os.Getpid()
+	out.Live = h.runner.Alive(ctx)
+	if !out.Live {
+		out.Problems = append(out.Problems, "the engine's loop does not answer")
+	}
+	out.Plugins = make(map[task.PluginState]int)
+	starting := false
+	for _, p := range h.supervisor.Plugins() {
+		out.Plugins[p.State]++
+		switch p.State {
+		case task.PluginStarting, task.PluginHandshaking, task.PluginConfiguring:
+			starting = true
+			out.Problems = append(out.Problems, "plugin "+p.Name+" is being started")
+		case task.PluginBackoff, task.PluginQuarantined, task.PluginRefused, task.PluginDegraded:
+			out.Problems = append(out.Problems, "plugin "+p.Name+" is "+string(p.State)+": "+p.Cause)
+		default:
+		}
+	}
+	if h.runner.Draining() {
+		out.Problems = append(out.Problems, "the host is stopping")
+	}
+	out.Ready = out.Live && !starting && !h.runner.Draining()
+	return out, nil
+}
+
+// health is the part that is read from the store.
+func (r reading) health(ctx context.Context) (*api.Health, error) {
+	counters, err := r.store.Counters(ctx)
+	if err != nil {
+		return nil, err
+	}
+	id, epoch := r.store.Identity()
+	last, err := r.store.LastSeq(ctx)
+	if err != nil {
+		return nil, err
+	}
+	out := &api.Health{HostID: id, Tasks: counters}
+	out.Store = api.StoreHealth{OK: true, Path: r.store.Path(), SchemaVersion: boltstore.SchemaVersion, Epoch: epoch, LastSeq: last}
+	if info, err := os.Stat(r.store.Path()); err == nil {
+		out.Store.FileBytes = info.Size()
+	}
+	return out, nil
+}

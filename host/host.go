@@ -1,0 +1,184 @@
+package host
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"github.com/hashicorp/go-hclog"
+	"github.com/oklog/ulid/v2"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/tasker-engine/tasker/host/internal/api"
+	"github.com/tasker-engine/tasker/host/internal/boltstore"
+	"github.com/tasker-engine/tasker/host/internal/engine"
+	"github.com/tasker-engine/tasker/host/internal/publish"
+	"github.com/tasker-engine/tasker/host/internal/runner"
+	"github.com/tasker-engine/tasker/host/internal/supervisor"
+	"github.com/tasker-engine/tasker/host/task"
+	"github.com/tasker-engine/tasker/host/template"
+)
+
+// Host runs tasks. It is a [Service] for its own process; the control socket serves
+// the same to others.
+type Host struct {
+	reading
+
+	opts       Options
+	log        hclog.Logger
+	started    time.Time
+	journal    *eventLog
+	runner     *runner.Runner
+	supervisor *supervisor.Supervisor
+	server     *api.Server
+	events     *publish.Host
+	settled    *settled
+	ready      chan struct{}
+
+	ids struct {
+		sync.Mutex
+		entropy io.Reader
+	}
+}
+
+var _ Service = (*Host)(nil)
+
+// Open opens the home and makes the parts of a host; nothing runs before [Host.Run].
+// Errors: task.ErrInvalid for options, task.ErrLocked when another host has the home.
+func Open(ctx context.Context, opts Options) (_ *Host, err error) {
+	opts = opts.withDefaults()
+	if err := opts.validate(); err != nil {
+		return nil, err
+	}
+	if opts.Home, err = filepath.Abs(opts.Home); err != nil {
+		return nil, fmt.Errorf("home: %w", err)
+	}
+	if err := os.MkdirAll(opts.Home, 0o700); err != nil {
+		return nil, fmt.Errorf("home: %w", err)
+	}
+	set, err := template.Load(template.Options{Environment: opts.Environment}, opts.TemplateDirs...)
+	if err != nil {
+		return nil, err
+	}
+	st, err := boltstore.Open(StorePath(opts.Home), boltstore.Options{Now: opts.Now})
+	if err != nil {
+		return nil, err
+	}
+	h := &Host{opts: opts, log: opts.Logger, started: opts.Now(), ready: make(chan struct{}), settled: newSettled()}
+	h.ids.entropy = ulid.Monotonic(rand.NewChaCha8(seed()), 0)
+	h.reading = reading{store: st, templates: set, now: opts.Now, plugins: h, snapshots: newSnapshotCache()}
+	if err := h.assemble(); err != nil {
+		return nil, errors.Join(err, st.Close())
+	}
+	for _, d := range set.Problems() {
+		h.log.Warn("template is left out", "problem", d.Error())
+	}
+	return h, ctx.Err()
+}
+
+// assemble makes the parts and ties them together.
+func (h *Host) assemble() error {
+	hostID, epoch := h.store.Identity()
+	h.journal = newEventLog(h.store)
+	h.events = publish.ForHost(hostID, epoch, h.journal.Submit, func(err error) {
+		if err != nil {
+			h.log.Error("event not recorded", "error", err)
+		}
+	})
+	h.runner = runner.New(runner.Options{
+		Store: h.journal, Now: h.opts.Now, Logger: h.log.Named("runner"),
+		Engine: engine.Host{
+			Epoch: epoch, CancelGrace: h.opts.CancelGrace, Workflow: h.opts.WorkflowEvents, Rand: h.opts.Rand,
+		},
+	})
+	runDir, err := api.RuntimeDir(h.opts.Home)
+	if err != nil {
+		return err
+	}
+	h.supervisor, err = supervisor.New(supervisor.Options{
+		Logger: h.log.Named("plugin"), Sink: sink{h}, Values: h.reading, Dirs: h.opts.PluginDirs, RunDir: runDir,
+		DataDir: filepath.Join(h.opts.Home, dataDir), LogDir: filepath.Join(h.opts.Home, logDir),
+		HostID: hostID, HostVersion: h.opts.Version, LogLevel: h.opts.LogLevel,
+		StartTimeout: h.opts.StartTimeout, StartTimeouts: h.opts.StartTimeouts, DrainTimeout: h.opts.Grace,
+		CancelGrace: h.opts.CancelGrace, HangTimeout: h.opts.HangTimeout, GrantEnv: h.opts.PluginEnv,
+		Configs: h.opts.PluginConfigs, DefaultCapacity: h.opts.Concurrency,
+	})
+	if err != nil {
+		return err
+	}
+	h.server, err = api.Listen(api.Config{
+		Home: h.opts.Home, Mode: h.opts.Mode, Version: h.opts.Version, Service: h,
+		Logger: h.log.Named("control"), HealthAddr: h.opts.HealthAddr, Now: h.opts.Now,
+	})
+	return err
+}
+
+// Run runs the host until ctx ends and what was running has ended, or until a part
+// fails. It closes the store; a Host runs once.
+func (h *Host) Run(ctx context.Context) error {
+	work, cut := context.WithCancel(context.WithoutCancel(ctx))
+	defer cut()
+	parts, partsCtx := errgroup.WithContext(work)
+	parts.Go(func() error { return h.runner.Run(partsCtx, h.supervisor) })
+	parts.Go(func() error { return h.supervisor.Run(partsCtx) })
+	parts.Go(func() error { return h.server.Run(partsCtx) })
+	h.events.HostStarted(h.opts.Version, h.opts.Now())
+	close(h.ready)
+
+	reason := "stopped"
+	select {
+	case <-ctx.Done():
+		h.drain(work)
+	case <-partsCtx.Done(): // a part failed: the others stop with it
+		reason = "failed"
+	}
+	h.events.HostStopping(reason, h.opts.Now())
+	cut()
+	return errors.Join(parts.Wait(), h.store.Close())
+}
+
+// drain ends the intake and waits until what is in flight has ended, as long as the
+// grace allows.
+func (h *Host) drain(work context.Context) {
+	ctx, cancel := context.WithTimeout(work, h.opts.Grace)
+	defer cancel()
+	go func() { // ends with ctx
+		select {
+		case <-h.opts.Abort:
+			cancel()
+		case <-ctx.Done():
+		}
+	}()
+	h.log.Info("stopping: no new attempts are started", "grace", h.opts.Grace.String())
+	idle := make(chan error, 1)
+	go func() { idle <- h.runner.Drain(ctx) }()
+	h.supervisor.Drain(ctx)
+	if err := <-idle; err != nil {
+		h.log.Warn("attempts were cut; they run again when the home is opened next", "cause", err)
+	}
+}
+
+// Ready is closed once Run has started the parts.
+func (h *Host) Ready() <-chan struct{} { return h.ready }
+
+// HealthAddr returns the address of the health port, empty when there is none.
+func (h *Host) HealthAddr() string { return h.server.HealthAddr() }
+
+// newID returns a task id: ids made later sort later, within a millisecond too.
+func (h *Host) newID(now time.Time) (task.ID, error) {
+	h.ids.Lock()
+	defer h.ids.Unlock()
+	id, err := ulid.New(ulid.Timestamp(now), h.ids.entropy)
+	if err != nil {
+		return "", fmt.Errorf("task id: %w", err)
+	}
+	return task.ID(id.String()), nil
+}
+
+func defaultRand() float64 { return rand.Float64() } //nolint:gosec // spreads retries, guards nothing

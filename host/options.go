@@ -1,0 +1,130 @@
+package host
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"path/filepath"
+	"time"
+
+	"github.com/hashicorp/go-hclog"
+
+	"github.com/tasker-engine/tasker/host/internal/supervisor"
+	"github.com/tasker-engine/tasker/host/task"
+)
+
+// Options configure a [Host]. Only Home is required; zero fields take the defaults
+// that they name.
+type Options struct {
+	// Home is the directory that holds everything the host keeps; it is created.
+	Home string
+	// PluginDirs are searched for executables named tasker-plugin-*.
+	PluginDirs []string
+	// TemplateDirs are searched for templates, recursively.
+	TemplateDirs []string
+	// Environment is merged into the templates of TemplateDirs. Empty = none.
+	Environment string
+	// Mode is what the host is started for. Default ModeServe; with ModeRun creations
+	// that come over the control socket are refused.
+	Mode Mode
+	// Version is the host's version, shown to plugins and in health. Default "dev".
+	Version string
+	// Logger receives the host's log. Default: silent.
+	Logger hclog.Logger
+	// LogLevel is what plugins are told to log: trace, debug, info, warn or error.
+	// Default info.
+	LogLevel string
+	// HealthAddr is a loopback "host:port" for /livez and /readyz. Default: none.
+	HealthAddr string
+
+	// Grace is how long attempts may go on after the intake has ended. Default 30 s.
+	Grace time.Duration
+	// Abort ends the grace at once when it is closed. Default: never.
+	Abort <-chan struct{}
+	// CancelGrace is how long a cancelled attempt may go on. Default 10 s.
+	CancelGrace time.Duration
+	// StartTimeout is how long a plugin may take from exec to ready. Default 30 s.
+	StartTimeout time.Duration
+	// StartTimeouts are exceptions to StartTimeout, by plugin.
+	StartTimeouts map[string]time.Duration
+	// HangTimeout is the silence while attempts run that counts as a hang. Default 15 s.
+	HangTimeout time.Duration
+	// Concurrency is how many attempts a plugin runs at once that declares no limit.
+	// Default 256.
+	Concurrency int
+	// PluginConfigs are the configurations of plugins, JSON, by plugin. Default {}.
+	PluginConfigs map[string]json.RawMessage
+	// PluginEnv names environment variables that plugins may see if their manifests ask
+	// for them, by plugin. Default: none.
+	PluginEnv map[string][]string
+	// WorkflowEvents records the workflow.* events. Default false.
+	WorkflowEvents bool
+
+	// Now is the wall clock. Default time.Now.
+	Now func() time.Time
+	// Rand returns a number in [0, 1) that spreads retries. Default math/rand/v2.
+	Rand func() float64
+}
+
+// Defaults of [Options].
+const (
+	DefaultGrace       = 30 * time.Second
+	DefaultConcurrency = 256
+)
+
+// withDefaults returns a copy of o with every unset field at its default.
+func (o Options) withDefaults() Options {
+	if o.Mode == "" {
+		o.Mode = ModeServe
+	}
+	if o.Version == "" {
+		o.Version = "dev"
+	}
+	if o.Logger == nil {
+		o.Logger = hclog.NewNullLogger()
+	}
+	if o.Grace == 0 {
+		o.Grace = DefaultGrace
+	}
+	if o.CancelGrace == 0 {
+		o.CancelGrace = supervisor.DefaultCancelGrace
+	}
+	if o.Concurrency == 0 {
+		o.Concurrency = DefaultConcurrency
+	}
+	if o.Now == nil {
+		o.Now = time.Now
+	}
+	if o.Rand == nil {
+		o.Rand = defaultRand
+	}
+	return o
+}
+
+// validate checks what no default can mend.
+func (o Options) validate() error {
+	var problems []error
+	if o.Home == "" {
+		problems = append(problems, errors.New("home is missing"))
+	}
+	if o.Grace < 0 || o.CancelGrace < 0 {
+		problems = append(problems, errors.New("grace and cancel grace: want more than 0"))
+	}
+	if o.Concurrency < 0 {
+		problems = append(problems, fmt.Errorf("concurrency %d: want more than 0", o.Concurrency))
+	}
+	if err := errors.Join(problems...); err != nil {
+		return fmt.Errorf("host options: %w: %w", task.ErrInvalid, err)
+	}
+	return nil
+}
+
+// The files of a home.
+const (
+	storeFile = "tasker.db" // the store
+	dataDir   = "data"      // working directories of plugins
+	logDir    = "logs"      // logs of plugins
+)
+
+// StorePath returns the path of a home's store.
+func StorePath(home string) string { return filepath.Join(home, storeFile) }

@@ -1,0 +1,290 @@
+package host
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+
+	"github.com/agnivade/levenshtein"
+
+	"github.com/tasker-engine/tasker/host/internal/api"
+	"github.com/tasker-engine/tasker/host/internal/store"
+	"github.com/tasker-engine/tasker/host/internal/supervisor"
+	"github.com/tasker-engine/tasker/host/task"
+	"github.com/tasker-engine/tasker/host/template"
+)
+
+// sink carries what the supervisor says to the parts that it concerns.
+type sink struct{ h *Host }
+
+var _ supervisor.Sink = sink{}
+
+func (s sink) InstanceReady(in task.Instance)           { s.h.runner.InstanceReady(in) }
+func (s sink) InstanceCapacity(id string, capacity int) { s.h.runner.InstanceCapacity(id, capacity) }
+func (s sink) InstanceDraining(id string)               { s.h.runner.InstanceDraining(id) }
+func (s sink) Reports(reports []task.Report)            { s.h.runner.Reports(reports) }
+func (s sink) InstanceGone(id string, cause task.LossCause) {
+	s.h.runner.InstanceGone(id, cause)
+}
+
+// Life records a change in the life of a plugin.
+func (s sink) Life(l task.PluginLife) {
+	switch {
+	case l.Crashed:
+		s.h.events.PluginCrashed(l)
+		if l.State == task.PluginQuarantined {
+			s.h.events.PluginQuarantined(l)
+		}
+	case l.State == task.PluginStarting:
+		s.h.events.PluginStarted(l)
+	case l.State == task.PluginReady:
+		s.h.events.PluginReady(l)
+	case l.State == task.PluginStopped:
+		s.h.events.PluginStopped(l)
+	}
+	s.h.settled.changed()
+}
+
+// Crashed keeps a crash report.
+func (s sink) Crashed(c store.Crash) {
+	if err := s.h.store.SaveCrash(context.Background(), &c); err != nil {
+		s.h.log.Error("crash report not kept", "plugin", c.Plugin, "error", err)
+	}
+}
+
+// settled is a bell that rings at every change in the life of a plugin.
+type settled struct {
+	mu   sync.Mutex
+	bell chan struct{}
+}
+
+func newSettled() *settled { return &settled{bell: make(chan struct{})} }
+
+func (s *settled) changed() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	close(s.bell)
+	s.bell = make(chan struct{})
+}
+
+func (s *settled) next() <-chan struct{} {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.bell
+}
+
+// awaitPlugins waits until every plugin has been ready once or could not be started.
+func (h *Host) awaitPlugins(ctx context.Context) error {
+	select {
+	case <-h.supervisor.Discovered():
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	for {
+		bell := h.settled.next()
+		starting := slices.ContainsFunc(h.supervisor.Plugins(), func(p supervisor.PluginInfo) bool {
+			switch p.State {
+			case task.PluginStarting, task.PluginHandshaking, task.PluginConfiguring:
+				return p.Crashes == 0
+			case task.PluginStopped:
+				return p.Instance == "" // not started yet
+			default:
+				return false
+			}
+		})
+		if !starting {
+			return nil
+		}
+		select {
+		case <-bell:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+// missingHandlers returns a reason for every handler of a template that no plugin
+// offers now. It waits for plugins that are being started for the first time.
+func (h *Host) missingHandlers(ctx context.Context, tmpl *template.Template) ([]*task.Reason, error) {
+	if err := h.awaitPlugins(ctx); err != nil {
+		return nil, err
+	}
+	var missing []*task.Reason
+	plugins := h.supervisor.Plugins()
+	for _, ref := range tmpl.Handlers() {
+		if r := handlerReason(plugins, ref); r != nil && (r.Code == task.ReasonNoPlugin || r.Code == task.ReasonNoHandler) {
+			missing = append(missing, r)
+		}
+	}
+	return missing, nil
+}
+
+// Handler implements [engine.Plugins].
+func (h *Host) Handler(ref task.HandlerRef) *task.Reason {
+	return handlerReason(h.supervisor.Plugins(), ref)
+}
+
+// handlerReason says why no attempt of a handler can be started now, nil when one can.
+func handlerReason(plugins []supervisor.PluginInfo, ref task.HandlerRef) *task.Reason {
+	i := slices.IndexFunc(plugins, func(p supervisor.PluginInfo) bool { return p.Name == ref.Plugin })
+	if i < 0 {
+		return noPlugin(plugins, ref)
+	}
+	p := &plugins[i]
+	if p.Manifest != nil && !offers(p.Manifest, ref) {
+		return noHandler(p, ref)
+	}
+	on := []string{ref.Plugin}
+	switch p.State {
+	case task.PluginReady, task.PluginDegraded:
+		if p.InFlight >= p.Capacity {
+			return &task.Reason{
+				Code: task.ReasonNoSlot, On: on, Text: fmt.Sprintf("all %d slots of plugin %s are taken", p.Capacity, p.Name),
+			}
+		}
+		return nil
+	case task.PluginQuarantined, task.PluginRefused:
+		return &task.Reason{
+			Code: task.ReasonPluginDown, On: on, Since: p.Since,
+			Text:   fmt.Sprintf("plugin %s is %s: %s", p.Name, p.State, p.Cause),
+			Remedy: "tasker plugin crashes " + p.Name + " && tasker plugin resume " + p.Name,
+		}
+	default:
+		return &task.Reason{
+			Code: task.ReasonPluginDown, On: on, Since: p.Since, Until: p.RetryAt,
+			Text: strings.TrimSuffix(fmt.Sprintf("plugin %s is %s: %s", p.Name, p.State, p.Cause), ": "),
+		}
+	}
+}
+
+func noPlugin(plugins []supervisor.PluginInfo, ref task.HandlerRef) *task.Reason {
+	names := make([]string, 0, len(plugins))
+	for i := range plugins {
+		names = append(names, plugins[i].Name)
+	}
+	r := &task.Reason{
+		Code: task.ReasonNoPlugin, On: []string{ref.Plugin},
+		Text:   fmt.Sprintf("no plugin %q is installed, which handler %s needs", ref.Plugin, ref),
+		Remedy: "put tasker-plugin-" + ref.Plugin + " into a plugin directory (--plugin-dir) and restart the host",
+	}
+	if near := nearest(ref.Plugin, names); near != "" {
+		r.Text += fmt.Sprintf("; did you mean %q?", near)
+	} else if len(names) > 0 {
+		r.Text += "; installed: " + strings.Join(names, ", ")
+	}
+	return r
+}
+
+func noHandler(p *supervisor.PluginInfo, ref task.HandlerRef) *task.Reason {
+	names := make([]string, 0, len(p.Manifest.Handlers))
+	refs := make([]string, 0, len(p.Manifest.Handlers))
+	for _, h := range p.Manifest.Handlers {
+		names = append(names, h.Name)
+		refs = append(refs, h.Ref())
+	}
+	r := &task.Reason{
+		Code: task.ReasonNoHandler, On: []string{ref.String()},
+		Text:   fmt.Sprintf("plugin %s offers no handler %s", p.Name, strings.TrimPrefix(ref.String(), ref.Plugin+"/")),
+		Remedy: "tasker plugin describe " + p.Name,
+	}
+	if near := nearest(ref.Handler, names); near != "" && near != ref.Handler {
+		r.Text += fmt.Sprintf("; did you mean %q?", near)
+	} else {
+		r.Text += "; it offers " + strings.Join(refs, ", ")
+	}
+	return r
+}
+
+func offers(m *supervisor.Manifest, ref task.HandlerRef) bool {
+	return slices.ContainsFunc(m.Handlers, func(h supervisor.Handler) bool {
+		return h.Name == ref.Handler && (ref.Version == 0 || ref.Version == h.Version)
+	})
+}
+
+// nearest returns the name that was probably meant, empty when none is close.
+func nearest(name string, names []string) string {
+	best, distance := "", max(2, len(name)/3)+1
+	for _, n := range names {
+		if d := levenshtein.ComputeDistance(name, n); d < distance {
+			best, distance = n, d
+		}
+	}
+	return best
+}
+
+// Plugins implements [Service].
+func (h *Host) Plugins(context.Context) ([]api.PluginInfo, error) {
+	infos := h.supervisor.Plugins()
+	out := make([]api.PluginInfo, len(infos))
+	for i := range infos {
+		info, err := pluginInfo(&infos[i])
+		if err != nil {
+			return nil, err
+		}
+		out[i] = info
+	}
+	return out, nil
+}
+
+func pluginInfo(p *supervisor.PluginInfo) (api.PluginInfo, error) {
+	out := api.PluginInfo{
+		Name: p.Name, Version: p.Version, Path: p.Path, State: p.State, Cause: p.Cause, Since: p.Since, RetryAt: p.RetryAt,
+		Instance: p.Instance, PID: p.PID, Restarts: p.Crashes, Capacity: p.Capacity, InFlight: p.InFlight, Leaked: p.Leaked,
+		Notes: slices.Concat(p.Accepted, p.Refused),
+	}
+	if p.Manifest == nil {
+		return out, nil
+	}
+	for _, m := range p.Manifest.Handlers {
+		out.Handlers = append(out.Handlers, api.HandlerInfo{
+			Name: m.Name, Version: m.Version, Description: m.Description, Idempotent: m.Idempotent,
+			Timeout: m.Timeout.Std(), MaxConcurrency: m.MaxConcurrency,
+			InputSchema: m.InputSchema, ConfigSchema: m.ConfigSchema, OutputSchema: m.OutputSchema,
+		})
+	}
+	for _, s := range p.Manifest.Subscriptions {
+		out.Subscriptions = append(out.Subscriptions, api.SubscriptionInfo{Name: s.Name, Events: s.Events})
+	}
+	for _, e := range p.Manifest.Emits {
+		out.Emits = append(out.Emits, api.EmitInfo{Name: e.Name, Version: e.Version, Description: e.Description})
+	}
+	var err error
+	if out.Manifest, err = json.Marshal(p.Manifest); err != nil {
+		return out, fmt.Errorf("manifest of plugin %s: %w", p.Name, err)
+	}
+	return out, nil
+}
+
+// PluginLogs implements [Service].
+func (h *Host) PluginLogs(_ context.Context, plugin string, lines int) ([]string, error) {
+	found, err := h.supervisor.Logs(plugin, lines)
+	if err != nil {
+		return nil, err
+	}
+	out := make([]string, len(found))
+	for i, l := range found {
+		out[i] = logText(l)
+	}
+	return out, nil
+}
+
+// logText renders a log line for people: time, level, instance, message, fields.
+func logText(l supervisor.LogLine) string {
+	text := fmt.Sprintf("%s [%s] %s", l.At.UTC().Format("2006-01-02T15:04:05.000Z"), strings.ToUpper(l.Level), l.Instance)
+	if l.Attempt != "" {
+		text += " " + l.Attempt
+	}
+	text += ": " + l.Message
+	if len(l.Fields) > 0 {
+		text += " " + string(l.Fields)
+	}
+	return text
+}
+
+// ResumePlugin implements [Service].
+func (h *Host) ResumePlugin(_ context.Context, plugin string) error {
+	return h.supervisor.Resume(plugin)
+}
