@@ -84,10 +84,11 @@ type Outcome struct {
 	Ended bool
 }
 
-// Begin opens a decision at the instant now. A clock that went backwards is held at
-// the task's last transition, so that a child never starts before its parent ended.
+// Begin opens a decision at the instant now, of which only the wall clock counts: that is
+// what is stored. A clock that went backwards is held at the task's last transition, so
+// that a child never starts before its parent ended.
 func (a *Aggregate) Begin(h *Host, now time.Time) *Decision {
-	now = now.UTC()
+	now = now.Round(0).UTC()
 	if now.Before(a.Task.UpdatedAt) {
 		now = a.Task.UpdatedAt
 	}
