@@ -156,12 +156,10 @@ func (h *Host) drain(work context.Context) {
 		}
 	}()
 	h.log.Info("stopping: no new attempts are started", "grace", h.opts.Grace.String())
-	idle := make(chan error, 1)
-	go func() { idle <- h.runner.Drain(ctx) }()
-	h.supervisor.Drain(ctx)
-	if err := <-idle; err != nil {
+	if err := h.runner.Drain(ctx); err != nil {
 		h.log.Warn("attempts were cut; they run again when the home is opened next", "cause", err)
 	}
+	h.supervisor.Drain(ctx)
 }
 
 // Ready is closed once Run has started the parts.

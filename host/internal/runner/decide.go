@@ -33,6 +33,7 @@ func (r *Runner) decide(e *entry) {
 	for _, in := range inputs {
 		if in.claim != nil && !r.holds(in.claim) {
 			r.enqueue(e, in.claim.ordinal) // its instance went away before the claim was made
+			r.admit(in.claim.instance.Plugin)
 			continue
 		}
 		if err := d.Apply(in.in); err != nil {
