@@ -229,7 +229,7 @@ func pluginFromWire(p *hostv1.Plugin) PluginInfo {
 
 // count makes a wire count of an int; a negative one, which cannot be, is 0.
 func count(n int) uint32 {
-	return uint32(min(max(n, 0), 1<<31-1)) //nolint:gosec // bounded on this line
+	return uint32(min(max(n, 0), 1<<31-1))
 }
 
 func handlerToWire(h HandlerInfo) *hostv1.Handler {

@@ -184,6 +184,7 @@ func attemptToWire(a *task.Attempt) *hostv1.Attempt {
 	return &hostv1.Attempt{
 		Number: a.Number, Status: string(a.Status), Epoch: a.Epoch, Instance: a.Instance,
 		StartedAt: timeToWire(a.StartedAt), EndedAt: timeToWire(a.EndedAt), Failure: failureToWire(a.Failure),
+		BeatAt: timeToWire(a.BeatAt),
 	}
 }
 
@@ -194,6 +195,7 @@ func attemptFromWire(a *hostv1.Attempt) *task.Attempt {
 	return &task.Attempt{
 		Number: a.GetNumber(), Status: task.AttemptStatus(a.GetStatus()), Epoch: a.GetEpoch(), Instance: a.GetInstance(),
 		StartedAt: timeFromWire(a.GetStartedAt()), EndedAt: timeFromWire(a.GetEndedAt()), Failure: failureFromWire(a.GetFailure()),
+		BeatAt: timeFromWire(a.GetBeatAt()),
 	}
 }
 

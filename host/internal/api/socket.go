@@ -131,11 +131,11 @@ func canonicalPath(path string) (string, error) {
 	if err != nil {
 		return "", fmt.Errorf("home: %w", err)
 	}
-	real, err := filepath.EvalSymlinks(abs)
+	path, err = filepath.EvalSymlinks(abs)
 	if err != nil {
 		return "", fmt.Errorf("home: %w", err)
 	}
-	return real, nil
+	return path, nil
 }
 
 // writeRecord replaces the record at once, so that no reader sees half of it.

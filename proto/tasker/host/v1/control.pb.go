@@ -1710,7 +1710,9 @@ type Attempt struct {
 	// When it ended.
 	EndedAt *timestamppb.Timestamp `protobuf:"bytes,6,opt,name=ended_at,json=endedAt,proto3" json:"ended_at,omitempty"`
 	// Why it did not succeed.
-	Failure       *Failure `protobuf:"bytes,7,opt,name=failure,proto3" json:"failure,omitempty"`
+	Failure *Failure `protobuf:"bytes,7,opt,name=failure,proto3" json:"failure,omitempty"`
+	// When it was last heard of.
+	BeatAt        *timestamppb.Timestamp `protobuf:"bytes,8,opt,name=beat_at,json=beatAt,proto3" json:"beat_at,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1790,6 +1792,13 @@ func (x *Attempt) GetEndedAt() *timestamppb.Timestamp {
 func (x *Attempt) GetFailure() *Failure {
 	if x != nil {
 		return x.Failure
+	}
+	return nil
+}
+
+func (x *Attempt) GetBeatAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.BeatAt
 	}
 	return nil
 }
@@ -5117,7 +5126,7 @@ const file_tasker_host_v1_control_proto_rawDesc = "" +
 	"\x06reason\x18\x19 \x01(\v2\x16.tasker.host.v1.ReasonR\x06reason\x12\x1a\n" +
 	"\bprogress\x18\x1a \x01(\x01R\bprogress\x12#\n" +
 	"\rprogress_note\x18\x1b \x01(\tR\fprogressNote\x12\x16\n" +
-	"\x06output\x18\x1c \x01(\fR\x06output\"\x90\x02\n" +
+	"\x06output\x18\x1c \x01(\fR\x06output\"\xc5\x02\n" +
 	"\aAttempt\x12\x16\n" +
 	"\x06number\x18\x01 \x01(\rR\x06number\x12\x16\n" +
 	"\x06status\x18\x02 \x01(\tR\x06status\x12\x14\n" +
@@ -5126,7 +5135,8 @@ const file_tasker_host_v1_control_proto_rawDesc = "" +
 	"\n" +
 	"started_at\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\tstartedAt\x125\n" +
 	"\bended_at\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\aendedAt\x121\n" +
-	"\afailure\x18\a \x01(\v2\x17.tasker.host.v1.FailureR\afailure\"j\n" +
+	"\afailure\x18\a \x01(\v2\x17.tasker.host.v1.FailureR\afailure\x123\n" +
+	"\abeat_at\x18\b \x01(\v2\x1a.google.protobuf.TimestampR\x06beatAt\"j\n" +
 	"\n" +
 	"LateResult\x12\x16\n" +
 	"\x06number\x18\x01 \x01(\rR\x06number\x12\x18\n" +
@@ -5514,91 +5524,92 @@ var file_tasker_host_v1_control_proto_depIdxs = []int32{
 	72, // 34: tasker.host.v1.Attempt.started_at:type_name -> google.protobuf.Timestamp
 	72, // 35: tasker.host.v1.Attempt.ended_at:type_name -> google.protobuf.Timestamp
 	16, // 36: tasker.host.v1.Attempt.failure:type_name -> tasker.host.v1.Failure
-	72, // 37: tasker.host.v1.LateResult.at:type_name -> google.protobuf.Timestamp
-	72, // 38: tasker.host.v1.Reason.since:type_name -> google.protobuf.Timestamp
-	72, // 39: tasker.host.v1.Reason.until:type_name -> google.protobuf.Timestamp
-	72, // 40: tasker.host.v1.ListTasksRequest.created_from:type_name -> google.protobuf.Timestamp
-	72, // 41: tasker.host.v1.ListTasksRequest.created_to:type_name -> google.protobuf.Timestamp
-	23, // 42: tasker.host.v1.ListTasksResponse.tasks:type_name -> tasker.host.v1.TaskSummary
-	10, // 43: tasker.host.v1.TaskSummary.spec:type_name -> tasker.host.v1.TaskSpec
-	14, // 44: tasker.host.v1.TaskSummary.stop:type_name -> tasker.host.v1.Stop
-	16, // 45: tasker.host.v1.TaskSummary.failure:type_name -> tasker.host.v1.Failure
-	72, // 46: tasker.host.v1.TaskSummary.started_at:type_name -> google.protobuf.Timestamp
-	72, // 47: tasker.host.v1.TaskSummary.completed_at:type_name -> google.protobuf.Timestamp
-	72, // 48: tasker.host.v1.TaskSummary.updated_at:type_name -> google.protobuf.Timestamp
-	8,  // 49: tasker.host.v1.WatchTaskResponse.part:type_name -> tasker.host.v1.TaskPart
-	26, // 50: tasker.host.v1.CancelTaskRequest.operation:type_name -> tasker.host.v1.Operation
-	26, // 51: tasker.host.v1.PauseTaskRequest.operation:type_name -> tasker.host.v1.Operation
-	26, // 52: tasker.host.v1.ResumeTaskRequest.operation:type_name -> tasker.host.v1.Operation
-	26, // 53: tasker.host.v1.RetryTaskRequest.operation:type_name -> tasker.host.v1.Operation
-	26, // 54: tasker.host.v1.ResolveTaskRequest.operation:type_name -> tasker.host.v1.Operation
-	41, // 55: tasker.host.v1.ListTemplatesResponse.templates:type_name -> tasker.host.v1.Template
-	41, // 56: tasker.host.v1.GetTemplateResponse.template:type_name -> tasker.host.v1.Template
-	11, // 57: tasker.host.v1.Template.ref:type_name -> tasker.host.v1.TemplateRef
-	44, // 58: tasker.host.v1.ListPluginsResponse.plugins:type_name -> tasker.host.v1.Plugin
-	72, // 59: tasker.host.v1.Plugin.since:type_name -> google.protobuf.Timestamp
-	72, // 60: tasker.host.v1.Plugin.retry_at:type_name -> google.protobuf.Timestamp
-	45, // 61: tasker.host.v1.Plugin.handlers:type_name -> tasker.host.v1.Handler
-	46, // 62: tasker.host.v1.Plugin.subscriptions:type_name -> tasker.host.v1.Subscription
-	47, // 63: tasker.host.v1.Plugin.emits:type_name -> tasker.host.v1.Emit
-	71, // 64: tasker.host.v1.Handler.timeout:type_name -> google.protobuf.Duration
-	52, // 65: tasker.host.v1.ListCrashesResponse.crashes:type_name -> tasker.host.v1.Crash
-	72, // 66: tasker.host.v1.Crash.at:type_name -> google.protobuf.Timestamp
-	57, // 67: tasker.host.v1.TailEventsResponse.entries:type_name -> tasker.host.v1.LogEntry
-	72, // 68: tasker.host.v1.GetHealthResponse.since:type_name -> google.protobuf.Timestamp
-	60, // 69: tasker.host.v1.GetHealthResponse.store:type_name -> tasker.host.v1.StoreHealth
-	67, // 70: tasker.host.v1.GetHealthResponse.plugins:type_name -> tasker.host.v1.GetHealthResponse.PluginsEntry
-	68, // 71: tasker.host.v1.GetHealthResponse.tasks:type_name -> tasker.host.v1.GetHealthResponse.TasksEntry
-	63, // 72: tasker.host.v1.GetStoreStatsResponse.buckets:type_name -> tasker.host.v1.BucketStats
-	69, // 73: tasker.host.v1.GetStoreStatsResponse.tasks:type_name -> tasker.host.v1.GetStoreStatsResponse.TasksEntry
-	70, // 74: tasker.host.v1.GetStoreStatsResponse.operations:type_name -> tasker.host.v1.GetStoreStatsResponse.OperationsEntry
-	71, // 75: tasker.host.v1.BackupStoreResponse.took:type_name -> google.protobuf.Duration
-	64, // 76: tasker.host.v1.GetStoreStatsResponse.OperationsEntry.value:type_name -> tasker.host.v1.OperationStats
-	2,  // 77: tasker.host.v1.ControlService.CreateTask:input_type -> tasker.host.v1.CreateTaskRequest
-	4,  // 78: tasker.host.v1.ControlService.FindUnfinishedTask:input_type -> tasker.host.v1.FindUnfinishedTaskRequest
-	6,  // 79: tasker.host.v1.ControlService.GetTask:input_type -> tasker.host.v1.GetTaskRequest
-	21, // 80: tasker.host.v1.ControlService.ListTasks:input_type -> tasker.host.v1.ListTasksRequest
-	24, // 81: tasker.host.v1.ControlService.WatchTask:input_type -> tasker.host.v1.WatchTaskRequest
-	27, // 82: tasker.host.v1.ControlService.CancelTask:input_type -> tasker.host.v1.CancelTaskRequest
-	29, // 83: tasker.host.v1.ControlService.PauseTask:input_type -> tasker.host.v1.PauseTaskRequest
-	31, // 84: tasker.host.v1.ControlService.ResumeTask:input_type -> tasker.host.v1.ResumeTaskRequest
-	33, // 85: tasker.host.v1.ControlService.RetryTask:input_type -> tasker.host.v1.RetryTaskRequest
-	35, // 86: tasker.host.v1.ControlService.ResolveTask:input_type -> tasker.host.v1.ResolveTaskRequest
-	37, // 87: tasker.host.v1.ControlService.ListTemplates:input_type -> tasker.host.v1.ListTemplatesRequest
-	39, // 88: tasker.host.v1.ControlService.GetTemplate:input_type -> tasker.host.v1.GetTemplateRequest
-	42, // 89: tasker.host.v1.ControlService.ListPlugins:input_type -> tasker.host.v1.ListPluginsRequest
-	48, // 90: tasker.host.v1.ControlService.ListPluginLogs:input_type -> tasker.host.v1.ListPluginLogsRequest
-	50, // 91: tasker.host.v1.ControlService.ListCrashes:input_type -> tasker.host.v1.ListCrashesRequest
-	53, // 92: tasker.host.v1.ControlService.ResumePlugin:input_type -> tasker.host.v1.ResumePluginRequest
-	55, // 93: tasker.host.v1.ControlService.TailEvents:input_type -> tasker.host.v1.TailEventsRequest
-	58, // 94: tasker.host.v1.ControlService.GetHealth:input_type -> tasker.host.v1.GetHealthRequest
-	61, // 95: tasker.host.v1.ControlService.GetStoreStats:input_type -> tasker.host.v1.GetStoreStatsRequest
-	65, // 96: tasker.host.v1.ControlService.BackupStore:input_type -> tasker.host.v1.BackupStoreRequest
-	3,  // 97: tasker.host.v1.ControlService.CreateTask:output_type -> tasker.host.v1.CreateTaskResponse
-	5,  // 98: tasker.host.v1.ControlService.FindUnfinishedTask:output_type -> tasker.host.v1.FindUnfinishedTaskResponse
-	7,  // 99: tasker.host.v1.ControlService.GetTask:output_type -> tasker.host.v1.GetTaskResponse
-	22, // 100: tasker.host.v1.ControlService.ListTasks:output_type -> tasker.host.v1.ListTasksResponse
-	25, // 101: tasker.host.v1.ControlService.WatchTask:output_type -> tasker.host.v1.WatchTaskResponse
-	28, // 102: tasker.host.v1.ControlService.CancelTask:output_type -> tasker.host.v1.CancelTaskResponse
-	30, // 103: tasker.host.v1.ControlService.PauseTask:output_type -> tasker.host.v1.PauseTaskResponse
-	32, // 104: tasker.host.v1.ControlService.ResumeTask:output_type -> tasker.host.v1.ResumeTaskResponse
-	34, // 105: tasker.host.v1.ControlService.RetryTask:output_type -> tasker.host.v1.RetryTaskResponse
-	36, // 106: tasker.host.v1.ControlService.ResolveTask:output_type -> tasker.host.v1.ResolveTaskResponse
-	38, // 107: tasker.host.v1.ControlService.ListTemplates:output_type -> tasker.host.v1.ListTemplatesResponse
-	40, // 108: tasker.host.v1.ControlService.GetTemplate:output_type -> tasker.host.v1.GetTemplateResponse
-	43, // 109: tasker.host.v1.ControlService.ListPlugins:output_type -> tasker.host.v1.ListPluginsResponse
-	49, // 110: tasker.host.v1.ControlService.ListPluginLogs:output_type -> tasker.host.v1.ListPluginLogsResponse
-	51, // 111: tasker.host.v1.ControlService.ListCrashes:output_type -> tasker.host.v1.ListCrashesResponse
-	54, // 112: tasker.host.v1.ControlService.ResumePlugin:output_type -> tasker.host.v1.ResumePluginResponse
-	56, // 113: tasker.host.v1.ControlService.TailEvents:output_type -> tasker.host.v1.TailEventsResponse
-	59, // 114: tasker.host.v1.ControlService.GetHealth:output_type -> tasker.host.v1.GetHealthResponse
-	62, // 115: tasker.host.v1.ControlService.GetStoreStats:output_type -> tasker.host.v1.GetStoreStatsResponse
-	66, // 116: tasker.host.v1.ControlService.BackupStore:output_type -> tasker.host.v1.BackupStoreResponse
-	97, // [97:117] is the sub-list for method output_type
-	77, // [77:97] is the sub-list for method input_type
-	77, // [77:77] is the sub-list for extension type_name
-	77, // [77:77] is the sub-list for extension extendee
-	0,  // [0:77] is the sub-list for field type_name
+	72, // 37: tasker.host.v1.Attempt.beat_at:type_name -> google.protobuf.Timestamp
+	72, // 38: tasker.host.v1.LateResult.at:type_name -> google.protobuf.Timestamp
+	72, // 39: tasker.host.v1.Reason.since:type_name -> google.protobuf.Timestamp
+	72, // 40: tasker.host.v1.Reason.until:type_name -> google.protobuf.Timestamp
+	72, // 41: tasker.host.v1.ListTasksRequest.created_from:type_name -> google.protobuf.Timestamp
+	72, // 42: tasker.host.v1.ListTasksRequest.created_to:type_name -> google.protobuf.Timestamp
+	23, // 43: tasker.host.v1.ListTasksResponse.tasks:type_name -> tasker.host.v1.TaskSummary
+	10, // 44: tasker.host.v1.TaskSummary.spec:type_name -> tasker.host.v1.TaskSpec
+	14, // 45: tasker.host.v1.TaskSummary.stop:type_name -> tasker.host.v1.Stop
+	16, // 46: tasker.host.v1.TaskSummary.failure:type_name -> tasker.host.v1.Failure
+	72, // 47: tasker.host.v1.TaskSummary.started_at:type_name -> google.protobuf.Timestamp
+	72, // 48: tasker.host.v1.TaskSummary.completed_at:type_name -> google.protobuf.Timestamp
+	72, // 49: tasker.host.v1.TaskSummary.updated_at:type_name -> google.protobuf.Timestamp
+	8,  // 50: tasker.host.v1.WatchTaskResponse.part:type_name -> tasker.host.v1.TaskPart
+	26, // 51: tasker.host.v1.CancelTaskRequest.operation:type_name -> tasker.host.v1.Operation
+	26, // 52: tasker.host.v1.PauseTaskRequest.operation:type_name -> tasker.host.v1.Operation
+	26, // 53: tasker.host.v1.ResumeTaskRequest.operation:type_name -> tasker.host.v1.Operation
+	26, // 54: tasker.host.v1.RetryTaskRequest.operation:type_name -> tasker.host.v1.Operation
+	26, // 55: tasker.host.v1.ResolveTaskRequest.operation:type_name -> tasker.host.v1.Operation
+	41, // 56: tasker.host.v1.ListTemplatesResponse.templates:type_name -> tasker.host.v1.Template
+	41, // 57: tasker.host.v1.GetTemplateResponse.template:type_name -> tasker.host.v1.Template
+	11, // 58: tasker.host.v1.Template.ref:type_name -> tasker.host.v1.TemplateRef
+	44, // 59: tasker.host.v1.ListPluginsResponse.plugins:type_name -> tasker.host.v1.Plugin
+	72, // 60: tasker.host.v1.Plugin.since:type_name -> google.protobuf.Timestamp
+	72, // 61: tasker.host.v1.Plugin.retry_at:type_name -> google.protobuf.Timestamp
+	45, // 62: tasker.host.v1.Plugin.handlers:type_name -> tasker.host.v1.Handler
+	46, // 63: tasker.host.v1.Plugin.subscriptions:type_name -> tasker.host.v1.Subscription
+	47, // 64: tasker.host.v1.Plugin.emits:type_name -> tasker.host.v1.Emit
+	71, // 65: tasker.host.v1.Handler.timeout:type_name -> google.protobuf.Duration
+	52, // 66: tasker.host.v1.ListCrashesResponse.crashes:type_name -> tasker.host.v1.Crash
+	72, // 67: tasker.host.v1.Crash.at:type_name -> google.protobuf.Timestamp
+	57, // 68: tasker.host.v1.TailEventsResponse.entries:type_name -> tasker.host.v1.LogEntry
+	72, // 69: tasker.host.v1.GetHealthResponse.since:type_name -> google.protobuf.Timestamp
+	60, // 70: tasker.host.v1.GetHealthResponse.store:type_name -> tasker.host.v1.StoreHealth
+	67, // 71: tasker.host.v1.GetHealthResponse.plugins:type_name -> tasker.host.v1.GetHealthResponse.PluginsEntry
+	68, // 72: tasker.host.v1.GetHealthResponse.tasks:type_name -> tasker.host.v1.GetHealthResponse.TasksEntry
+	63, // 73: tasker.host.v1.GetStoreStatsResponse.buckets:type_name -> tasker.host.v1.BucketStats
+	69, // 74: tasker.host.v1.GetStoreStatsResponse.tasks:type_name -> tasker.host.v1.GetStoreStatsResponse.TasksEntry
+	70, // 75: tasker.host.v1.GetStoreStatsResponse.operations:type_name -> tasker.host.v1.GetStoreStatsResponse.OperationsEntry
+	71, // 76: tasker.host.v1.BackupStoreResponse.took:type_name -> google.protobuf.Duration
+	64, // 77: tasker.host.v1.GetStoreStatsResponse.OperationsEntry.value:type_name -> tasker.host.v1.OperationStats
+	2,  // 78: tasker.host.v1.ControlService.CreateTask:input_type -> tasker.host.v1.CreateTaskRequest
+	4,  // 79: tasker.host.v1.ControlService.FindUnfinishedTask:input_type -> tasker.host.v1.FindUnfinishedTaskRequest
+	6,  // 80: tasker.host.v1.ControlService.GetTask:input_type -> tasker.host.v1.GetTaskRequest
+	21, // 81: tasker.host.v1.ControlService.ListTasks:input_type -> tasker.host.v1.ListTasksRequest
+	24, // 82: tasker.host.v1.ControlService.WatchTask:input_type -> tasker.host.v1.WatchTaskRequest
+	27, // 83: tasker.host.v1.ControlService.CancelTask:input_type -> tasker.host.v1.CancelTaskRequest
+	29, // 84: tasker.host.v1.ControlService.PauseTask:input_type -> tasker.host.v1.PauseTaskRequest
+	31, // 85: tasker.host.v1.ControlService.ResumeTask:input_type -> tasker.host.v1.ResumeTaskRequest
+	33, // 86: tasker.host.v1.ControlService.RetryTask:input_type -> tasker.host.v1.RetryTaskRequest
+	35, // 87: tasker.host.v1.ControlService.ResolveTask:input_type -> tasker.host.v1.ResolveTaskRequest
+	37, // 88: tasker.host.v1.ControlService.ListTemplates:input_type -> tasker.host.v1.ListTemplatesRequest
+	39, // 89: tasker.host.v1.ControlService.GetTemplate:input_type -> tasker.host.v1.GetTemplateRequest
+	42, // 90: tasker.host.v1.ControlService.ListPlugins:input_type -> tasker.host.v1.ListPluginsRequest
+	48, // 91: tasker.host.v1.ControlService.ListPluginLogs:input_type -> tasker.host.v1.ListPluginLogsRequest
+	50, // 92: tasker.host.v1.ControlService.ListCrashes:input_type -> tasker.host.v1.ListCrashesRequest
+	53, // 93: tasker.host.v1.ControlService.ResumePlugin:input_type -> tasker.host.v1.ResumePluginRequest
+	55, // 94: tasker.host.v1.ControlService.TailEvents:input_type -> tasker.host.v1.TailEventsRequest
+	58, // 95: tasker.host.v1.ControlService.GetHealth:input_type -> tasker.host.v1.GetHealthRequest
+	61, // 96: tasker.host.v1.ControlService.GetStoreStats:input_type -> tasker.host.v1.GetStoreStatsRequest
+	65, // 97: tasker.host.v1.ControlService.BackupStore:input_type -> tasker.host.v1.BackupStoreRequest
+	3,  // 98: tasker.host.v1.ControlService.CreateTask:output_type -> tasker.host.v1.CreateTaskResponse
+	5,  // 99: tasker.host.v1.ControlService.FindUnfinishedTask:output_type -> tasker.host.v1.FindUnfinishedTaskResponse
+	7,  // 100: tasker.host.v1.ControlService.GetTask:output_type -> tasker.host.v1.GetTaskResponse
+	22, // 101: tasker.host.v1.ControlService.ListTasks:output_type -> tasker.host.v1.ListTasksResponse
+	25, // 102: tasker.host.v1.ControlService.WatchTask:output_type -> tasker.host.v1.WatchTaskResponse
+	28, // 103: tasker.host.v1.ControlService.CancelTask:output_type -> tasker.host.v1.CancelTaskResponse
+	30, // 104: tasker.host.v1.ControlService.PauseTask:output_type -> tasker.host.v1.PauseTaskResponse
+	32, // 105: tasker.host.v1.ControlService.ResumeTask:output_type -> tasker.host.v1.ResumeTaskResponse
+	34, // 106: tasker.host.v1.ControlService.RetryTask:output_type -> tasker.host.v1.RetryTaskResponse
+	36, // 107: tasker.host.v1.ControlService.ResolveTask:output_type -> tasker.host.v1.ResolveTaskResponse
+	38, // 108: tasker.host.v1.ControlService.ListTemplates:output_type -> tasker.host.v1.ListTemplatesResponse
+	40, // 109: tasker.host.v1.ControlService.GetTemplate:output_type -> tasker.host.v1.GetTemplateResponse
+	43, // 110: tasker.host.v1.ControlService.ListPlugins:output_type -> tasker.host.v1.ListPluginsResponse
+	49, // 111: tasker.host.v1.ControlService.ListPluginLogs:output_type -> tasker.host.v1.ListPluginLogsResponse
+	51, // 112: tasker.host.v1.ControlService.ListCrashes:output_type -> tasker.host.v1.ListCrashesResponse
+	54, // 113: tasker.host.v1.ControlService.ResumePlugin:output_type -> tasker.host.v1.ResumePluginResponse
+	56, // 114: tasker.host.v1.ControlService.TailEvents:output_type -> tasker.host.v1.TailEventsResponse
+	59, // 115: tasker.host.v1.ControlService.GetHealth:output_type -> tasker.host.v1.GetHealthResponse
+	62, // 116: tasker.host.v1.ControlService.GetStoreStats:output_type -> tasker.host.v1.GetStoreStatsResponse
+	66, // 117: tasker.host.v1.ControlService.BackupStore:output_type -> tasker.host.v1.BackupStoreResponse
+	98, // [98:118] is the sub-list for method output_type
+	78, // [78:98] is the sub-list for method input_type
+	78, // [78:78] is the sub-list for extension type_name
+	78, // [78:78] is the sub-list for extension extendee
+	0,  // [0:78] is the sub-list for field type_name
 }
 
 func init() { file_tasker_host_v1_control_proto_init() }
