@@ -193,10 +193,8 @@ func (k *keywordChecker) format(n *node) {
 	if n.kind != kindText {
 		return // the schema of schemas says so
 	}
-	for _, f := range k.formats {
-		if f == n.text {
-			return
-		}
+	if slices.Contains(k.formats, n.text) {
+		return
 	}
 	k.d.add(n.at, k.d.suggest.hint(n.text, texts(k.formats)), "input: unknown format %q", n.text)
 }

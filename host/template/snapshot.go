@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"time"
 
@@ -162,7 +163,7 @@ func canonical(b json.RawMessage) (json.RawMessage, error) {
 		return nil, fmt.Errorf("not JSON: %w", err)
 	}
 	if dec.More() {
-		return nil, fmt.Errorf("not JSON: more than one document")
+		return nil, errors.New("not JSON: more than one document")
 	}
 	return marshal(v)
 }

@@ -466,9 +466,9 @@ func TestMergeRetry(t *testing.T) {
 	second, minute := task.Duration(time.Second), task.Duration(time.Minute)
 	none := &task.Jitter{Kind: task.JitterNone}
 	for name, tc := range map[string]struct{ over, under, want *task.Retry }{
-		"nothing":       {nil, nil, nil},
-		"only over":     {&task.Retry{Limit: 2}, nil, &task.Retry{Limit: 2}},
-		"only under":    {nil, &task.Retry{Limit: 2}, &task.Retry{Limit: 2}},
+		"nothing":    {nil, nil, nil},
+		"only over":  {&task.Retry{Limit: 2}, nil, &task.Retry{Limit: 2}},
+		"only under": {nil, &task.Retry{Limit: 2}, &task.Retry{Limit: 2}},
 		"field by field": {
 			&task.Retry{Limit: 5, Base: second},
 			&task.Retry{Limit: 2, Backoff: task.BackoffLinear, Base: minute, Cap: minute, Jitter: none},

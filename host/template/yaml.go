@@ -98,8 +98,7 @@ func parseYAML(src []byte) (f *ast.File, err error) {
 
 // syntax reports an error of the YAML parser at its token.
 func (r *reader) syntax(err error) {
-	var d Diagnostic
-	if errors.As(err, &d) {
+	if d, ok := errors.AsType[Diagnostic](err); ok {
 		r.add(pos{d.Line, d.Column}, d.Message, d.Hint)
 		return
 	}
