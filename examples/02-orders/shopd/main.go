@@ -43,7 +43,10 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 		return err
 	}
 	url := "http://" + listener.Addr().String()
-	fmt.Fprintf(stdout, "shop on %s (seed %d, %.0f %% of the requests go wrong)\nledger: %s/v1/ledger\n", url, *seed, *trouble*100, url)
+	_, err = fmt.Fprintf(stdout, "shop on %s (seed %d, %.0f %% of the requests go wrong)\nledger: %s/v1/ledger\n", url, *seed, *trouble*100, url)
+	if err != nil {
+		return errors.Join(err, listener.Close())
+	}
 
 	log := slog.New(slog.NewTextHandler(stderr, nil))
 	server := &http.Server{

@@ -85,32 +85,38 @@ func (s *server) misbehaving(work func(*http.Request) (int, []byte)) http.Handle
 	return func(w http.ResponseWriter, r *http.Request) {
 		t := s.troubles.next(r.Pattern)
 		s.store.count(string(t))
-		status, body := 0, []byte(nil)
-		switch t {
-		case limited:
+		status, body := s.answer(t, r, work)
+		if status == http.StatusTooManyRequests {
 			w.Header().Set("Retry-After", "1")
-			status, body = refuse(http.StatusTooManyRequests, "limited", "too many requests, wait a second")
-		case unavailable:
-			status, body = refuse(http.StatusServiceUnavailable, "unavailable", "down for a moment")
-		case lost:
-			work(r)
-			status, body = refuse(http.StatusBadGateway, "lost", "the answer got lost on the way")
-		case garbled:
-			status, body = work(r)
-			status, body = http.StatusOK, body[:len(body)/2]
-		case slow:
-			status, body = work(r)
-			wait := time.NewTimer(s.delay)
-			defer wait.Stop()
-			select {
-			case <-wait.C:
-			case <-r.Context().Done(): // the client waits no longer
-			}
-		default:
-			status, body = work(r)
 		}
 		s.log.InfoContext(r.Context(), r.Method+" "+r.URL.Path, "status", status, "trouble", string(t), "key", r.Header.Get("Idempotency-Key"))
 		reply(w, status, body)
+	}
+}
+
+func (s *server) answer(t trouble, r *http.Request, work func(*http.Request) (int, []byte)) (int, []byte) {
+	switch t {
+	case limited:
+		return refuse(http.StatusTooManyRequests, "limited", "too many requests, wait a second")
+	case unavailable:
+		return refuse(http.StatusServiceUnavailable, "unavailable", "down for a moment")
+	case lost:
+		work(r)
+		return refuse(http.StatusBadGateway, "lost", "the answer got lost on the way")
+	case garbled:
+		_, body := work(r)
+		return http.StatusOK, body[:len(body)/2]
+	case slow:
+		status, body := work(r)
+		wait := time.NewTimer(s.delay)
+		defer wait.Stop()
+		select {
+		case <-wait.C:
+		case <-r.Context().Done(): // the client waits no longer
+		}
+		return status, body
+	default:
+		return work(r)
 	}
 }
 
@@ -172,5 +178,5 @@ func refuse(status int, code, message string) (int, []byte) {
 func reply(w http.ResponseWriter, status int, body []byte) {
 	w.Header().Set("Content-Type", "application/json")
 	w.WriteHeader(status)
-	_, _ = w.Write(body) // a client that is gone will ask again
+	_, _ = w.Write(body) //nolint:gosec // it is JSON and says so; a client that is gone will ask again
 }

@@ -71,12 +71,12 @@ func (p *packageReader) file(name string, src []byte) {
 	switch {
 	case f.test:
 		p.pkg.TestFiles++
-		p.pkg.Test.add(lines)
+		p.pkg.Test = p.pkg.Test.plus(lines)
 	case f.generated:
 		p.pkg.GeneratedFiles++
-		p.pkg.Generated.add(lines)
+		p.pkg.Generated = p.pkg.Generated.plus(lines)
 	default:
-		p.pkg.Source.add(lines)
+		p.pkg.Source = p.pkg.Source.plus(lines)
 	}
 	if f.test {
 		p.pkg.TestFunctions += len(f.functions())

@@ -114,12 +114,12 @@ func Merge(tree Tree, analyses []Analysis, comparisons []Comparison) (Census, er
 func (c *Census) addPackages() {
 	slices.SortFunc(c.Packages, func(a, b Package) int { return cmp.Compare(a.Path, b.Path) })
 	for _, p := range c.Packages {
-		c.Total.add(p.Counts)
+		c.Total = c.Total.plus(p.Counts)
 		if p.Doc {
 			c.WithDoc++
 		}
 		if p.Public {
-			c.Public.add(p.Counts)
+			c.Public = c.Public.plus(p.Counts)
 			c.PublicCount++
 		}
 	}

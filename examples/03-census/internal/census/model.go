@@ -10,10 +10,8 @@ type Lines struct {
 // Total is the number of lines.
 func (l Lines) Total() int { return l.Code + l.Comment + l.Blank }
 
-func (l *Lines) add(o Lines) {
-	l.Code += o.Code
-	l.Comment += o.Comment
-	l.Blank += o.Blank
+func (l Lines) plus(o Lines) Lines {
+	return Lines{Code: l.Code + o.Code, Comment: l.Comment + o.Comment, Blank: l.Blank + o.Blank}
 }
 
 // Counts are the numbers that add up, from file to package to tree.
@@ -40,10 +38,7 @@ type Counts struct {
 
 // Lines is every line of every kind of file.
 func (c Counts) Lines() Lines {
-	l := c.Source
-	l.add(c.Test)
-	l.add(c.Generated)
-	return l
+	return c.Source.plus(c.Test).plus(c.Generated)
 }
 
 // Coverage is the documented share of exported names, 0 to 1; ok is false where nothing is exported.
@@ -54,13 +49,13 @@ func (c Counts) Coverage() (share float64, ok bool) {
 	return float64(c.Documented) / float64(c.Exported), true
 }
 
-func (c *Counts) add(o Counts) {
+func (c Counts) plus(o Counts) Counts {
 	c.Files += o.Files
 	c.TestFiles += o.TestFiles
 	c.GeneratedFiles += o.GeneratedFiles
-	c.Source.add(o.Source)
-	c.Test.add(o.Test)
-	c.Generated.add(o.Generated)
+	c.Source = c.Source.plus(o.Source)
+	c.Test = c.Test.plus(o.Test)
+	c.Generated = c.Generated.plus(o.Generated)
 	c.Functions += o.Functions
 	c.Methods += o.Methods
 	c.TestFunctions += o.TestFunctions
@@ -73,6 +68,7 @@ func (c *Counts) add(o Counts) {
 	c.GoStatements += o.GoStatements
 	c.Complexity += o.Complexity
 	c.ComplexOver15 += o.ComplexOver15
+	return c
 }
 
 // A Package is one directory of Go files.

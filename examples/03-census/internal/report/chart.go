@@ -36,10 +36,15 @@ type legend struct{ Class, Label string }
 
 // datum is what a row shows: its label and the value of each series.
 type datum struct {
-	label  string
-	values []float64
-	value  string // printed at the end of the bar
-	titles []string
+	label string
+	value string // printed at the end of the bar
+	parts []part
+}
+
+// part is the share that one series has in a bar.
+type part struct {
+	size  float64
+	title string
 }
 
 const (
@@ -56,17 +61,22 @@ func newBars(id, title, desc string, labelWidth float64, series []legend, data [
 	}
 	longest := 0.0
 	for _, d := range data {
-		longest = max(longest, total(d.values))
+		sum := 0.0
+		for _, p := range d.parts {
+			sum += p.size
+		}
+		longest = max(longest, sum)
 	}
 	step, end := scale(longest)
 	plot := chartWidth - labelWidth - 70
 	for i, d := range data {
 		r := row{Label: d.label, Value: d.value, Y: float64(i * rowHeight), LabelX: labelWidth - 10}
 		x := labelWidth
-		for s, v := range d.values {
-			w := v / end * plot
+		for i, l := range series {
+			p := d.parts[i]
+			w := p.size / end * plot
 			if w > 0 {
-				r.Segments = append(r.Segments, segment{X: tenth(x), W: tenth(w), Class: series[s].Class, Title: d.titles[s]})
+				r.Segments = append(r.Segments, segment{X: tenth(x), W: tenth(w), Class: l.Class, Title: p.title})
 			}
 			x += w
 		}
@@ -151,14 +161,6 @@ func scale(highest float64) (step, end float64) {
 		}
 	}
 	return step, step * math.Ceil(highest/step)
-}
-
-func total(values []float64) float64 {
-	sum := 0.0
-	for _, v := range values {
-		sum += v
-	}
-	return sum
 }
 
 // tenth rounds a coordinate, which keeps the page small.

@@ -150,11 +150,10 @@ func lineKinds(t census.Counts) bars {
 		l := k.lines
 		data = append(data, datum{
 			label: k.label, value: thousands(l.Total()),
-			values: []float64{float64(l.Code), float64(l.Comment), float64(l.Blank)},
-			titles: []string{
-				k.label + ": " + thousands(l.Code) + " lines of code (" + Percent(l.Code, l.Total()) + ")",
-				k.label + ": " + thousands(l.Comment) + " lines of comment (" + Percent(l.Comment, l.Total()) + ")",
-				k.label + ": " + thousands(l.Blank) + " blank lines (" + Percent(l.Blank, l.Total()) + ")",
+			parts: []part{
+				{float64(l.Code), k.label + ": " + thousands(l.Code) + " lines of code (" + Percent(l.Code, l.Total()) + ")"},
+				{float64(l.Comment), k.label + ": " + thousands(l.Comment) + " lines of comment (" + Percent(l.Comment, l.Total()) + ")"},
+				{float64(l.Blank), k.label + ": " + thousands(l.Blank) + " blank lines (" + Percent(l.Blank, l.Total()) + ")"},
 			},
 		})
 	}
@@ -169,10 +168,10 @@ func largest(packages []census.Package) bars {
 	for _, p := range packages[:min(len(packages), 15)] {
 		data = append(data, datum{
 			label: trimPath(p.Path, 30), value: thousands(codeLines(p)),
-			values: []float64{float64(p.Source.Code), float64(p.Test.Code), float64(p.Generated.Code)},
-			titles: []string{
-				p.Path + ": " + thousands(p.Source.Code) + " hand-written", p.Path + ": " + thousands(p.Test.Code) + " in tests",
-				p.Path + ": " + thousands(p.Generated.Code) + " generated",
+			parts: []part{
+				{float64(p.Source.Code), p.Path + ": " + thousands(p.Source.Code) + " hand-written"},
+				{float64(p.Test.Code), p.Path + ": " + thousands(p.Test.Code) + " in tests"},
+				{float64(p.Generated.Code), p.Path + ": " + thousands(p.Generated.Code) + " generated"},
 			},
 		})
 	}
@@ -340,8 +339,8 @@ func imports(c census.Census) (bars, string) {
 	var data []datum
 	for _, i := range c.Imports[:min(len(c.Imports), 20)] {
 		data = append(data, datum{
-			label: trimPath(i.Path, 30), value: thousands(i.Packages), values: []float64{float64(i.Packages)},
-			titles: []string{i.Path + ": imported by " + count(i.Packages, "package", "packages")},
+			label: trimPath(i.Path, 30), value: thousands(i.Packages),
+			parts: []part{{float64(i.Packages), i.Path + ": imported by " + count(i.Packages, "package", "packages")}},
 		})
 	}
 	chart := newBars("imports", "Most imported packages", "How many packages import each of these, outside of tests.", 210, []legend{{"source", "packages"}}, data)
@@ -391,10 +390,9 @@ func runs(shards []census.Run) bars {
 	for _, r := range shards {
 		data = append(data, datum{
 			label: fmt.Sprintf("shard %d", r.Shard), value: millis(r.AnalyseMillis + r.CompareMillis),
-			values: []float64{float64(r.AnalyseMillis) / 1e3, float64(r.CompareMillis) / 1e3},
-			titles: []string{
-				fmt.Sprintf("analyse shard %d: %s, %s in %s", r.Shard, millis(r.AnalyseMillis), megabytes(r.Bytes), count(r.Files, "file", "files")),
-				fmt.Sprintf("compare shard %d: %s", r.Shard, millis(r.CompareMillis)),
+			parts: []part{
+				{float64(r.AnalyseMillis) / 1e3, fmt.Sprintf("analyse shard %d: %s, %s in %s", r.Shard, millis(r.AnalyseMillis), megabytes(r.Bytes), count(r.Files, "file", "files"))},
+				{float64(r.CompareMillis) / 1e3, fmt.Sprintf("compare shard %d: %s", r.Shard, millis(r.CompareMillis))},
 			},
 		})
 	}

@@ -112,6 +112,14 @@ func newCell(group string, p census.Package, a area) cell {
 	return c
 }
 
+func total(weights []float64) float64 {
+	sum := 0.0
+	for _, w := range weights {
+		sum += w
+	}
+	return sum
+}
+
 func fits(label string, width float64) bool { return float64(len(label))*letterWidth+8 < width }
 
 // squarify fills a rectangle with one area for each weight, largest first, keeping them as square as it can:
