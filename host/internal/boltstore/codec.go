@@ -146,8 +146,9 @@ func resolutionFromRecord(r *storev1.Resolution) *task.Resolution {
 func crashToRecord(c *store.Crash) *storev1.CrashRecord {
 	return &storev1.CrashRecord{
 		Plugin: text(c.Plugin), Version: text(c.Version), Instance: text(c.Instance), At: nanos(c.At),
-		Phase: text(c.Phase), Cause: text(c.Cause), ExitCode: int32(c.ExitCode), Signal: text(c.Signal),
-		Stderr: texts(c.Stderr), Panic: text(c.Panic), Attempts: texts(c.Attempts),
+		Phase: text(c.Phase), Cause: text(c.Cause), Signal: text(c.Signal),
+		ExitCode: int32(c.ExitCode), //nolint:gosec // exit codes have 32 bits at most
+		Stderr:   texts(c.Stderr), Panic: text(c.Panic), Attempts: texts(c.Attempts),
 	}
 }
 

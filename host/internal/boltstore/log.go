@@ -52,8 +52,16 @@ func parseLog(key, value []byte) (logRecord, error) {
 // end is the sequence after the record's last event.
 func (r *logRecord) end() uint64 { return r.seq + uint64(len(r.events)) }
 
-func (r *logRecord) entry(i int) store.LogEntry {
-	return store.LogEntry{Seq: r.seq + uint64(i), Encoded: bytes.Clone(r.events[i])}
+// appendEntries appends the record's events with a sequence of at least from.
+func (r *logRecord) appendEntries(out []store.LogEntry, from uint64) []store.LogEntry {
+	seq := r.seq
+	for _, encoded := range r.events {
+		if seq >= from {
+			out = append(out, store.LogEntry{Seq: seq, Encoded: bytes.Clone(encoded)})
+		}
+		seq++
+	}
+	return out
 }
 
 // nextSeq is the sequence that the next event gets, from 1.
@@ -92,18 +100,28 @@ func (s *Store) Events(ctx context.Context, from uint64, limit int) ([]store.Log
 			if err != nil {
 				return err
 			}
-			for i := range r.events {
-				if r.seq+uint64(i) >= from && len(out) < limit {
-					out = append(out, r.entry(i))
-				}
-			}
+			out = r.appendEntries(out, from)
 		}
 		return nil
 	})
 	if err != nil {
 		return nil, fmt.Errorf("events from %d: %w", from, err)
 	}
-	return out, nil
+	return out[:min(len(out), limit)], nil
+}
+
+// LastSeq returns the sequence of the newest event, 0 for an empty log. It reads one
+// record.
+func (s *Store) LastSeq(ctx context.Context) (uint64, error) {
+	var next uint64
+	err := s.view(ctx, opLastSeq, func(t *txn) (err error) {
+		next, err = nextSeq(t)
+		return err
+	})
+	if err != nil {
+		return 0, fmt.Errorf("last sequence: %w", err)
+	}
+	return next - 1, nil
 }
 
 // TaskEvents returns all events of a task in order. It reads the records of the task
@@ -120,17 +138,15 @@ func (s *Store) TaskEvents(ctx context.Context, id task.ID) ([]store.LogEntry, e
 		if err != nil {
 			return err
 		}
-		return walkChain(t, last, func(r *logRecord) error {
-			for i := len(r.events) - 1; i >= 0; i-- {
-				out = append(out, r.entry(i))
-			}
-			return nil
-		})
+		records, err := walkChain(t, last)
+		for _, r := range slices.Backward(records) {
+			out = r.appendEntries(out, 0)
+		}
+		return err
 	})
 	if err != nil {
 		return nil, fmt.Errorf("events of task %s: %w", id, err)
 	}
-	slices.Reverse(out)
 	return out, nil
 }
 
@@ -155,35 +171,24 @@ func lastLog(t *txn, k taskKey) (uint64, error) {
 	})
 }
 
-// walkChain calls fn for a task's log values from the last to the first.
-func walkChain(t *txn, last uint64, fn func(r *logRecord) error) error {
+// walkChain returns a task's log records from the last to the first.
+func walkChain(t *txn, last uint64) ([]logRecord, error) {
+	var out []logRecord
 	for seq := last; seq != 0; {
 		key := seqKey(seq)
 		value := t.get(kindLog, key[:])
 		if value == nil {
-			return fmt.Errorf("%w: log/%d is missing", store.ErrCorrupt, seq)
+			return nil, fmt.Errorf("%w: log/%d is missing", store.ErrCorrupt, seq)
 		}
 		r, err := parseLog(key[:], value)
 		if err != nil {
-			return err
+			return nil, err
 		}
 		if r.prev >= seq {
-			return fmt.Errorf("%w: log/%d follows %d", store.ErrCorrupt, seq, r.prev)
+			return nil, fmt.Errorf("%w: log/%d follows %d", store.ErrCorrupt, seq, r.prev)
 		}
-		if err := fn(&r); err != nil {
-			return err
-		}
+		out = append(out, r)
 		seq = r.prev
 	}
-	return nil
-}
-
-// LastSeq implements [store.Store].
-func (s *Store) LastSeq(ctx context.Context) (last uint64, err error) {
-	err = s.view(ctx, opEvents, func(t *txn) error {
-		next, err := nextSeq(t)
-		last = next - 1
-		return err
-	})
-	return last, err
+	return out, nil
 }

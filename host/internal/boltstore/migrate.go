@@ -14,7 +14,7 @@ import (
 
 // migration brings a file from the version before to its own, in one transaction.
 type migration struct {
-	version int
+	version uint8
 	what    string
 	apply   func(tx *bolt.Tx) error
 }
@@ -40,7 +40,7 @@ func createBuckets(tx *bolt.Tx) error {
 // schema and a host id; an older one is copied first, beside itself. Errors:
 // store.ErrVersion for a newer file, store.ErrCorrupt for one that is no store.
 func prepare(db *bolt.DB, path string, all []migration, now time.Time) error {
-	version, fresh := 0, false
+	version, fresh := uint8(0), false
 	err := db.View(func(tx *bolt.Tx) (err error) {
 		if key, _ := tx.Cursor().First(); key == nil {
 			fresh = true
@@ -88,7 +88,7 @@ func migrate(tx *bolt.Tx, m migration, fresh bool, now time.Time) error {
 			return err
 		}
 	}
-	return meta.Put([]byte(metaVersion), []byte{byte(m.version)})
+	return meta.Put([]byte(metaVersion), []byte{m.version})
 }
 
 // copyAside copies the file as it is now to a new file at target; an older copy with

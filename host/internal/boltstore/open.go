@@ -208,12 +208,12 @@ func checkVersion(tx *bolt.Tx) error {
 	}
 }
 
-func newerError(version int) error {
+func newerError(version uint8) error {
 	return fmt.Errorf("%w: the file has schema %d, this program knows up to %d: use the newer Tasker that wrote it", store.ErrVersion, version, SchemaVersion)
 }
 
 // readVersion returns the schema version of the file.
-func readVersion(tx *bolt.Tx) (int, error) {
+func readVersion(tx *bolt.Tx) (uint8, error) {
 	meta := tx.Bucket([]byte(kindMeta.name()))
 	if meta == nil {
 		return 0, fmt.Errorf("%w: it is a bbolt file but no store of Tasker", store.ErrCorrupt)
@@ -222,7 +222,7 @@ func readVersion(tx *bolt.Tx) (int, error) {
 	if len(v) != 1 {
 		return 0, fmt.Errorf("%w: meta/version has %d bytes", store.ErrCorrupt, len(v))
 	}
-	return int(v[0]), nil
+	return v[0], nil
 }
 
 func (s *Store) readIdentity(tx *bolt.Tx) error {

@@ -26,6 +26,7 @@ const (
 	opBlob
 	opCheckpoints
 	opEvents
+	opLastSeq
 	opTaskEvents
 	opCrashes
 	opCounters
@@ -39,7 +40,7 @@ const (
 func operationNames() [operations]string {
 	return [operations]string{
 		"submit", "save_checkpoint", "save_crash", "load", "live", "list", "resolve", "by_key", "blob",
-		"checkpoints", "events", "task_events", "crashes", "counters", "stats", "verify", "backup",
+		"checkpoints", "events", "last_seq", "task_events", "crashes", "counters", "stats", "verify", "backup",
 	}
 }
 

@@ -89,6 +89,11 @@ func (s *Store) view(ctx context.Context, op operation, fn func(t *txn) error) e
 		return fn(t)
 	})
 	s.ops[op].add(1, t.reads, t.puts)
+	return closedError(err)
+}
+
+// closedError says in the port's words that the store is closed.
+func closedError(err error) error {
 	if errors.Is(err, bolterrors.ErrDatabaseNotOpen) {
 		return store.ErrClosed
 	}

@@ -7,8 +7,6 @@ import (
 	"os"
 	"runtime/debug"
 
-	bolt "go.etcd.io/bbolt"
-
 	"github.com/tasker-engine/tasker/host/internal/store"
 )
 
@@ -77,7 +75,7 @@ func (s *Store) verifyPages(v *verifier) (err error) {
 	}
 	tx, err := s.db.Begin(!s.readOnly)
 	if err != nil {
-		return s.closedError(err)
+		return closedError(err)
 	}
 	defer func() { err = errors.Join(err, tx.Rollback()) }()
 	info, err := os.Stat(s.path)
@@ -159,10 +157,3 @@ func (v *verifier) walk(k kind, fn func(key, value []byte)) error {
 }
 
 func (v *verifier) exists(k kind, key []byte) bool { return v.t.get(k, key) != nil }
-
-func (s *Store) closedError(err error) error {
-	if errors.Is(err, bolt.ErrDatabaseNotOpen) {
-		return store.ErrClosed
-	}
-	return err
-}

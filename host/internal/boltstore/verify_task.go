@@ -378,7 +378,7 @@ func (v *verifier) crashes() error {
 	err := v.walk(kindCrashes, func(key, value []byte) {
 		plugin, _, ok := asCrashKey(key)
 		if err := decode(value, &storev1.CrashRecord{}, fmt.Sprintf("crashes/%q", key)); err != nil || !ok {
-			v.damage(fmt.Sprintf("crashes/%q", key), errors.Join(err, errIf(!ok, "the key is no plugin and time")))
+			v.report(fmt.Sprintf("crashes/%q", key), remedyRecord, "the key is no plugin and time, or the record is damaged: %v", err)
 			return
 		}
 		reports[plugin]++
@@ -391,19 +391,12 @@ func (v *verifier) crashes() error {
 	return err
 }
 
-func errIf(cond bool, text string) error {
-	if cond {
-		return errors.New(text)
-	}
-	return nil
-}
-
 // counters compares the maintained counters with a recount.
 func (v *verifier) counters() error {
 	kept, err := readCounters(v.t)
 	if err != nil {
 		v.damage("meta/counters", err)
-		return nil //nolint:nilerr // reported
+		return nil
 	}
 	for _, status := range task.Statuses() {
 		if kept[status] != v.counted[status] {

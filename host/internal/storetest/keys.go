@@ -3,7 +3,6 @@ package storetest
 import (
 	"errors"
 	"sync"
-	"testing"
 	"time"
 
 	"github.com/tasker-engine/tasker/host/internal/store"
@@ -19,22 +18,23 @@ func keyCases() []testCase {
 	}
 }
 
-func withKey(key, input string, ttl time.Duration, at time.Time) func(*task.Spec) {
+// withKey gives a task the idempotency key "k".
+func withKey(input string, ttl time.Duration, at time.Time) func(*task.Spec) {
 	return func(sp *task.Spec) {
-		sp.IdempotencyKey, sp.KeyTTL, sp.CreatedAt = key, ttl, at
+		sp.IdempotencyKey, sp.KeyTTL, sp.CreatedAt = "k", ttl, at
 		sp.Input, sp.InputHash = task.Value{Inline: []byte(input)}, Hash([]byte(input))
 	}
 }
 
-func fiftyAtOnce(t *testing.T, f *fixture) {
+func fiftyAtOnce(t *fixture) {
 	const clients = 50
-	s := f.store()
+	s := t.store()
 	start := make(chan struct{})
 	ids := make(chan task.ID, clients)
 	created := make(chan task.ID, clients)
 	var wg sync.WaitGroup
 	for i := range clients {
-		fl := NewFlow(uint64(i), 1, withKey("k", "1", time.Hour, Start()))
+		fl := NewFlow(uint64(i), 1, withKey("1", time.Hour, Start()))
 		ws := fl.Create()
 		wg.Go(func() {
 			<-start
@@ -69,11 +69,11 @@ func fiftyAtOnce(t *testing.T, f *fixture) {
 	}
 }
 
-func keyConflict(t *testing.T, f *fixture) {
-	s := f.store()
-	first := NewFlow(1, 1, withKey("k", "1", time.Hour, Start()))
+func keyConflict(t *fixture) {
+	s := t.store()
+	first := NewFlow(1, 1, withKey("1", time.Hour, Start()))
 	MustCommit(t, s, first.Create())
-	_, err := Commit(s, NewFlow(2, 1, withKey("k", "2", time.Hour, Start())).Create())
+	_, err := Commit(s, NewFlow(2, 1, withKey("2", time.Hour, Start())).Create())
 	wantErr(t, "other input", err, task.ErrKeyConflict)
 	if _, err := s.Load(t.Context(), ID(Start(), 2)); !errors.Is(err, task.ErrNotFound) {
 		t.Errorf("the refused task: got error %v, want not found", err)
@@ -86,23 +86,23 @@ func keyConflict(t *testing.T, f *fixture) {
 	wantErr(t, "by an unknown key", err, task.ErrNotFound)
 }
 
-func keyScope(t *testing.T, f *fixture) {
-	s := f.store()
+func keyScope(t *fixture) {
+	s := t.store()
 	other := func(sp *task.Spec) { sp.Template.Name = "refund" }
 	MustCommit(t, s,
-		NewFlow(1, 1, withKey("k", "1", time.Hour, Start())).Create(),
-		NewFlow(2, 1, withKey("k", "2", time.Hour, Start()), other).Create())
+		NewFlow(1, 1, withKey("1", time.Hour, Start())).Create(),
+		NewFlow(2, 1, withKey("2", time.Hour, Start()), other).Create())
 }
 
-func keyLife(t *testing.T, f *fixture) {
-	s := f.store()
+func keyLife(t *fixture) {
+	s := t.store()
 	later := Start().Add(2 * time.Hour)
 	again := func(n uint64, at time.Time) error {
-		_, err := Commit(s, NewFlow(n, 1, withKey("k", "1", time.Hour, at)).Create())
+		_, err := Commit(s, NewFlow(n, 1, withKey("1", time.Hour, at)).Create())
 		return err
 	}
 	var dup *store.DuplicateError
-	first := NewFlow(1, 1, withKey("k", "1", time.Hour, Start()))
+	first := NewFlow(1, 1, withKey("1", time.Hour, Start()))
 	MustCommit(t, s, first.Create(0))
 	if err := again(2, later); !errors.As(err, &dup) {
 		t.Errorf("expired, task unfinished: got error %v, want a duplicate", err)

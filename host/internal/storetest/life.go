@@ -25,23 +25,23 @@ func lifeCases() []testCase {
 	}
 }
 
-func mustClose(t *testing.T, s store.Store) {
-	t.Helper()
+func mustClose(tb testing.TB, s store.Store) {
+	tb.Helper()
 	if err := s.Close(); err != nil {
-		t.Fatalf("close: %v", err)
+		tb.Fatalf("close: %v", err)
 	}
 }
 
-func reopen(t *testing.T, f *fixture) {
-	s := f.store()
-	a, b := NewFlow(1, 3, withKey("k", "1", 0, Start())), NewFlow(2, 1)
+func reopen(t *fixture) {
+	s := t.store()
+	a, b := NewFlow(1, 3, withKey("1", 0, Start())), NewFlow(2, 1)
 	MustCommit(t, s, a.Create(0), b.Create(0), a.Succeed(0, 1), b.Fail(0))
 	if err := SaveCheckpoint(s, a.Checkpoint(1, `{"n":1}`)); err != nil {
 		t.Fatalf("checkpoint: %v", err)
 	}
 	a.Task.Steps[1].HasCheckpoint = true
 	mustClose(t, s)
-	s = f.store()
+	s = t.store()
 	wantStored(t, s, a)
 	wantStored(t, s, b)
 	stale := a.Clone()
@@ -65,27 +65,27 @@ func reopen(t *testing.T, f *fixture) {
 	}
 }
 
-func identity(t *testing.T, f *fixture) {
-	s := f.store()
+func identity(t *fixture) {
+	s := t.store()
 	host, epoch := s.Identity()
 	if _, err := task.ParseID(host); err != nil || epoch == 0 {
 		t.Errorf("identity: got %q, epoch %d; want a ULID and an epoch from 1", host, epoch)
 	}
 	mustClose(t, s)
-	s = f.store()
+	s = t.store()
 	again, next := s.Identity()
 	if again != host || next != epoch+1 {
 		t.Errorf("after reopening: got %q, epoch %d; want %q, %d", again, next, host, epoch+1)
 	}
 	mustClose(t, s)
-	s = f.open(f.t, f.dir, true)
+	s = t.open(t.T, t.dir, true)
 	if again, same := s.Identity(); again != host || same != next {
 		t.Errorf("open for reading: got %q, epoch %d; want %q, %d", again, same, host, next)
 	}
 }
 
-func seqAfterReopen(t *testing.T, f *fixture) {
-	s := f.store()
+func seqAfterReopen(t *fixture) {
+	s := t.store()
 	a := NewFlow(1, 2)
 	first, err := Commit(s, a.Create(0, 1))
 	if err != nil {
@@ -93,18 +93,18 @@ func seqAfterReopen(t *testing.T, f *fixture) {
 	}
 	last := first.FirstSeq + a.Task.Seq - 1
 	mustClose(t, s)
-	s = f.store()
+	s = t.store()
 	next, err := Commit(s, a.Succeed(0))
 	if err != nil || next.FirstSeq <= last {
 		t.Errorf("sequence after reopening: got %d, error %v; want more than %d", next.FirstSeq, err, last)
 	}
-	if got, err := s.TaskEvents(t.Context(), a.Task.ID); err != nil || len(got) != int(a.Task.Seq) {
+	if got, err := s.TaskEvents(t.Context(), a.Task.ID); err != nil || uint64(len(got)) != a.Task.Seq {
 		t.Errorf("events across reopening: got %d, error %v; want %d", len(got), err, a.Task.Seq)
 	}
 }
 
-func closeDrains(t *testing.T, f *fixture) {
-	s := f.store()
+func closeDrains(t *fixture) {
+	s := t.store()
 	fl := NewFlow(1, 200)
 	sets := []*store.WriteSet{fl.Create()}
 	for i := range task.Ordinal(200) {
@@ -122,11 +122,11 @@ func closeDrains(t *testing.T, f *fixture) {
 	}
 	mustClose(t, s)
 	wg.Wait()
-	wantStored(t, f.store(), fl)
+	wantStored(t, t.store(), fl)
 }
 
-func closed(t *testing.T, f *fixture) {
-	s := f.store()
+func closed(t *fixture) {
+	s := t.store()
 	fl := NewFlow(1, 1)
 	MustCommit(t, s, fl.Create(0))
 	mustClose(t, s)
@@ -153,6 +153,7 @@ func reads(ctx context.Context, s store.Store, id task.ID) map[string]func() err
 		"blob":        func() error { _, err := s.Blob(ctx, id, 0); return ignore(err, task.ErrNotFound) },
 		"checkpoints": func() error { _, err := s.Checkpoints(ctx, id); return err },
 		"events":      func() error { _, err := s.Events(ctx, 0, 1); return err },
+		"last seq":    func() error { _, err := s.LastSeq(ctx); return err },
 		"task events": func() error { _, err := s.TaskEvents(ctx, id); return err },
 		"crashes":     func() error { _, err := s.Crashes(ctx, ""); return err },
 		"counters":    func() error { _, err := s.Counters(ctx); return err },
@@ -167,13 +168,13 @@ func ignore(err, ignored error) error {
 	return err
 }
 
-func readOnly(t *testing.T, f *fixture) {
-	s := f.store()
+func readOnly(t *fixture) {
+	s := t.store()
 	fl := NewFlow(1, 1)
 	MustCommit(t, s, fl.Create(0))
 	mustClose(t, s)
-	s = f.open(f.t, f.dir, true)
-	other := f.open(f.t, f.dir, true) // readers share
+	s = t.open(t.T, t.dir, true)
+	other := t.open(t.T, t.dir, true) // readers share
 	wantStored(t, other, fl)
 	for name, read := range reads(t.Context(), s, fl.Task.ID) {
 		if err := read(); err != nil {
@@ -186,8 +187,8 @@ func readOnly(t *testing.T, f *fixture) {
 	wantErr(t, "save crash", s.SaveCrash(t.Context(), &store.Crash{Plugin: "p", At: Start()}), store.ErrReadOnly)
 }
 
-func cancelled(t *testing.T, f *fixture) {
-	s := f.store()
+func cancelled(t *fixture) {
+	s := t.store()
 	fl := NewFlow(1, 1)
 	MustCommit(t, s, fl.Create(0))
 	ctx, cancel := context.WithCancel(t.Context())
@@ -197,9 +198,9 @@ func cancelled(t *testing.T, f *fixture) {
 	}
 }
 
-func concurrent(t *testing.T, f *fixture) {
+func concurrent(t *fixture) {
 	const tasks, steps = 8, 20
-	s := f.store()
+	s := t.store()
 	var wg sync.WaitGroup
 	for i := range uint64(tasks) {
 		wg.Go(func() {

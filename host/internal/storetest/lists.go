@@ -25,13 +25,13 @@ func listCases() []testCase {
 }
 
 // crowd commits tasks that differ in everything that a filter selects by.
-func crowd(t *testing.T, s store.Store) []*Flow {
-	t.Helper()
+func crowd(tb testing.TB, s store.Store) []*Flow {
+	tb.Helper()
 	const n = 90
 	var flows []*Flow
 	var sets []*store.WriteSet
-	for i := range uint64(n) {
-		fl := NewFlow(i, 1, func(sp *task.Spec) {
+	for i := range n {
+		fl := NewFlow(uint64(i), 1, func(sp *task.Spec) {
 			sp.CreatedAt = Start().Add(time.Duration(i/4) * 700 * time.Microsecond) // several per millisecond
 			sp.Template.Namespace = []string{"shop", "bank", "shop-2"}[i%3]
 			sp.Template.Name = []string{"order", "order", "orders", "refund"}[i%4]
@@ -60,7 +60,7 @@ func crowd(t *testing.T, s store.Store) []*Flow {
 		}
 		flows = append(flows, fl)
 	}
-	MustCommit(t, s, sets...)
+	MustCommit(tb, s, sets...)
 	return flows
 }
 
@@ -76,8 +76,8 @@ func selects(f store.Filter, t *task.Task) bool {
 		(f.CreatedTo.IsZero() || t.CreatedAt.Before(f.CreatedTo))
 }
 
-func listModel(t *testing.T, f *fixture) {
-	s := f.store()
+func listModel(t *fixture) {
+	s := t.store()
 	flows := crowd(t, s)
 	rapid.Check(t, func(r *rapid.T) {
 		filter := drawFilter(r, flows)
@@ -142,8 +142,8 @@ func drawFilter(r *rapid.T, flows []*Flow) store.Filter {
 	return f
 }
 
-func listInvalid(t *testing.T, f *fixture) {
-	s := f.store()
+func listInvalid(t *fixture) {
+	s := t.store()
 	tests := []struct {
 		name   string
 		filter store.Filter
@@ -162,8 +162,8 @@ func listInvalid(t *testing.T, f *fixture) {
 	}
 }
 
-func listOwnCorrelation(t *testing.T, f *fixture) {
-	s := f.store()
+func listOwnCorrelation(t *fixture) {
+	s := t.store()
 	a := NewFlow(1, 1)
 	b := NewFlow(2, 1, func(sp *task.Spec) { sp.CorrelationID, sp.CorrelationSet = string(a.Task.ID), true })
 	MustCommit(t, s, a.Create(), b.Create())
@@ -173,8 +173,8 @@ func listOwnCorrelation(t *testing.T, f *fixture) {
 	}
 }
 
-func listSummary(t *testing.T, f *fixture) {
-	s := f.store()
+func listSummary(t *fixture) {
+	s := t.store()
 	a := NewFlow(1, 1, func(sp *task.Spec) { sp.Tags, sp.Reason = []string{"t"}, "why" })
 	MustCommit(t, s, a.Create(0), a.Fail(0))
 	page, _, err := s.List(t.Context(), store.Filter{}, store.Page{})
@@ -187,8 +187,8 @@ func listSummary(t *testing.T, f *fixture) {
 	}
 }
 
-func listRare(t *testing.T, f *fixture) {
-	s := f.store()
+func listRare(t *fixture) {
+	s := t.store()
 	const n = 2500 // several transactions' worth
 	var sets []*store.WriteSet
 	for i := range uint64(n) {

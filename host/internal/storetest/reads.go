@@ -1,6 +1,7 @@
 package storetest
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -30,8 +31,8 @@ func readCases() []testCase {
 	}
 }
 
-func notFound(t *testing.T, f *fixture) {
-	s := f.store()
+func notFound(t *fixture) {
+	s := t.store()
 	id := ID(Start(), 1)
 	_, err := s.Load(t.Context(), id)
 	wantErr(t, "load", err, task.ErrNotFound)
@@ -51,15 +52,15 @@ func notFound(t *testing.T, f *fixture) {
 	}
 }
 
-func untouched(t *testing.T, f *fixture) {
-	s := f.store()
+func untouched(t *fixture) {
+	s := t.store()
 	fl := NewFlow(1, 2000)
 	MustCommit(t, s, fl.Create(1999))
 	wantStored(t, s, fl)
 }
 
-func live(t *testing.T, f *fixture) {
-	s := f.store()
+func live(t *fixture) {
+	s := t.store()
 	var want []task.ID
 	var sets []*store.WriteSet
 	flows := make(map[task.ID]*Flow)
@@ -87,11 +88,11 @@ func live(t *testing.T, f *fixture) {
 	}
 }
 
-func liveWrites(t *testing.T, f *fixture) {
-	s := f.store()
+func liveWrites(t *fixture) {
+	s := t.store()
 	a, b := NewFlow(1, 1), NewFlow(2, 1)
 	MustCommit(t, s, a.Create(), b.Create())
-	stop := fmt.Errorf("enough")
+	stop := errors.New("enough")
 	calls := 0
 	err := s.Live(t.Context(), func(*store.Aggregate) error {
 		calls++
@@ -105,23 +106,26 @@ func liveWrites(t *testing.T, f *fixture) {
 }
 
 // decodeIDs returns the ids of events.
-func decodeIDs(t *testing.T, entries []store.LogEntry) []string {
-	t.Helper()
+func decodeIDs(tb testing.TB, entries []store.LogEntry) []string {
+	tb.Helper()
 	ids := make([]string, 0, len(entries))
 	for _, e := range entries {
 		ev := &eventv1.Event{}
 		if err := proto.Unmarshal(e.Encoded, ev); err != nil {
-			t.Fatalf("log entry %d: %v", e.Seq, err)
+			tb.Fatalf("log entry %d: %v", e.Seq, err)
 		}
 		ids = append(ids, ev.GetId())
 	}
 	return ids
 }
 
-func logFromAnywhere(t *testing.T, f *fixture) {
-	s := f.store()
+func logFromAnywhere(t *fixture) {
+	s := t.store()
 	if got, err := s.Events(t.Context(), 0, 10); len(got) != 0 || err != nil {
 		t.Errorf("events of an empty log: got %v, error %v", got, err)
+	}
+	if last, err := s.LastSeq(t.Context()); last != 0 || err != nil {
+		t.Errorf("last sequence of an empty log: got %d, error %v; want 0", last, err)
 	}
 	a, b := NewFlow(1, 3), NewFlow(2, 2)
 	MustCommit(t, s, a.Create(0, 1, 2), b.Create(), a.Succeed(0), b.Claim(0, 1), a.Cancel())
@@ -129,8 +133,11 @@ func logFromAnywhere(t *testing.T, f *fixture) {
 	if err != nil {
 		t.Fatalf("events: %v", err)
 	}
-	if total := int(a.Task.Seq + b.Task.Seq); len(all) != total {
+	if total := a.Task.Seq + b.Task.Seq; uint64(len(all)) != total {
 		t.Fatalf("events: got %d, want %d", len(all), total)
+	}
+	if last, err := s.LastSeq(t.Context()); last != all[len(all)-1].Seq || err != nil {
+		t.Errorf("last sequence: got %d, error %v; want %d", last, err, all[len(all)-1].Seq)
 	}
 	for i := 1; i < len(all); i++ {
 		if all[i].Seq <= all[i-1].Seq {
@@ -152,8 +159,8 @@ func logFromAnywhere(t *testing.T, f *fixture) {
 	}
 }
 
-func taskEvents(t *testing.T, f *fixture) {
-	s := f.store()
+func taskEvents(t *fixture) {
+	s := t.store()
 	a, b := NewFlow(1, 3), NewFlow(2, 3)
 	MustCommit(t, s, a.Create(0, 1), b.Create(), a.Succeed(0, 2), b.Claim(0, 1))
 	MustCommit(t, s, a.Succeed(1), b.Succeed(1), a.Succeed(2))
@@ -172,8 +179,8 @@ func taskEvents(t *testing.T, f *fixture) {
 	}
 }
 
-func loneEvents(t *testing.T, f *fixture) {
-	s := f.store()
+func loneEvents(t *fixture) {
+	s := t.store()
 	c, err := Commit(s, &store.WriteSet{Events: []store.Event{Event("", 1, "host.started", Start()), Event("", 2, "plugin.ready", Start())}})
 	if err != nil || c.FirstSeq == 0 {
 		t.Fatalf("commit: got first sequence %d, error %v", c.FirstSeq, err)
@@ -184,8 +191,8 @@ func loneEvents(t *testing.T, f *fixture) {
 	}
 }
 
-func blobs(t *testing.T, f *fixture) {
-	s := f.store()
+func blobs(t *fixture) {
+	s := t.store()
 	input := []byte(`"` + strings.Repeat("i", 200<<10) + `"`)
 	result := []byte(`"` + strings.Repeat("r", 1<<20) + `"`)
 	inputValue, inputBlob := Blob(task.InputBlob, input)
@@ -207,8 +214,8 @@ func blobs(t *testing.T, f *fixture) {
 	wantErr(t, "blob of a step without one", err, task.ErrNotFound)
 }
 
-func resolve(t *testing.T, f *fixture) {
-	s := f.store()
+func resolve(t *fixture) {
+	s := t.store()
 	ids := []task.ID{"01HZX000000000000000000001", "01HZX000000000000000000002", "01HZY000000000000000000001", "7ZZZZZZZZZZZZZZZZZZZZZZZZZ"}
 	for i, id := range ids {
 		MustCommit(t, s, NewFlow(uint64(i), 1, func(sp *task.Spec) { sp.ID = id }).Create())
@@ -238,8 +245,8 @@ func resolve(t *testing.T, f *fixture) {
 	}
 }
 
-func counters(t *testing.T, f *fixture) {
-	s := f.store()
+func counters(t *fixture) {
+	s := t.store()
 	a, b := NewFlow(1, 1), NewFlow(2, 1)
 	steps := []struct {
 		set  *store.WriteSet
@@ -261,8 +268,8 @@ func counters(t *testing.T, f *fixture) {
 	}
 }
 
-func stats(t *testing.T, f *fixture) {
-	s := f.store()
+func stats(t *fixture) {
+	s := t.store()
 	fl := NewFlow(1, 2)
 	MustCommit(t, s, fl.Create(0), fl.Succeed(0, 1))
 	if _, err := s.Load(t.Context(), fl.Task.ID); err != nil {

@@ -30,26 +30,26 @@ func Run(t *testing.T, open Opener) {
 		{"life", lifeCases()},
 	} {
 		for _, c := range group.cases {
-			t.Run(group.name+"/"+c.name, func(t *testing.T) { c.run(t, &fixture{t: t, open: open, dir: t.TempDir()}) })
+			t.Run(group.name+"/"+c.name, func(t *testing.T) { c.run(&fixture{T: t, open: open, dir: t.TempDir()}) })
 		}
 	}
 }
 
 type testCase struct {
 	name string
-	run  func(t *testing.T, f *fixture)
+	run  func(t *fixture)
 }
 
-// fixture is one test's store.
+// fixture is one test with the means to open its store.
 type fixture struct {
-	t    *testing.T
+	*testing.T
 	open Opener
 	dir  string
 }
 
-func (f *fixture) store() store.Store {
-	f.t.Helper()
-	return f.open(f.t, f.dir, false)
+func (t *fixture) store() store.Store {
+	t.Helper()
+	return t.open(t.T, t.dir, false)
 }
 
 // Commit submits a write set and waits for its outcome.
@@ -66,15 +66,15 @@ func Commit(s store.Store, ws *store.WriteSet) (store.Commit, error) {
 
 // MustCommit commits write sets in order and fails the test when one is refused. It
 // waits for each only after all were submitted.
-func MustCommit(t testing.TB, s store.Store, sets ...*store.WriteSet) {
-	t.Helper()
+func MustCommit(tb testing.TB, s store.Store, sets ...*store.WriteSet) {
+	tb.Helper()
 	errs := make(chan error, len(sets))
 	for _, ws := range sets {
 		s.Submit(ws, func(_ store.Commit, err error) { errs <- err })
 	}
 	for range sets {
 		if err := <-errs; err != nil {
-			t.Fatalf("commit: %v", err)
+			tb.Fatalf("commit: %v", err)
 		}
 	}
 }
@@ -86,30 +86,30 @@ func SaveCheckpoint(s store.Store, cp *store.Checkpoint) error {
 	return <-ch
 }
 
-func mustLoad(t *testing.T, s store.Store, id task.ID) *store.Aggregate {
-	t.Helper()
-	a, err := s.Load(t.Context(), id)
+func mustLoad(tb testing.TB, s store.Store, id task.ID) *store.Aggregate {
+	tb.Helper()
+	a, err := s.Load(tb.Context(), id)
 	if err != nil {
-		t.Fatalf("load: %v", err)
+		tb.Fatalf("load: %v", err)
 	}
 	return a
 }
 
 // wantStored fails the test unless the store holds exactly what the flow made.
-func wantStored(t *testing.T, s store.Store, f *Flow) {
-	t.Helper()
-	a := mustLoad(t, s, f.Task.ID)
+func wantStored(tb testing.TB, s store.Store, f *Flow) {
+	tb.Helper()
+	a := mustLoad(tb, s, f.Task.ID)
 	if diff := cmp.Diff(&f.Task, a.Task, cmpopts.EquateEmpty()); diff != "" {
-		t.Errorf("stored task (-want +got):\n%s", diff)
+		tb.Errorf("stored task (-want +got):\n%s", diff)
 	}
 	if diff := cmp.Diff(string(f.Template), string(a.Template)); diff != "" {
-		t.Errorf("stored template (-want +got):\n%s", diff)
+		tb.Errorf("stored template (-want +got):\n%s", diff)
 	}
 }
 
-func wantErr(t *testing.T, what string, got, want error) {
-	t.Helper()
+func wantErr(tb testing.TB, what string, got, want error) {
+	tb.Helper()
 	if !errors.Is(got, want) {
-		t.Errorf("%s: got error %v, want %v", what, got, want)
+		tb.Errorf("%s: got error %v, want %v", what, got, want)
 	}
 }

@@ -34,8 +34,8 @@ func writeCases() []testCase {
 	}
 }
 
-func wholeLife(t *testing.T, f *fixture) {
-	s := f.store()
+func wholeLife(t *fixture) {
+	s := t.store()
 	fl := NewFlow(1, 3, func(sp *task.Spec) {
 		sp.Tags, sp.Priority, sp.Initiator, sp.Reason = []string{"a", "b"}, -3, "me", "because"
 		sp.CorrelationID, sp.CorrelationSet, sp.SourceSystem = "corr-1", true, "erp"
@@ -56,8 +56,8 @@ func wholeLife(t *testing.T, f *fixture) {
 	}
 }
 
-func otherLives(t *testing.T, f *fixture) {
-	s := f.store()
+func otherLives(t *fixture) {
+	s := t.store()
 	failed, cancelled := NewFlow(1, 2), NewFlow(2, 2)
 	MustCommit(t, s, failed.Create(0), failed.Fail(0))
 	wantStored(t, s, failed)
@@ -74,8 +74,8 @@ func otherLives(t *testing.T, f *fixture) {
 	}
 }
 
-func conflict(t *testing.T, f *fixture) {
-	s := f.store()
+func conflict(t *fixture) {
+	s := t.store()
 	fl := NewFlow(1, 2)
 	MustCommit(t, s, fl.Create())
 	stale := fl.Clone()
@@ -99,8 +99,8 @@ func (f *Flow) after(revision uint64) *Flow {
 	return f
 }
 
-func conflictChain(t *testing.T, f *fixture) {
-	s := f.store()
+func conflictChain(t *fixture) {
+	s := t.store()
 	fl := NewFlow(1, 3)
 	MustCommit(t, s, fl.Create())
 	other := fl.Clone()
@@ -124,8 +124,8 @@ func conflictChain(t *testing.T, f *fixture) {
 	wantStored(t, s, fl)
 }
 
-func createTwice(t *testing.T, f *fixture) {
-	s := f.store()
+func createTwice(t *fixture) {
+	s := t.store()
 	fl := NewFlow(1, 1)
 	MustCommit(t, s, fl.Create())
 	_, err := Commit(s, NewFlow(1, 1).Create())
@@ -133,9 +133,9 @@ func createTwice(t *testing.T, f *fixture) {
 	wantStored(t, s, fl)
 }
 
-func raceOnRevision(t *testing.T, f *fixture) {
+func raceOnRevision(t *fixture) {
 	const writers = 20
-	s := f.store()
+	s := t.store()
 	fl := NewFlow(1, writers)
 	MustCommit(t, s, fl.Create())
 	errs := make(chan error, writers)
@@ -162,8 +162,8 @@ func raceOnRevision(t *testing.T, f *fixture) {
 	}
 }
 
-func refusalAlone(t *testing.T, f *fixture) {
-	s := f.store()
+func refusalAlone(t *fixture) {
+	s := t.store()
 	a, b := NewFlow(1, 1), NewFlow(2, 1)
 	bad := NewFlow(3, 1).after(9)
 	sets := []*store.WriteSet{a.Create(), bad.Claim(0), b.Create(), a.Claim(0)}
@@ -180,8 +180,8 @@ func refusalAlone(t *testing.T, f *fixture) {
 	wantStored(t, s, b)
 }
 
-func malformed(t *testing.T, f *fixture) {
-	s := f.store()
+func malformed(t *fixture) {
+	s := t.store()
 	existing := NewFlow(1, 1)
 	MustCommit(t, s, existing.Create())
 	create := func(change func(*store.WriteSet)) *store.WriteSet {
@@ -215,8 +215,8 @@ func malformed(t *testing.T, f *fixture) {
 	wantStored(t, s, existing)
 }
 
-func callbackOrder(t *testing.T, f *fixture) {
-	s := f.store()
+func callbackOrder(t *fixture) {
+	s := t.store()
 	const n = 300
 	flow := NewFlow(1, n)
 	var mu sync.Mutex
@@ -254,8 +254,8 @@ func callbackOrder(t *testing.T, f *fixture) {
 	}
 }
 
-func tooLarge(t *testing.T, f *fixture) {
-	s := f.store()
+func tooLarge(t *fixture) {
+	s := t.store()
 	fl := NewFlow(1, 1)
 	MustCommit(t, s, fl.Create(0))
 	before := fl.Clone()
@@ -272,8 +272,8 @@ func tooLarge(t *testing.T, f *fixture) {
 	wantStored(t, s, before)
 }
 
-func checkpoints(t *testing.T, f *fixture) {
-	s := f.store()
+func checkpoints(t *fixture) {
+	s := t.store()
 	fl := NewFlow(1, 3)
 	MustCommit(t, s, fl.Create(0, 2))
 	first, second, other := fl.Checkpoint(0, `{"n":1}`), fl.Checkpoint(0, `{"n":2}`), fl.Checkpoint(2, `{"n":3}`)
@@ -304,8 +304,8 @@ func checkpoints(t *testing.T, f *fixture) {
 	}
 }
 
-func lateCheckpoints(t *testing.T, f *fixture) {
-	s := f.store()
+func lateCheckpoints(t *fixture) {
+	s := t.store()
 	fl := NewFlow(1, 2)
 	MustCommit(t, s, fl.Create(0))
 	late, early := fl.Checkpoint(0, "1"), fl.Checkpoint(1, "1")
@@ -324,8 +324,8 @@ func lateCheckpoints(t *testing.T, f *fixture) {
 	wantErr(t, "checkpoint of an unknown task", SaveCheckpoint(s, unknown), task.ErrNotFound)
 }
 
-func crashes(t *testing.T, f *fixture) {
-	s := f.store()
+func crashes(t *fixture) {
+	s := t.store()
 	save := func(plugin string, n int, at time.Time) store.Crash {
 		c := store.Crash{
 			Plugin: plugin, Version: "1.0.0", Instance: fmt.Sprintf("%s#%d", plugin, n), At: at, Phase: "ready",
@@ -357,8 +357,8 @@ func crashes(t *testing.T, f *fixture) {
 	}
 }
 
-func invalidText(t *testing.T, f *fixture) {
-	s := f.store()
+func invalidText(t *fixture) {
+	s := t.store()
 	fl := NewFlow(1, 1)
 	MustCommit(t, s, fl.Create(0))
 	ws := fl.Fail(0)

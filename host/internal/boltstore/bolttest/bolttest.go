@@ -14,39 +14,39 @@ import (
 const FileName = "tasker.db"
 
 // Open opens a new store in a directory of its own.
-func Open(t testing.TB) *boltstore.Store {
-	t.Helper()
-	return OpenDir(t, t.TempDir(), boltstore.Options{})
+func Open(tb testing.TB) *boltstore.Store {
+	tb.Helper()
+	return OpenDir(tb, tb.TempDir(), boltstore.Options{})
 }
 
 // OpenDir opens the store in dir, which it makes unless it is there. At the end of the
 // test it closes the store and fails the test for every problem that verifying finds.
-func OpenDir(t testing.TB, dir string, o boltstore.Options) *boltstore.Store {
-	t.Helper()
+func OpenDir(tb testing.TB, dir string, o boltstore.Options) *boltstore.Store {
+	tb.Helper()
 	path := filepath.Join(dir, FileName)
 	s, err := boltstore.Open(path, o)
 	if err != nil {
-		t.Fatalf("open store: %v", err)
+		tb.Fatalf("open store: %v", err)
 	}
-	t.Cleanup(func() {
+	tb.Cleanup(func() {
 		if err := s.Close(); err != nil {
-			t.Errorf("close store: %v", err)
+			tb.Errorf("close store: %v", err)
 		}
-		Verify(t, path)
+		Verify(tb, path)
 	})
 	return s
 }
 
 // Verify fails the test for every problem of the store in a file that is not open for
 // writing.
-func Verify(t testing.TB, path string) {
-	t.Helper()
+func Verify(tb testing.TB, path string) {
+	tb.Helper()
 	// Not t.Context: in a cleanup it has ended.
 	problems, err := boltstore.VerifyFile(context.Background(), path, boltstore.Options{})
 	if err != nil {
-		t.Errorf("verify store: %v", err)
+		tb.Errorf("verify store: %v", err)
 	}
 	for _, p := range problems {
-		t.Errorf("store: %s", p)
+		tb.Errorf("store: %s", p)
 	}
 }
