@@ -29,6 +29,7 @@ func TestBounds(t *testing.T) {
 		"long key":      {head + "    config: {" + strings.Repeat("k", MaxKeyLength+1) + ": 1}", "a key of 513 bytes: the limit is 512"},
 		"long paths":    {head + longPaths(), "the keys are too long and too deeply nested"},
 		"alias bomb":    {head + bomb(), "more than 1000000 values; aliases count as often as they are used"},
+		"alias text":    {head + "    config:\n      - &a " + strings.Repeat("x", 1000) + strings.Repeat("\n      - *a", 20_000), "more than 16777216 bytes of text"},
 		"alias depth":   {head + tower(), "nested more than 64 levels deep"},
 		"steps":         {"name: t\nversion: 1.0.0\nsteps:\n" + strings.Repeat("  - {}\n", MaxSteps+1), "10001 steps: the limit is 10000"},
 		"edges":         {edges(350), "more than 100000 dependencies"},

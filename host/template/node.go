@@ -35,9 +35,10 @@ type node struct {
 	entries []entry // of a map, in the order of the file, keys unique
 	quoted  bool    // text that was written in quotes
 
-	// size and height bound what aliases can expand to: the number of values in the
-	// tree below (with itself), and its levels.
+	// What aliases can expand to, of the tree below with itself: the number of its
+	// values, the bytes of its texts and keys, and its levels.
 	size   int
+	bytes  int
 	height int
 }
 
@@ -48,11 +49,12 @@ type entry struct {
 	value *node
 }
 
-// seal computes size and height once the children are known.
+// seal computes size, bytes and height once the children are known.
 func (n *node) seal() *node {
-	n.size, n.height = 1, 1
+	n.size, n.bytes, n.height = 1, len(n.text), 1
 	grow := func(c *node) {
 		n.size += c.size
+		n.bytes += c.bytes
 		n.height = max(n.height, c.height+1)
 	}
 	for _, c := range n.items {
@@ -60,6 +62,7 @@ func (n *node) seal() *node {
 	}
 	for _, e := range n.entries {
 		grow(e.value)
+		n.bytes += len(e.key)
 	}
 	return n
 }

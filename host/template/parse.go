@@ -3,7 +3,6 @@ package template
 import (
 	"fmt"
 	"slices"
-	"strings"
 )
 
 // MaxEnvironments is how many environments a template may have.
@@ -35,7 +34,7 @@ func Parse(filename string, src []byte, opts Options) (*Template, error) {
 	t, input := d.template(root)
 	environments := d.environments(root)
 	for _, env := range environments {
-		if env.value.isNull() {
+		if env.value.isNull() || len(d.found) > maxDiagnostics {
 			continue
 		}
 		base := d.found
@@ -176,7 +175,9 @@ func inEnvironment(env string, found, base Diagnostics) Diagnostics {
 	var more Diagnostics
 	for _, f := range found {
 		if !slices.Contains(base, f) {
-			f.Message = strings.TrimSpace(fmt.Sprintf("%s (in environment %s)", f.Message, env))
+			if f.Message != tooMany {
+				f.Message = fmt.Sprintf("%s (in environment %s)", f.Message, env)
+			}
 			more = append(more, f)
 		}
 	}

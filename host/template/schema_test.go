@@ -152,8 +152,10 @@ environments: {dev: {defaults: {timeout: 5s}, steps: [{name: a, timeout: 5s}]}}
 // TestSchemaKnowsTheSameKeys compares the schema with the tables that Parse reads by.
 func TestSchemaKnowsTheSameKeys(t *testing.T) {
 	var schema struct {
-		Properties map[string]any
-		Defs       map[string]struct{ Properties map[string]any } `json:"$defs"`
+		Properties map[string]any `json:"properties"`
+		Defs       map[string]struct {
+			Properties map[string]any `json:"properties"`
+		} `json:"$defs"`
 	}
 	if err := json.Unmarshal(Schema(), &schema); err != nil {
 		t.Fatal(err)

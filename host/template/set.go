@@ -171,6 +171,17 @@ func (t *Template) compareVersion(o *Template) int {
 	return cmp.Or(t.version.Compare(o.version), cmp.Compare(t.Version, o.Version))
 }
 
+// Environments returns the names of the environments that some template overrides
+// settings for, sorted: an environment that is not among them changes nothing.
+func (s *Set) Environments() []string {
+	var names []string
+	for _, e := range s.entries {
+		names = append(names, e.Template.environments...)
+	}
+	slices.Sort(names)
+	return slices.Compact(names)
+}
+
 // List returns all templates, sorted by namespace, name and version.
 func (s *Set) List() []Entry { return slices.Clone(s.entries) }
 

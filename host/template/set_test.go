@@ -212,6 +212,9 @@ func TestLoadReadsTheEnvironment(t *testing.T) {
 		t.Fatal(err)
 	}
 	one, two := base.List()[0].Template, dev.List()[0].Template
+	if diff := cmp.Diff([]string{"dev"}, base.Environments()); diff != "" {
+		t.Errorf("environments differ (-want +got):\n%s", diff)
+	}
 	if one.Deadline.String() != "1h0m0s" || two.Deadline.String() != "1m0s" || one.Ref().Hash == two.Ref().Hash {
 		t.Errorf("deadlines %s and %s, hashes %s and %s", one.Deadline, two.Deadline, one.Ref().Hash, two.Ref().Hash)
 	}

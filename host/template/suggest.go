@@ -10,7 +10,7 @@ import (
 
 // suggestBudget bounds the work that one file may cause by suggestions, in compared
 // pairs of characters: thousands of wrong names among thousands of steps stay cheap.
-const suggestBudget = 20_000_000
+const suggestBudget = 100_000_000
 
 // suggester finds names that are nearly the one written.
 type suggester struct{ budget int }

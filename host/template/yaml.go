@@ -20,6 +20,7 @@ type reader struct {
 	file    string
 	anchors map[string]*node
 	size    int // values so far, aliases expanded
+	bytes   int // of texts and keys so far, aliases expanded
 	found   Diagnostics
 	full    bool // a bound was hit: stop
 }
@@ -156,13 +157,21 @@ func place(n ast.Node) pos {
 func (r *reader) node(n ast.Node, depth int) *node {
 	out := r.convert(n, depth)
 	r.size++
-	if depth+out.height-1 > MaxDepth && !r.full {
+	r.bytes += len(out.text)
+	for i := range out.entries {
+		r.bytes += len(out.entries[i].key)
+	}
+	switch {
+	case r.full:
+	case depth+out.height-1 > MaxDepth:
 		r.full = true
 		r.add(place(n), fmt.Sprintf("nested more than %d levels deep", MaxDepth), "")
-	}
-	if r.size > MaxValues && !r.full {
+	case r.size > MaxValues:
 		r.full = true
 		r.add(place(n), fmt.Sprintf("more than %d values", MaxValues), "aliases count as often as they are used")
+	case r.bytes > 2*MaxFileSize:
+		r.full = true
+		r.add(place(n), fmt.Sprintf("more than %d bytes of text", 2*MaxFileSize), "aliases count as often as they are used")
 	}
 	return out
 }
@@ -204,6 +213,7 @@ func (r *reader) alias(at pos, n *ast.AliasNode) *node {
 		return (&node{at: at}).seal()
 	}
 	r.size += v.size
+	r.bytes += v.bytes
 	return v
 }
 

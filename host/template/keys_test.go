@@ -1,0 +1,159 @@
+package template
+
+import (
+	"go/ast"
+	"go/parser"
+	"go/token"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+// proof names the test that shows that a key of the format does something.
+type proof struct {
+	dir      string // from the top of the repository
+	function string
+}
+
+// proofs maps every key to the test of its effect: a key without one must not exist.
+func proofs() map[string]proof {
+	const here, domain = "host/template", "host/task"
+	return map[string]proof{
+		"template.namespace":     {here, "TestSetGet"},
+		"template.name":          {here, "TestSetGet"},
+		"template.version":       {here, "TestSetListIsInSemverOrder"},
+		"template.description":   {here, "TestSnapshotGolden"},
+		"template.input":         {here, "TestValidateInput"},
+		"template.defaults":      {here, "TestDefaultsFillWhatStepsLeaveOpen"},
+		"template.steps":         {here, "TestParseReadsRandomGraphs"},
+		"template.environments":  {here, "TestLoadReadsTheEnvironment"},
+		"template.subscriptions": {here, "TestDiagnostics"}, // refused unless empty
+		"template.events":        {here, "TestDiagnostics"}, // refused unless empty
+		"template.concurrency":   {here, "TestDiagnostics"}, // refused
+		"template.retention":     {here, "TestDiagnostics"}, // refused
+		"step.with":              {here, "TestDiagnostics"}, // refused
+		"step.when":              {here, "TestDiagnostics"}, // refused
+		"step.join":              {here, "TestDiagnostics"}, // only all
+		"step.name":              {here, "TestStepByNameAndHandlers"},
+		"step.description":       {here, "TestSnapshotGolden"},
+		"step.handler":           {here, "TestStepByNameAndHandlers"},
+		"retry.backoff":          {domain, "TestNextRetry"},
+		"retry.base":             {domain, "TestNextRetry"},
+		"retry.factor":           {domain, "TestNextRetry"},
+		"retry.cap":              {domain, "TestNextRetry"},
+		"retry.jitter":           {domain, "TestJitterBounds"},
+	}
+}
+
+// provenElsewhere are the keys that the engine and the host act on; the tests of their
+// effects stand there.
+func provenElsewhere() []string {
+	return []string{
+		"template.deadline", "template.identity", "template.on_failure",
+		"retry.limit",
+		"step.config", "step.depends_on", "step.optional", "step.skippable",
+		"setting.heartbeat_timeout", "setting.on_crash", "setting.priority", "setting.retry", "setting.retryable",
+		"setting.schedule_to_start", "setting.timeout", "setting.total_timeout",
+	}
+}
+
+// TestEveryKeyHasAProof: the tables that Parse reads by and the proofs name the same
+// keys, and the tests that are named exist.
+func TestEveryKeyHasAProof(t *testing.T) {
+	var keys []string
+	for _, k := range templateKeys() {
+		keys = append(keys, "template."+k.name)
+	}
+	for _, k := range retryKeys() {
+		keys = append(keys, "retry."+k.name)
+	}
+	settings := make(map[string]bool)
+	for _, k := range settingsKeys() {
+		settings[k.name] = true
+		keys = append(keys, "setting."+k.name)
+	}
+	for _, k := range stepKeys() {
+		if !settings[k.name] {
+			keys = append(keys, "step."+k.name)
+		}
+	}
+	slices.Sort(keys)
+	proven := slices.Sorted(slices.Values(slices.Concat(slices.Collect(maps.Keys(proofs())), provenElsewhere())))
+	if diff := cmp.Diff(keys, proven); diff != "" {
+		t.Errorf("keys and proofs differ (-keys +proofs):\n%s", diff)
+	}
+	tests := make(map[string][]string)
+	for key, p := range proofs() {
+		if tests[p.dir] == nil {
+			tests[p.dir] = testFunctions(t, filepath.Join("../..", p.dir))
+		}
+		if !slices.Contains(tests[p.dir], p.function) {
+			t.Errorf("%s: there is no %s in %s", key, p.function, p.dir)
+		}
+	}
+}
+
+// testFunctions lists the tests of a directory.
+func testFunctions(t *testing.T, dir string) []string {
+	t.Helper()
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var names []string
+	for _, e := range entries {
+		if !strings.HasSuffix(e.Name(), "_test.go") {
+			continue
+		}
+		f, err := parser.ParseFile(token.NewFileSet(), filepath.Join(dir, e.Name()), nil, parser.SkipObjectResolution)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, d := range f.Decls {
+			if fn, ok := d.(*ast.FuncDecl); ok && fn.Recv == nil && strings.HasPrefix(fn.Name.Name, "Test") {
+				names = append(names, fn.Name.Name)
+			}
+		}
+	}
+	return names
+}
+
+// TestDefaultsFillWhatStepsLeaveOpen sets one key in defaults and looks at a step that
+// leaves it open and at one that sets it.
+func TestDefaultsFillWhatStepsLeaveOpen(t *testing.T) {
+	for name, tc := range map[string]struct{ defaults, step, open, set string }{
+		"retryable":         {"false", "true", `"retryable":false`, `"retryable":true`},
+		"retry":             {"{limit: 2, base: 5s}", "{limit: 4}", `"retry":{"limit":2,"base":"5s"}`, `"retry":{"limit":4,"base":"5s"}`},
+		"timeout":           {"5s", "none", `"timeout":"5s"`, `"timeout":"0s"`},
+		"heartbeat_timeout": {"5s", "6s", `"heartbeat_timeout":"5s"`, `"heartbeat_timeout":"6s"`},
+		"schedule_to_start": {"5s", "6s", `"schedule_to_start":"5s"`, `"schedule_to_start":"6s"`},
+		"total_timeout":     {"5s", "6s", `"total_timeout":"5s"`, `"total_timeout":"6s"`},
+		"on_crash":          {"park", "fail", `"on_crash":"park"`, `"on_crash":"fail"`},
+		"priority":          {"7", "0", `"priority":7`, `"set","handler":"mock/noop"}`},
+	} {
+		t.Run(name, func(t *testing.T) {
+			src := "name: t\nversion: 1.0.0\ndefaults: {" + name + ": " + tc.defaults + "}\nsteps:\n" +
+				"  - {name: open, handler: mock/noop}\n  - {name: set, handler: mock/noop, " + name + ": " + tc.step + "}\n"
+			tmpl, err := Parse("t.yaml", []byte(src), Options{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			snapshot := string(tmpl.Snapshot())
+			at := strings.Index(snapshot, `"set"`)
+			if open := snapshot[:at]; !strings.Contains(open, tc.open) {
+				t.Errorf("the step that leaves it open: got %s, want %s", open, tc.open)
+			}
+			if set := snapshot[at:]; !strings.Contains(set, tc.set) {
+				t.Errorf("the step that sets it: got %s, want %s", set, tc.set)
+			}
+		})
+	}
+	if got := len(settingsKeys()); got != 8 {
+		t.Errorf("%d settings, 8 are tested here", got)
+	}
+}
