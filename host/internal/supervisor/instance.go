@@ -24,7 +24,7 @@ const (
 	streamGrace = 2 * time.Second
 	// dumpGrace is how long a hung process has to write its goroutines.
 	dumpGrace = 2 * time.Second
-	// resultGrace is how long after an answered Drain the last results may take.
+	// resultGrace is how long the last results may take after a plugin gave up on others.
 	resultGrace = time.Second
 )
 
@@ -272,28 +272,30 @@ func (in *instance) drain(life, patience context.Context, why string, again bool
 	return ending{cause: task.LossDrained, why: why, again: again}
 }
 
-// askToDrain calls Drain and closes the channel when it is answered.
+// askToDrain calls Drain and closes the channel when the plugin gives up on attempts.
 func (in *instance) askToDrain(ctx context.Context, limit time.Duration) <-chan struct{} {
-	answered := make(chan struct{})
+	gaveUp := make(chan struct{})
 	in.wg.Go(func() {
-		defer close(answered)
-		// A plugin that cannot drain is simply waited for.
-		_, _ = in.launch.services.plugin.Drain(ctx, &pluginv1.DrainRequest{Deadline: durationpb.New(limit)})
+		// A plugin that cannot drain is simply waited for: its results are what counts.
+		resp, err := in.launch.services.plugin.Drain(ctx, &pluginv1.DrainRequest{Deadline: durationpb.New(limit)})
+		if err == nil && resp.GetUnfinished() > 0 {
+			close(gaveUp)
+		}
 	})
-	return answered
+	return gaveUp
 }
 
 // awaitIdle waits until no attempt runs that may still end: to the end of ctx, or a
-// short while longer than the plugin's own answer.
-func (in *instance) awaitIdle(ctx context.Context, answered <-chan struct{}) {
+// short while longer than the plugin itself does.
+func (in *instance) awaitIdle(ctx context.Context, gaveUp <-chan struct{}) {
 	late := time.NewTimer(resultGrace)
 	late.Stop()
 	defer late.Stop()
 	for in.load() > 0 {
 		select {
 		case <-in.idle:
-		case <-answered:
-			answered = nil
+		case <-gaveUp:
+			gaveUp = nil
 			late.Reset(resultGrace)
 		case <-late.C:
 			return

@@ -310,6 +310,11 @@ func (l *launch) waitExit(d time.Duration) bool {
 	case <-l.process.exited:
 		return true
 	case <-timer.C:
+	}
+	select { // both may have happened
+	case <-l.process.exited:
+		return true
+	default:
 		return false
 	}
 }

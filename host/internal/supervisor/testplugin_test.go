@@ -127,7 +127,7 @@ func (p *testPlugin) GRPCClient(context.Context, *goplugin.GRPCBroker, *grpc.Cli
 func (p *testPlugin) Describe(ctx context.Context, _ *pluginv1.DescribeRequest) (*pluginv1.DescribeResponse, error) {
 	kind, _, _ := strings.Cut(p.mode, "-")
 	m := &pluginv1.Manifest{Name: p.mode, Version: "1.2.3", Limits: &pluginv1.Limits{MaxConcurrency: 8}, Features: []string{"unheard.of.v9"}}
-	for _, h := range []string{"echo", "hold", "ignore", "env", "fetch", "exit", "panic", "stop", "child", "orphan", "log", "beat", "flood", "broken", "forge", "print", "degrade", "bytes"} {
+	for _, h := range []string{"echo", "hold", "slow", "ignore", "env", "fetch", "exit", "panic", "stop", "child", "orphan", "log", "beat", "flood", "broken", "forge", "print", "degrade", "bytes"} {
 		m.Handlers = append(m.Handlers, &pluginv1.HandlerSpec{Name: h, Version: 1})
 	}
 	switch kind {
@@ -264,6 +264,11 @@ func (p *testPlugin) execute(a *pluginv1.Attempt, cancelled chan string) {
 			return
 		}
 		p.update(errorUpdate(id, &pluginv1.Error{Kind: pluginv1.ErrorKind_ERROR_KIND_CANCELLED, Code: reason}))
+	case "slow": // ends well after the library's fixed grace, once it is asked to
+		p.update(&pluginv1.Update{AttemptId: id, Kind: &pluginv1.Update_Heartbeat{Heartbeat: &pluginv1.Heartbeat{Note: "slow"}}})
+		<-cancelled
+		<-time.After(2500 * time.Millisecond)
+		p.update(resultUpdate(id, []byte(`"slowly done"`)))
 	case "ignore": // cancels and drains alike
 		p.update(&pluginv1.Update{AttemptId: id, Kind: &pluginv1.Update_Heartbeat{Heartbeat: &pluginv1.Heartbeat{Note: "ignoring"}}})
 		select {}
