@@ -1,19 +1,135 @@
 package boltstore
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"runtime"
+	"strings"
+
+	"github.com/tasker-engine/tasker/host/internal/store"
+	"github.com/tasker-engine/tasker/host/task"
 )
+
+// Backup copies the store, as it is at this moment, to a file at target and returns
+// its size in bytes. It works on a running store: commits go on meanwhile. The copy is
+// made beside target and renamed, never streamed to whoever reads it, because a slow
+// reader would keep pages from being used again. Errors: fs.ErrExist when there is a
+// file at target that may not be overwritten.
+func (s *Store) Backup(ctx context.Context, target string, overwrite bool) (size int64, err error) {
+	if err := checkTarget(s.path, target, overwrite); err != nil {
+		return 0, fmt.Errorf("back up to %s: %w", target, err)
+	}
+	size, err = writeFile(target, func(w io.Writer) error {
+		return s.view(ctx, opBackup, func(t *txn) error {
+			_, err := t.tx.WriteTo(&endingWriter{ctx: ctx, w: w})
+			return err
+		})
+	})
+	if err != nil {
+		return 0, fmt.Errorf("back up to %s: %w", target, err)
+	}
+	return size, nil
+}
+
+// Restore puts the backup in the place of the store at target, which no process may
+// have open, and returns its size in bytes. The backup is verified first; a store at
+// target is replaced only when overwrite is set, and is whole until it is replaced.
+// Errors: store.ErrCorrupt for a backup with problems, fs.ErrExist, task.ErrLocked.
+func Restore(ctx context.Context, backup, target string, overwrite bool) (size int64, err error) {
+	defer func() {
+		if err != nil {
+			err = fmt.Errorf("restore %s: %w", backup, err)
+		}
+	}()
+	if err := checkTarget(backup, target, overwrite); err != nil {
+		return 0, err
+	}
+	problems, err := VerifyFile(ctx, backup, Options{})
+	if err != nil {
+		return 0, err
+	}
+	if len(problems) > 0 {
+		return 0, fmt.Errorf("%w: the backup has %d problems, the first is %s: %s: use another backup", store.ErrCorrupt, len(problems), problems[0].Place, problems[0].What)
+	}
+	if err := checkUnused(target); err != nil {
+		return 0, err
+	}
+	if err := os.MkdirAll(filepath.Dir(target), dirMode); err != nil {
+		return 0, err
+	}
+	from, err := os.Open(backup)
+	if err != nil {
+		return 0, err
+	}
+	size, err = writeFile(target, func(w io.Writer) error {
+		_, err := io.Copy(&endingWriter{ctx: ctx, w: w}, from)
+		return err
+	})
+	return size, errors.Join(err, from.Close())
+}
+
+// checkTarget refuses to write over the source, and over anything without leave.
+func checkTarget(source, target string, overwrite bool) error {
+	there, err := os.Stat(target)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	if here, err := os.Stat(source); err == nil && os.SameFile(here, there) {
+		return fmt.Errorf("%w: it would be written over itself", task.ErrInvalid)
+	}
+	if !overwrite {
+		return fmt.Errorf("%s: %w: name another file or ask to overwrite it", target, fs.ErrExist)
+	}
+	return nil
+}
+
+// checkUnused fails with task.ErrLocked when a process has the store at path open. A
+// damaged store, which is what restoring is for, is no obstacle.
+func checkUnused(path string) error {
+	if _, err := os.Stat(path); err != nil {
+		return ignoreMissing(err)
+	}
+	db, err := openFile(path, Options{}.withDefaults())
+	if errors.Is(err, task.ErrLocked) {
+		return err
+	}
+	if err == nil {
+		return db.Close()
+	}
+	return nil
+}
+
+// endingWriter stops a long copy when its context ends.
+type endingWriter struct {
+	ctx context.Context //nolint:containedctx // lives for one copy
+	w   io.Writer
+}
+
+// Write writes to the file behind it.
+func (w *endingWriter) Write(b []byte) (int, error) {
+	if err := w.ctx.Err(); err != nil {
+		return 0, err
+	}
+	return w.w.Write(b)
+}
+
+// tempPattern names the files that are written beside target.
+func tempPattern(target string) string {
+	return "." + strings.TrimPrefix(filepath.Base(target), ".") + ".*.tmp"
+}
 
 // writeFile writes a file beside target, syncs it and renames it to target, so that
 // target is either the old file or the whole new one. It returns the size in bytes.
 func writeFile(target string, write func(w io.Writer) error) (size int64, err error) {
-	dir := filepath.Dir(target)
-	f, err := os.CreateTemp(dir, "."+filepath.Base(target)+".*.tmp")
+	f, err := os.CreateTemp(filepath.Dir(target), tempPattern(target))
 	if err != nil {
 		return 0, err
 	}
@@ -22,22 +138,26 @@ func writeFile(target string, write func(w io.Writer) error) (size int64, err er
 			err = errors.Join(err, ignoreMissing(os.Remove(f.Name())))
 		}
 	}()
-	err = write(f)
-	if err == nil {
+	if err = write(f); err == nil {
 		err = f.Sync()
 	}
 	size, sizeErr := f.Seek(0, io.SeekEnd)
 	if err = errors.Join(err, sizeErr, f.Close()); err != nil {
 		return 0, err
 	}
-	if err := os.Rename(f.Name(), target); err != nil {
-		return 0, err
+	return size, moveTo(f.Name(), target)
+}
+
+// moveTo renames a file within its directory and makes that durable.
+func moveTo(from, target string) error {
+	if err := os.Rename(from, target); err != nil {
+		return err
 	}
-	return size, syncDir(dir)
+	return syncDir(filepath.Dir(target))
 }
 
 func ignoreMissing(err error) error {
-	if errors.Is(err, os.ErrNotExist) {
+	if errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
 	return err

@@ -181,7 +181,26 @@ func openBolt(path string, o *bolt.Options) (db *bolt.DB, err error) {
 			}
 		}
 	}()
-	return bolt.Open(path, fileMode, o)
+	if db, err = bolt.Open(path, fileMode, o); err != nil {
+		return nil, err
+	}
+	if err := db.View(checkLength); err != nil {
+		return nil, errors.Join(err, db.Close())
+	}
+	return db, nil
+}
+
+// checkLength fails when the file is shorter than its pages: reading behind its end
+// would kill the process.
+func checkLength(tx *bolt.Tx) error {
+	info, err := os.Stat(tx.DB().Path())
+	if err != nil {
+		return err
+	}
+	if info.Size() < tx.Size() {
+		return fmt.Errorf("%w: the file has %d bytes, its pages need %d, so it was cut off: restore a backup with `tasker store restore`", store.ErrCorrupt, info.Size(), tx.Size())
+	}
+	return nil
 }
 
 // initialMapSize is mapSize where a mapping may be larger than its file: on Windows

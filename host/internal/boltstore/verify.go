@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
 	"runtime/debug"
 
 	"github.com/tasker-engine/tasker/host/internal/store"
@@ -78,14 +77,6 @@ func (s *Store) verifyPages(v *verifier) (err error) {
 		return closedError(err)
 	}
 	defer func() { err = errors.Join(err, tx.Rollback()) }()
-	info, err := os.Stat(s.path)
-	if err != nil {
-		return err
-	}
-	if info.Size() < tx.Size() {
-		v.report(s.path, remedyFile, "it has %d bytes, its pages need %d: it was cut off", info.Size(), tx.Size())
-		return nil
-	}
 	for problem := range tx.Check() {
 		if len(v.problems) < maxProblems { // the channel must be read to its end
 			v.report(s.path, remedyFile, "%v", problem)
