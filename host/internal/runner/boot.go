@@ -19,9 +19,6 @@ func (r *Runner) boot(ctx context.Context) error {
 		}
 		e := &entry{agg: agg}
 		r.tasks[agg.Task.ID] = e
-		if err := r.markCheckpoints(ctx, e); err != nil {
-			return err
-		}
 		for i := range agg.Task.Steps {
 			s := &agg.Task.Steps[i]
 			if s.Attempt != nil && s.Attempt.Status == task.AttemptRunning {
@@ -34,24 +31,9 @@ func (r *Runner) boot(ctx context.Context) error {
 	})
 }
 
-// markCheckpoints notes which steps have a checkpoint: it is written without the step's
-// record.
-func (r *Runner) markCheckpoints(ctx context.Context, e *entry) error {
-	cps, err := r.opts.Store.Checkpoints(ctx, e.agg.Task.ID)
-	if err != nil {
-		return err
-	}
-	for o := range cps {
-		if s := e.agg.Step(o); s != nil {
-			s.HasCheckpoint = true
-		}
-	}
-	return nil
-}
-
 // adopt arms the timers of a loaded task and queues its claimable steps.
 func (r *Runner) adopt(e *entry) {
-	now := r.opts.Now()
+	now := r.now(e)
 	plugins := make(map[string]bool)
 	for i := range e.agg.Task.Steps {
 		o := e.agg.Task.Steps[i].Ordinal

@@ -3,6 +3,7 @@ package runner
 import (
 	"context"
 	"errors"
+	"time"
 
 	"github.com/tasker-engine/tasker/host/internal/engine"
 	"github.com/tasker-engine/tasker/host/internal/store"
@@ -16,7 +17,7 @@ func (r *Runner) decideAll() {
 		r.dirty = nil
 		for _, e := range batch {
 			e.dirty = false
-			if !e.committing {
+			if len(e.inputs) > 0 && !r.waits(e) {
 				r.decide(e)
 			}
 		}
@@ -30,39 +31,28 @@ func (r *Runner) decide(e *entry) {
 	e.inputs = nil
 	d := e.agg.Begin(&r.opts.Engine, r.opts.Now())
 	kept := inputs[:0]
-	for _, in := range inputs {
-		if in.claim != nil && !r.holds(in.claim) {
-			r.enqueue(e, in.claim.ordinal) // its instance went away before the claim was made
-			r.admit(in.claim.instance.Plugin)
+	var again []string // plugins of steps that were claimed in vain
+	for i, in := range inputs {
+		if in.claim != nil && !r.holds(in.claim) { // its instance went away before the claim was made
+			r.enqueue(e, in.claim.ordinal)
+			again = append(again, in.claim.instance.Plugin)
 			continue
 		}
-		if err := d.Apply(in.in); err != nil {
-			r.release(in.claim)
-			in.done(err)
-			if _, creation := in.in.(engine.Create); creation {
-				r.forget(e) // refused: nothing is stored
-				return
-			}
+		err := d.Apply(in.in)
+		if err == nil {
+			kept = append(kept, in)
 			continue
 		}
-		kept = append(kept, in)
+		if _, creation := in.in.(engine.Create); creation { // refused: nothing is stored
+			r.drop(e, inputs[i:], err)
+			return
+		}
+		r.refused(e, in, err, d.Now())
 	}
-	for _, o := range d.Ready() {
-		c := r.reserve(e, o)
-		if c == nil {
-			r.enqueue(e, o)
-			r.arm(e, o, d.Now())
-			continue
-		}
-		if err := d.Apply(c.input()); err != nil {
-			r.release(c)
-			continue
-		}
-		kept = append(kept, input{in: c.input(), claim: c})
-	}
+	kept = append(kept, r.claimReady(e, d)...)
 	out, err := d.Finish()
 	if err != nil {
-		r.log.Error("decision failed", "task", e.agg.Task.ID, "error", err)
+		r.log.Error("decision failed; trying again", "task", e.agg.Task.ID, "in", CommitRetry, "error", err)
 		r.reload(e, kept, err)
 		return
 	}
@@ -71,6 +61,39 @@ func (r *Runner) decide(e *entry) {
 	}
 	r.armDeadline(e)
 	r.submit(e, kept, out)
+	for _, plugin := range again {
+		r.admit(plugin)
+	}
+}
+
+// refused answers an input that the engine refused. A claim may be refused because the
+// clock was set back: its step is looked at again when its time comes.
+func (r *Runner) refused(e *entry, in input, err error, now time.Time) {
+	in.done(err)
+	if in.claim != nil {
+		r.release(in.claim)
+		r.arm(e, in.claim.ordinal, now)
+	}
+}
+
+// claimReady claims what became ready in a decision as far as slots are free; the rest
+// waits in the queues.
+func (r *Runner) claimReady(e *entry, d *engine.Decision) (claimed []input) {
+	for _, o := range d.Ready() {
+		c := r.reserve(e, o)
+		if c == nil {
+			r.enqueue(e, o)
+			r.arm(e, o, d.Now())
+			continue
+		}
+		in := input{in: c.input(), claim: c}
+		if err := d.Apply(in.in); err != nil {
+			r.refused(e, in, err, d.Now())
+			continue
+		}
+		claimed = append(claimed, in)
+	}
+	return claimed
 }
 
 func (r *Runner) submit(e *entry, inputs []input, out engine.Outcome) {
@@ -102,9 +125,7 @@ func (r *Runner) act(e *entry, inputs []input, out engine.Outcome) {
 	for _, o := range out.Dispatch {
 		r.dispatch(e, o)
 	}
-	for _, c := range out.Cancel {
-		r.plugins.Cancel(c.Instance, c.ID, c.Reason)
-	}
+	r.cancels = append(r.cancels, out.Cancel...)
 	for i := range inputs {
 		inputs[i].done(nil)
 	}
@@ -119,21 +140,30 @@ func (r *Runner) act(e *entry, inputs []input, out engine.Outcome) {
 	}
 }
 
-// forget drops a task that has ended from the cache.
+// forget drops a task from the cache.
 func (r *Runner) forget(e *entry) {
 	r.disarmAll(e)
-	delete(r.tasks, e.agg.Task.ID)
+	if id := e.agg.Task.ID; r.tasks[id] == e {
+		delete(r.tasks, id)
+	}
+}
+
+// drop forgets a task that cannot go on and answers who waits for it.
+func (r *Runner) drop(e *entry, inputs []input, err error) {
+	inputs = append(inputs, e.inputs...)
+	e.inputs = nil
+	r.forget(e)
+	for i := range inputs {
+		r.release(inputs[i].claim)
+		inputs[i].done(err)
+	}
 }
 
 // uncommitted deals with a write set that was not committed. Nothing of it was acted
 // on. A refused creation ends there; anything else is decided again on what is stored.
 func (r *Runner) uncommitted(e *entry, inputs []input, err error) {
 	if e.agg.Task.Revision <= 1 && (requestError(err) || errors.Is(err, store.ErrClosed)) {
-		for i := range inputs {
-			r.release(inputs[i].claim)
-			inputs[i].done(err)
-		}
-		r.forget(e)
+		r.drop(e, inputs, err)
 		return
 	}
 	if !errors.Is(err, store.ErrConflict) {
@@ -146,15 +176,9 @@ func (r *Runner) uncommitted(e *entry, inputs []input, err error) {
 // after a conflict, else after CommitRetry. Claims are made anew.
 func (r *Runner) reload(e *entry, inputs []input, cause error) {
 	id := e.agg.Task.ID
-	for i := range inputs {
-		r.release(inputs[i].claim)
-	}
 	stored, err := r.opts.Store.Load(context.Background(), id)
 	if errors.Is(err, task.ErrNotFound) { // the creation itself failed
-		for i := range inputs {
-			inputs[i].done(cause)
-		}
-		r.forget(e)
+		r.drop(e, inputs, cause)
 		return
 	}
 	var agg *engine.Aggregate
@@ -163,25 +187,38 @@ func (r *Runner) reload(e *entry, inputs []input, cause error) {
 	}
 	if err != nil {
 		r.log.Error("task cannot be loaded; it stays as it is until the host is restarted", "task", id, "error", err)
-		for i := range inputs {
-			inputs[i].done(err)
-		}
-		r.forget(e)
+		r.drop(e, inputs, err)
 		return
 	}
 	r.disarmAll(e)
+	keepBeats(agg, e.agg)
 	e.agg = agg
+	var claims []*claim
 	again := make([]input, 0, len(inputs)+len(e.inputs))
 	for _, in := range append(inputs, e.inputs...) {
-		if in.claim == nil {
-			again = append(again, in)
+		if in.claim != nil {
+			claims = append(claims, in.claim)
+			continue
 		}
+		again = append(again, in)
 	}
 	e.inputs = again
-	r.adopt(e)
-	if errors.Is(cause, store.ErrConflict) {
-		r.mark(e)
-		return
+	if !errors.Is(cause, store.ErrConflict) {
+		r.armAt(e, commitTimer, r.opts.Now().Add(CommitRetry))
 	}
-	r.armAt(e, commitTimer, r.opts.Now().Add(CommitRetry))
+	r.adopt(e)
+	for _, c := range claims {
+		r.release(c)
+	}
+	r.mark(e)
+}
+
+// keepBeats carries over what is not stored: when running attempts were last heard of.
+func keepBeats(to, from *engine.Aggregate) {
+	for i := range to.Task.Steps {
+		a, b := to.Task.Steps[i].Attempt, from.Task.Steps[i].Attempt
+		if a != nil && b != nil && a.Number == b.Number {
+			a.BeatAt = b.BeatAt
+		}
+	}
 }

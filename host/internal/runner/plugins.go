@@ -164,7 +164,7 @@ func (r *Runner) dispatch(e *entry, o task.Ordinal) {
 	}
 	offer := inst.offer(handlerOf(e, o))
 	a := e.agg.Assignment(o, offer == nil || offer.Results != task.ResultsNone)
-	if a.ID.Number > 1 {
+	if s.HasCheckpoint {
 		a.Checkpoint = r.lastCheckpoint(e.agg.Task.ID, o)
 	}
 	r.sends[inst.ID] = append(r.sends[inst.ID], a)
@@ -179,10 +179,14 @@ func (r *Runner) lastCheckpoint(id task.ID, o task.Ordinal) []byte {
 	return cps[o].Data
 }
 
-// flush sends what this round has gathered.
+// flush sends what this round has gathered; a cancel never overtakes its attempt.
 func (r *Runner) flush() {
 	for id, as := range r.sends {
 		r.plugins.Dispatch(id, as)
 		delete(r.sends, id)
 	}
+	for _, c := range r.cancels {
+		r.plugins.Cancel(c.Instance, c.ID, c.Reason)
+	}
+	r.cancels = r.cancels[:0]
 }

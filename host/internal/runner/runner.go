@@ -71,7 +71,9 @@ type Runner struct {
 	instances map[string]*instance // by id
 	timers    timers
 	dirty     []*entry // have inputs and no commit in flight
+	arrivals  uint64   // steps that were ever queued
 	sends     map[string][]*task.Assignment
+	cancels   []engine.CancelAttempt
 	commits   int // in flight
 	intake    bool
 	idle      chan struct{} // closed once nothing is in flight after intake has ended
@@ -254,8 +256,13 @@ func (r *Runner) add(e *entry, in input) {
 	r.mark(e)
 }
 
+// waits reports whether a task must wait for a commit or, after a failed one, for the
+// time to try again.
+func (r *Runner) waits(e *entry) bool { return e.committing || e.timers[commitTimer] != nil }
+
+// mark has a task decided in this round unless it waits.
 func (r *Runner) mark(e *entry) {
-	if !e.dirty && !e.committing {
+	if !e.dirty && !r.waits(e) {
 		e.dirty = true
 		r.dirty = append(r.dirty, e)
 	}

@@ -158,8 +158,8 @@ func (r *Runner) enqueue(e *entry, o task.Ordinal) {
 		q = &readyHeap{}
 		p.queues[ref] = q
 	}
-	q.n++
-	heap.Push(q, ready{entry: e, ordinal: o, priority: e.agg.Priority(o), n: q.n})
+	r.arrivals++
+	heap.Push(q, ready{entry: e, ordinal: o, priority: e.agg.Priority(o), n: r.arrivals})
 }
 
 // admit gives the free slots of a plugin to the steps that have waited longest, higher
@@ -183,8 +183,12 @@ func (r *Runner) admit(plugin string) {
 		next := heap.Pop(best).(ready) //nolint:errcheck // the heap holds nothing else
 		e := next.entry
 		delete(e.queued, next.ordinal)
-		if r.tasks[e.agg.Task.ID] != e || !e.agg.Claimable(next.ordinal, r.opts.Now()) {
-			continue // it was cancelled, paused or has ended since
+		if r.tasks[e.agg.Task.ID] != e {
+			continue // it has ended since
+		}
+		if now := r.now(e); !e.agg.Claimable(next.ordinal, now) {
+			r.arm(e, next.ordinal, now) // it was cancelled or paused, or the clock was set back
+			continue
 		}
 		if c := r.take1(p, ref, e, next.ordinal); c != nil {
 			r.add(e, input{in: c.input(), claim: c})
@@ -197,7 +201,7 @@ type ready struct {
 	entry    *entry
 	ordinal  task.Ordinal
 	priority int32
-	n        uint64 // order of arrival
+	n        uint64 // order of arrival over all queues
 }
 
 func (a ready) before(b ready) bool {
@@ -210,7 +214,6 @@ func (a ready) before(b ready) bool {
 // readyHeap orders steps by priority, then arrival.
 type readyHeap struct {
 	items []ready
-	n     uint64
 }
 
 func (h *readyHeap) Len() int           { return len(h.items) }

@@ -85,6 +85,16 @@ func (r *Runner) disarmAll(e *entry) {
 	e.timers = nil
 }
 
+// now is the time for a task: like a decision about it, it never goes back behind the
+// task's last transition.
+func (r *Runner) now(e *entry) time.Time {
+	now := r.opts.Now()
+	if last := e.agg.Task.UpdatedAt; now.Before(last) {
+		return last
+	}
+	return now
+}
+
 // untilNext is how long the loop may sleep.
 func (r *Runner) untilNext() time.Duration {
 	if len(r.timers) == 0 {
