@@ -18,7 +18,7 @@ import (
 )
 
 // inputURL is the name under which an input schema is compiled; it is never fetched.
-const inputURL = "tasker:input"
+const inputURL = "tasker:///input"
 
 // errFetch refuses references to schemas outside the template.
 var errFetch = errors.New("a schema cannot refer to another document")
@@ -116,7 +116,7 @@ func words(v *jsonschema.ValidationError, p *message.Printer) string {
 	for i, cause := range v.Causes {
 		reasons[i] = alternative(cause, p)
 	}
-	return "fits no alternative: " + strings.Join(reasons, " | ")
+	return "fits no alternative: " + strings.Join(slices.Compact(reasons), " | ")
 }
 
 // alternative says in one phrase why one branch of anyOf or oneOf did not fit.

@@ -2,9 +2,9 @@ package template
 
 import (
 	"errors"
+	"fmt"
 	"iter"
 	"maps"
-	"net/url"
 	"slices"
 	"strings"
 
@@ -24,11 +24,11 @@ func (d *decoder) checkSchema(n *node) {
 	if err == nil {
 		return
 	}
-	var invalid *jsonschema.SchemaValidationError
-	var fields *jsonschema.ValidationError
-	if errors.As(err, &invalid) && errors.As(invalid.Err, &fields) {
-		d.schemaViolations(n, fields, message.NewPrinter(language.English))
-		return
+	if invalid, ok := errors.AsType[*jsonschema.SchemaValidationError](err); ok {
+		if fields, ok := errors.AsType[*jsonschema.ValidationError](invalid.Err); ok {
+			d.schemaViolations(n, fields, message.NewPrinter(language.English))
+			return
+		}
 	}
 	at, text := schemaError(n, err)
 	d.add(at, "", "input: %s", text)
@@ -46,47 +46,36 @@ func (d *decoder) schemaViolations(n *node, v *jsonschema.ValidationError, p *me
 			return
 		}
 	}
-	d.add(n.find(v.InstanceLocation).at, "", "input: no JSON Schema: %s at %q", words(v, p), pointer(v.InstanceLocation))
+	at := ""
+	if len(v.InstanceLocation) > 0 {
+		at = fmt.Sprintf(" at %q", pointer(v.InstanceLocation))
+	}
+	d.add(n.find(v.InstanceLocation).at, "", "input: no JSON Schema: %s%s", words(v, p), at)
 }
 
 // schemaError finds the place and the words for the errors that are not about fields.
 func schemaError(n *node, err error) (pos, string) {
-	var regex *jsonschema.InvalidRegexError
-	var load *jsonschema.LoadURLError
-	var scheme *jsonschema.UnsupportedURLSchemeError
-	var missing *jsonschema.JSONPointerNotFoundError
-	var anchor *jsonschema.AnchorNotFoundError
-	switch {
-	case errors.As(err, &regex):
-		return n.find(fragment(regex.URL)).at, "the pattern " + regex.Regex + " is no regular expression (RE2): " + regex.Err.Error()
-	case errors.As(err, &load), errors.As(err, &scheme):
+	if load, ok := errors.AsType[*jsonschema.LoadURLError](err); ok {
+		if draft := n.get("$schema"); draft != nil && strings.HasPrefix(load.URL, draft.text) {
+			return draft.at, "$schema names no draft of JSON Schema"
+		}
 		return refAt(n, func(ref string) bool { return !strings.HasPrefix(ref, "#") }), errFetch.Error()
-	case errors.As(err, &missing):
-		_, frag, _ := strings.Cut(missing.URL, "#")
-		ref := "#" + frag
+	}
+	target := ""
+	if missing, ok := errors.AsType[*jsonschema.JSONPointerNotFoundError](err); ok {
+		target = missing.URL
+	}
+	if anchor, ok := errors.AsType[*jsonschema.AnchorNotFoundError](err); ok {
+		target = anchor.Reference
+	}
+	if _, fragment, ok := strings.Cut(target, "#"); ok {
+		ref := "#" + fragment
 		return refAt(n, func(r string) bool { return r == ref }), "$ref " + ref + " leads nowhere"
-	case errors.As(err, &anchor):
-		_, frag, _ := strings.Cut(anchor.Reference, "#")
-		ref := "#" + frag
-		return refAt(n, func(r string) bool { return r == ref }), "$ref " + ref + " leads nowhere"
+	}
+	if _, ok := errors.AsType[*jsonschema.ParseIDError](err); ok {
+		return n.find([]string{"$id"}).at, "an $id is no URL"
 	}
 	return n.at, "no JSON Schema: " + strings.ReplaceAll(err.Error(), inputURL, "")
-}
-
-// fragment splits the JSON pointer in a URL's fragment.
-func fragment(u string) []string {
-	_, frag, _ := strings.Cut(u, "#")
-	if plain, err := url.PathUnescape(frag); err == nil {
-		frag = plain
-	}
-	if frag == "" {
-		return nil
-	}
-	parts := strings.Split(strings.TrimPrefix(frag, "/"), "/")
-	for i, p := range parts {
-		parts[i] = strings.NewReplacer("~1", "/", "~0", "~").Replace(p)
-	}
-	return parts
 }
 
 // refAt returns where the first $ref of a kind stands.
