@@ -39,9 +39,6 @@ func (a *Aggregate) View(now time.Time, plugins Plugins) *task.View {
 		for _, dep := range spec.DependsOn {
 			sv.DependsOn = append(sv.DependsOn, a.Template.Steps[dep].Name)
 		}
-		if sv.Settings != nil {
-			sv.Handler.Version = sv.Settings.HandlerVersion
-		}
 		sv.Reason = x.reason(&t.Steps[i])
 	}
 	v.Health, v.Action = a.health(v)
