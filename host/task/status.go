@@ -199,7 +199,8 @@ const (
 //	                       ^---pause----'
 //
 // A task also ends from pending and from paused: when all its steps were bypassed, or
-// when what ran before the pause was all there was to do or failed. request_cancel
+// when what ran before the pause was all there was to do or failed. start comes with the
+// first claim, also when the task was paused and resumed before it. request_cancel
 // changes no status: it records the wish, and the task is cancelled when its running
 // steps have stopped. reopen is what retrying or resolving a single step does to a
 // failed task.
@@ -210,7 +211,7 @@ var taskTransitions = func() []TaskTransition {
 	open := []Status{Pending, InProgress, Paused}
 	return []TaskTransition{
 		{TaskCreate, nil, Pending, []string{"task.initialized"}},
-		{TaskStart, []Status{Pending}, InProgress, []string{"task.started"}},
+		{TaskStart, []Status{Pending, InProgress}, InProgress, []string{"task.started"}},
 		{TaskFinish, open, Complete, []string{"task.completed"}},
 		{TaskFail, open, Error, []string{"task.failed"}},
 		{TaskRequestCancel, open, "", []string{"task.cancel_requested"}},

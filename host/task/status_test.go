@@ -59,7 +59,7 @@ func TestTaskTransitions(t *testing.T) {
 	}
 	want := map[task.Status]map[task.Status]string{
 		task.Pending:    {task.InProgress: "start", task.Paused: "pause"},
-		task.InProgress: {task.Paused: "pause"},
+		task.InProgress: {task.Paused: "pause", task.InProgress: "start"},
 		task.Paused:     {task.InProgress: "resume"},
 		task.Error:      {task.InProgress: "reopen retry", task.ResolvedManually: "resolve"},
 	}

@@ -77,20 +77,16 @@ func firstDuration(set *time.Duration, otherwise time.Duration) time.Duration {
 	return otherwise
 }
 
-// startTask records the first claim of a task, which may have been paused and resumed
-// before it.
+// startTask records the first claim of a task.
 func (d *Decision) startTask() error {
 	t := d.agg.Task
 	if !t.StartedAt.IsZero() {
 		return nil
 	}
-	if t.Status == task.Pending {
-		if err := d.transition(task.TaskStart); err != nil {
-			return err
-		}
+	if err := d.transition(task.TaskStart); err != nil {
+		return err
 	}
 	t.StartedAt = d.now
-	d.taskMoved()
 	d.publish.TaskStarted()
 	return nil
 }
