@@ -59,7 +59,7 @@ func Open(ctx context.Context, opts Options) (_ *Host, err error) {
 	if opts.Home, err = filepath.Abs(opts.Home); err != nil {
 		return nil, fmt.Errorf("home: %w", err)
 	}
-	if err := os.MkdirAll(opts.Home, 0o700); err != nil {
+	if err := os.MkdirAll(opts.Home, homeMode); err != nil {
 		return nil, fmt.Errorf("home: %w", err)
 	}
 	set, err := template.Load(template.Options{Environment: opts.Environment}, opts.TemplateDirs...)

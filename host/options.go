@@ -124,6 +124,8 @@ const (
 	storeFile = "tasker.db" // the store
 	dataDir   = "data"      // working directories of plugins
 	logDir    = "logs"      // logs of plugins
+
+	homeMode = 0o700 // inputs and results are nobody else's business
 )
 
 // StorePath returns the path of a home's store.

@@ -109,12 +109,6 @@ func (r *Reader) Health(ctx context.Context) (*api.Health, error) {
 	return out, nil
 }
 
-// Backup implements [Service].
-func (r *Reader) Backup(context.Context, string) (*api.BackupInfo, error) { return nil, r.noHost() }
-
-// Backup implements [Service].
-func (h *Host) Backup(context.Context, string) (*api.BackupInfo, error) { return nil, ErrNoHost }
-
 // readSource returns the content of a template file, nil when it is gone.
 func readSource(path string) ([]byte, error) {
 	b, err := os.ReadFile(path) //nolint:gosec // a file of the template directories
