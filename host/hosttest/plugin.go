@@ -1,0 +1,122 @@
+package hosttest
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"strconv"
+	"sync"
+	"testing"
+
+	"github.com/tasker-engine/tasker/host"
+	"github.com/tasker-engine/tasker/host/task"
+)
+
+// built holds one build per Go package; each is done once per test binary.
+var built sync.Map // package -> func() (string, error)
+
+// buildDir is where this process keeps the plugins that it built.
+func buildDir() string {
+	return filepath.Join(os.TempDir(), "tasker-hosttest-"+strconv.Itoa(os.Getpid()))
+}
+
+// BuildPlugin builds the plugin of a Go package, an import path or a path from the
+// test's directory, and returns the directory that holds it and nothing else. It is
+// named after the last element of the path.
+func BuildPlugin(t testing.TB, pkg string) string {
+	t.Helper()
+	build, _ := built.LoadOrStore(pkg, sync.OnceValues(func() (string, error) { return build(pkg) }))
+	dir, err := build.(func() (string, error))() //nolint:errcheck,forcetypeassert // nothing else is stored
+	if err != nil {
+		t.Fatalf("build plugin %s: %v", pkg, err)
+	}
+	return dir
+}
+
+func build(pkg string) (string, error) {
+	if err := os.MkdirAll(buildDir(), 0o700); err != nil {
+		return "", err
+	}
+	dir, err := os.MkdirTemp(buildDir(), "plugin-*")
+	if err != nil {
+		return "", err
+	}
+	name := "tasker-plugin-" + filepath.Base(pkg)
+	if runtime.GOOS == "windows" {
+		name += ".exe"
+	}
+	cmd := exec.CommandContext(context.Background(), "go", "build", "-o", filepath.Join(dir, name), pkg) //nolint:gosec // the caller's own package
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return "", fmt.Errorf("%w\n%s", err, out)
+	}
+	return dir, nil
+}
+
+// Plugin returns what the host knows of a plugin.
+func (h *Host) Plugin(name string) host.PluginInfo {
+	h.t.Helper()
+	for _, p := range h.notePlugins() {
+		if p.Name == name {
+			return p
+		}
+	}
+	h.t.Fatalf("no plugin %q", name)
+	return host.PluginInfo{}
+}
+
+// notePlugins remembers the processes that must be gone at the end.
+func (h *Host) notePlugins() []host.PluginInfo {
+	h.t.Helper()
+	plugins, err := h.Plugins(context.Background())
+	if err != nil {
+		h.t.Fatalf("plugins: %v", err)
+	}
+	for _, p := range plugins {
+		if p.PID != 0 {
+			h.pids[p.PID] = p.Instance
+		}
+	}
+	return plugins
+}
+
+// AwaitPlugin waits until a plugin is ready and returns what is known of it then. It is
+// woken by the plugin's events.
+func (h *Host) AwaitPlugin(name string) host.PluginInfo {
+	h.t.Helper()
+	ctx, cancel := h.context()
+	defer cancel()
+	var found host.PluginInfo
+	look := func() bool {
+		found = h.Plugin(name)
+		return found.State == task.PluginReady
+	}
+	err := h.Events(ctx, host.EventQuery{Type: "plugin.*", Follow: true}, func(host.LogEntry) error {
+		if look() {
+			return errEnough
+		}
+		return nil
+	})
+	if !look() {
+		h.t.Fatalf("plugin %s is %s (%s), want ready: %v", name, found.State, found.Cause, err)
+	}
+	return found
+}
+
+// KillPlugin kills the process of a plugin that is ready, as `kill -9` does, and
+// returns its instance. The host warns of the crash.
+func (h *Host) KillPlugin(name string) (instance string) {
+	h.t.Helper()
+	p := h.AwaitPlugin(name)
+	h.Expect("plugin crashed")
+	process, err := os.FindProcess(p.PID)
+	if err == nil {
+		err = process.Kill()
+	}
+	if err != nil {
+		h.t.Fatalf("kill process %d of %s: %v", p.PID, p.Instance, err)
+	}
+	return p.Instance
+}
