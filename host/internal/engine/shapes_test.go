@@ -36,7 +36,9 @@ func mixed9(t tb, ofOptional ...func(*template.Step)) *template.Template {
 		step("cleanup<-environment"), step("finalize<-critical,cleanup"))
 }
 
-func fork3(t tb) *template.Template { return shape(t, step("one"), step("two"), step("three<-one,two")) }
+func fork3(t tb) *template.Template {
+	return shape(t, step("one"), step("two"), step("three<-one,two"))
+}
 
 func TestShapes(t *testing.T) {
 	tests := []struct {
