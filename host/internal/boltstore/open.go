@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -98,7 +99,7 @@ func Open(path string, o Options) (*Store, error) {
 		db: db, path: path, readOnly: o.ReadOnly, now: o.Now,
 		queue: newQueue(), ended: make(chan struct{}),
 	}
-	if err := s.start(o); err != nil {
+	if err := guard(func() error { return s.start(o) }); err != nil {
 		return nil, errors.Join(fmt.Errorf("open store %s: %w", path, err), db.Close())
 	}
 	return s, nil
@@ -142,7 +143,7 @@ func openFile(path string, o Options) (db *bolt.DB, err error) {
 	} else if err := os.MkdirAll(filepath.Dir(path), dirMode); err != nil {
 		return nil, fmt.Errorf("open store: %w", err)
 	}
-	db, err = openBolt(path, &bolt.Options{
+	db, err = openChecked(path, bolt.Options{
 		Timeout: o.LockTimeout, ReadOnly: o.ReadOnly,
 		FreelistType: bolt.FreelistMapType, NoFreelistSync: true,
 		InitialMmapSize: initialMapSize(), NoStatistics: true,
@@ -163,25 +164,69 @@ func isInvalidFile(err error) bool {
 	return errors.Is(err, bolterrors.ErrInvalid) || errors.Is(err, bolterrors.ErrChecksum) || errors.Is(err, bolterrors.ErrVersionMismatch)
 }
 
-// openBolt turns what a damaged file makes bbolt do, a panic or a read behind the end
-// of a truncated file, into an error wrapping store.ErrCorrupt.
-func openBolt(path string, o *bolt.Options) (db *bolt.DB, err error) {
+// openChecked opens a file. One that was not closed, as its owner note says, is walked
+// first: opening it for writing makes bbolt scan it in a goroutine of its own, where a
+// damaged page kills the process.
+func openChecked(path string, o bolt.Options) (*bolt.DB, error) {
+	if _, err := os.Stat(ownerPath(path)); err == nil && !o.ReadOnly {
+		reading := o
+		reading.ReadOnly = true
+		db, err := openBolt(path, reading)
+		if err == nil {
+			err = errors.Join(readable(db), db.Close())
+		}
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return nil, err
+		}
+	}
+	return openBolt(path, o)
+}
+
+// readable reads every record of every bucket and returns store.ErrCorrupt when a page
+// cannot be.
+func readable(db *bolt.DB) error {
+	return guard(func() error {
+		return db.View(func(tx *bolt.Tx) error {
+			return tx.ForEach(func(_ []byte, b *bolt.Bucket) error {
+				return b.ForEach(func(_, value []byte) error {
+					if n := len(value); n > 0 {
+						runtime.KeepAlive(value[n-1]) // touches the last page of a large value
+					}
+					return nil
+				})
+			})
+		})
+	})
+}
+
+// guard turns what a damaged file makes bbolt do, a panic or a read behind the end of
+// the file, into an error wrapping store.ErrCorrupt.
+func guard(fn func() error) (err error) {
+	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
+	defer func() {
+		if r := recover(); r != nil {
+			err = fmt.Errorf("%w: a page is damaged: %v: restore a backup with `tasker store restore`", store.ErrCorrupt, r)
+		}
+	}()
+	return fn()
+}
+
+// openBolt opens a file of which nothing is known yet.
+func openBolt(path string, o bolt.Options) (db *bolt.DB, err error) {
 	var file *os.File
 	o.OpenFile = func(name string, flag int, mode os.FileMode) (*os.File, error) {
 		f, err := os.OpenFile(name, flag, mode)
 		file = f
 		return f, err
 	}
-	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
-	defer func() {
-		if r := recover(); r != nil {
-			err = fmt.Errorf("%w: %v: restore a backup with `tasker store restore`", store.ErrCorrupt, r)
-			if file != nil {
-				err = errors.Join(err, file.Close()) // also releases the lock
-			}
-		}
-	}()
-	if db, err = bolt.Open(path, fileMode, o); err != nil {
+	err = guard(func() (err error) {
+		db, err = bolt.Open(path, fileMode, &o)
+		return err
+	})
+	switch {
+	case errors.Is(err, store.ErrCorrupt) && file != nil:
+		return nil, errors.Join(err, file.Close()) // also releases the lock
+	case err != nil:
 		return nil, err
 	}
 	if err := db.View(checkLength); err != nil {

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"runtime/debug"
 
 	"github.com/tasker-engine/tasker/host/internal/store"
 )
@@ -72,6 +71,11 @@ func (s *Store) verifyPages(v *verifier) (err error) {
 	if err := v.ctx.Err(); err != nil {
 		return err
 	}
+	// First this: in bbolt's own check a damaged page may panic out of reach.
+	if err := readable(s.db); errors.Is(err, store.ErrCorrupt) {
+		v.report(s.path, remedyFile, "%v", err)
+		return nil
+	}
 	tx, err := s.db.Begin(!s.readOnly)
 	if err != nil {
 		return closedError(err)
@@ -121,14 +125,8 @@ func (v *verifier) pause() error {
 
 // records checks the content: first the log, then every task against it, then every
 // other bucket back against the tasks.
-func (v *verifier) records(t *txn) (err error) {
+func (v *verifier) records(t *txn) error {
 	v.t = t
-	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
-	defer func() {
-		if r := recover(); r != nil { // bbolt walks into pages that its check let pass
-			v.report("pages", remedyFile, "%v", r)
-		}
-	}()
 	for _, check := range []func() error{
 		v.meta, v.log, v.tasks, v.steplike, v.live, v.templates, v.indexes, v.keys, v.crashes, v.counters,
 	} {
