@@ -133,7 +133,7 @@ func TestManyDiagnosticsAreCut(t *testing.T) {
 func TestYAML(t *testing.T) {
 	for name, tc := range map[string]struct{ config, want string }{
 		"numbers":        {`[1, -2, 1.50, 0x1F, 0o17, 1_000, 1e3, -0.0, .5, 123456789012345678901234567890]`, `[1,-2,1.50,31,15,1000,1e3,-0.0,0.5,123456789012345678901234567890]`},
-		"text":           {`[yes, "1", '2', 1.2.3, 1s, "", 2026-01-02, +x, 01a]`, `["yes","1","2","1.2.3","1s","","2026-01-02","+x","01a"]`},
+		"text":           {`[yes, "1", '2', 1.2.3, 1s, "", 2026-01-02, +x, 01a, +-1]`, `["yes","1","2","1.2.3","1s","","2026-01-02","+x","01a","+-1"]`},
 		"booleans":       {`[true, false, True, FALSE]`, `[true,false,true,false]`},
 		"null":           {`[null, ~, {a: }]`, `[null,null,{"a":null}]`},
 		"keys":           {`{200: ok, true: b, 1.5: c, "x y": d, z: e}`, `{"1.5":"c","200":"ok","true":"b","x y":"d","z":"e"}`},

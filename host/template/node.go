@@ -33,7 +33,6 @@ type node struct {
 	text    string  // of text; a JSON literal for numbers; "true" or "false"
 	items   []*node // of a list
 	entries []entry // of a map, in the order of the file, keys unique
-	quoted  bool    // text that was written in quotes
 
 	// What aliases can expand to, of the tree below with itself: the number of its
 	// values, the bytes of its texts and keys, and its levels.

@@ -224,27 +224,49 @@ func (r *reader) scalar(at pos, n ast.Node) *node {
 	case *ast.BoolNode:
 		return &node{kind: kindBool, at: at, text: strconv.FormatBool(n.Value)}
 	case *ast.IntegerNode:
-		return &node{kind: kindNumber, at: at, text: fmt.Sprint(n.Value)}
+		return r.number(at, n.GetToken().Value, fmt.Sprint(n.Value))
 	case *ast.FloatNode:
-		if text := n.GetToken().Value; jsonNumber(text) {
-			return &node{kind: kindNumber, at: at, text: text}
-		}
-		return &node{kind: kindNumber, at: at, text: strconv.FormatFloat(n.Value, 'g', -1, 64)}
+		return r.number(at, n.GetToken().Value, strconv.FormatFloat(n.Value, 'g', -1, 64))
 	case *ast.StringNode:
 		tk := n.GetToken()
 		// The parser takes 1e3 and whole numbers over 64 bits for text; JSON does not.
 		if tk.Type == token.StringType && jsonNumber(n.Value) {
 			return &node{kind: kindNumber, at: at, text: n.Value}
 		}
-		return &node{kind: kindText, at: at, text: n.Value, quoted: tk.Type != token.StringType}
+		if tk.Type == token.StringType {
+			r.leadingZero(at, n.Value)
+		}
+		return &node{kind: kindText, at: at, text: n.Value}
 	case *ast.LiteralNode:
-		return &node{kind: kindText, at: at, text: n.Value.Value, quoted: true}
+		return &node{kind: kindText, at: at, text: n.Value.Value}
 	case *ast.InfinityNode, *ast.NanNode:
 		r.add(at, "infinity and NaN are no JSON values", "")
 		return &node{kind: kindNumber, at: at, text: "0"}
 	default:
 		r.add(at, "this kind of YAML value is not supported", "")
 		return &node{kind: kindNull, at: at}
+	}
+}
+
+// number converts a number that the parser read as value.
+func (r *reader) number(at pos, text, value string) *node {
+	switch signs := len(text) - len(strings.TrimLeft(text, "+-")); {
+	case signs > 1: // the parser takes +-1 for a number
+		return &node{kind: kindText, at: at, text: text}
+	case jsonNumber(text):
+		return &node{kind: kindNumber, at: at, text: text}
+	}
+	r.leadingZero(at, text)
+	return &node{kind: kindNumber, at: at, text: value}
+}
+
+// leadingZero refuses numbers such as 0123, which one version of YAML reads as octal,
+// the next as decimal, and a user may have meant as a postal code.
+func (r *reader) leadingZero(at pos, text string) {
+	plain := strings.TrimLeft(text, "+-")
+	if len(plain) > 1 && plain[0] == '0' && digits(plain) == len(plain) {
+		r.add(at, text+" has a leading zero: versions of YAML differ on what that means",
+			fmt.Sprintf("write %q in quotes, or the number without the zero", text))
 	}
 }
 
