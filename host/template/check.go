@@ -112,9 +112,15 @@ func (s *Step) check(steps int) error {
 		}
 		s.Retry = MergeRetry(s.Retry, nil)
 	}
-	for _, limit := range []*time.Duration{s.Timeout, s.HeartbeatTimeout, s.ScheduleToStart, s.TotalTimeout} {
-		if limit != nil && (*limit < 0 || *limit > MaxDuration) {
-			return fmt.Errorf("a time limit of %s", *limit)
+	switch s.OnCrash {
+	case "", task.OnCrashRetry, task.OnCrashFail, task.OnCrashPark:
+	default:
+		return fmt.Errorf("on_crash %q: want retry, fail or park", s.OnCrash)
+	}
+	s.Retryable = clone(s.Retryable)
+	for _, limit := range []**time.Duration{&s.Timeout, &s.HeartbeatTimeout, &s.ScheduleToStart, &s.TotalTimeout} {
+		if *limit = clone(*limit); *limit != nil && (**limit < 0 || **limit > MaxDuration) {
+			return fmt.Errorf("a time limit of %s", **limit)
 		}
 	}
 	var err error
@@ -122,6 +128,15 @@ func (s *Step) check(steps int) error {
 		return fmt.Errorf("config: %w", err)
 	}
 	return nil
+}
+
+// clone copies what p points to, so that a template shares nothing with its maker.
+func clone[T any](p *T) *T {
+	if p == nil {
+		return nil
+	}
+	v := *p
+	return &v
 }
 
 // maxCycles is how many cycles are reported at once.

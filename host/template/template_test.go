@@ -264,6 +264,10 @@ func TestNewRefuses(t *testing.T) {
 			})},
 			"step a: retry: factor has no effect",
 		},
+		"on_crash": {
+			Template{Name: "t", Version: "1.0.0", Steps: step(func(s *Step) { s.OnCrash = "explode" })},
+			`step a: on_crash "explode"`,
+		},
 		"time limit": {
 			Template{Name: "t", Version: "1.0.0", Steps: step(func(s *Step) { s.Timeout = &negative })},
 			"step a: a time limit of -1s",
