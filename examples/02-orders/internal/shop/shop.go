@@ -5,11 +5,9 @@
 package shop
 
 import (
-	"cmp"
 	"fmt"
 	"maps"
 	"net/http"
-	"slices"
 	"sync"
 )
 
@@ -88,7 +86,7 @@ type Notification struct {
 // Ledger is what really happened.
 type Ledger struct {
 	Orders   map[string]OrderEntry `json:"orders"`
-	Products []Product             `json:"products"` // by SKU
+	Stock    map[string]int        `json:"stock"`    // what is left of each product
 	Requests map[string]int        `json:"requests"` // how many were answered in which way
 }
 
@@ -220,10 +218,9 @@ func (s *store) notify(r NotificationRequest) (Notification, error) {
 func (s *store) ledger() Ledger {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	l := Ledger{Orders: maps.Clone(s.orders), Requests: maps.Clone(s.requests)}
-	for _, p := range s.products {
-		l.Products = append(l.Products, *p)
+	l := Ledger{Orders: maps.Clone(s.orders), Stock: map[string]int{}, Requests: maps.Clone(s.requests)}
+	for sku, p := range s.products {
+		l.Stock[sku] = p.Stock
 	}
-	slices.SortFunc(l.Products, func(a, b Product) int { return cmp.Compare(a.SKU, b.SKU) })
 	return l
 }
