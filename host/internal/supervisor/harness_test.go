@@ -1,3 +1,5 @@
+//go:build unix
+
 package supervisor
 
 import (
@@ -50,9 +52,11 @@ func (r *recorder) note(change func()) {
 }
 
 func (r *recorder) InstanceReady(in task.Instance) { r.note(func() { r.ready = append(r.ready, in) }) }
+
 func (r *recorder) InstanceCapacity(id string, n int) {
 	r.note(func() { r.capacity[id] = n })
 }
+
 func (r *recorder) InstanceDraining(id string) {
 	r.note(func() { r.draining = append(r.draining, id) })
 }
@@ -130,7 +134,7 @@ func (b *lockedBuffer) String() string {
 // shortDir makes a directory with a short name: socket paths are limited.
 func shortDir(t *testing.T) string {
 	t.Helper()
-	dir, err := os.MkdirTemp("", "sv")
+	dir, err := os.MkdirTemp("", "sv") //nolint:usetesting // its names are long
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -228,7 +232,7 @@ func (h *host) instanceOf(plugin string, n int) task.Instance {
 	return found
 }
 
-const testTask task.ID = "01ARZ3NDEKTSV4RRFFQ69G5FAV"
+const testTask = testID
 
 // attempt makes an assignment; step ordinals make ids.
 func attempt(ordinal int, handler, input string) *task.Assignment {
@@ -308,5 +312,31 @@ func (h *host) crash(instance string) store.Crash {
 		}
 		return false
 	})
+	return found
+}
+
+// reportsOf returns everything that was reported of an attempt.
+func (h *host) reportsOf(id task.AttemptID) []task.Report {
+	h.recorder.mu.Lock()
+	defer h.recorder.mu.Unlock()
+	var found []task.Report
+	for _, r := range h.reports {
+		if r.ID == id {
+			found = append(found, r)
+		}
+	}
+	return found
+}
+
+// crashesOf returns the crash reports of a plugin.
+func (h *host) crashesOf(plugin string) []store.Crash {
+	h.recorder.mu.Lock()
+	defer h.recorder.mu.Unlock()
+	var found []store.Crash
+	for _, c := range h.crashes {
+		if c.Plugin == plugin {
+			found = append(found, c)
+		}
+	}
 	return found
 }

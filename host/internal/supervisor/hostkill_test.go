@@ -1,9 +1,10 @@
+//go:build unix
+
 package supervisor
 
 import (
 	"bufio"
 	"context"
-	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -27,12 +28,12 @@ func runTestHost(dir string) int {
 		RunDir: filepath.Join(dir, "r"), DataDir: filepath.Join(dir, "data"), LogDir: filepath.Join(dir, "log"),
 	})
 	if err != nil {
-		fmt.Println("error", err)
+		say("error", err)
 		return 1
 	}
 	go func() {
 		if err := s.Run(context.Background()); err != nil {
-			fmt.Println("error", err)
+			say("error", err)
 		}
 	}()
 	for {
@@ -45,9 +46,9 @@ func runTestHost(dir string) int {
 		<-changed
 	}
 	for _, p := range s.Plugins() {
-		fmt.Println("pid", p.PID)
+		say("pid", p.PID)
 	}
-	fmt.Println("done")
+	say("done")
 	select {}
 }
 

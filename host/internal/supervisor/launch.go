@@ -45,7 +45,7 @@ type StartError struct {
 	Path    string
 	Phase   string   // verify, exec, handshake, describe, configure or watch
 	Err     error    // what went wrong
-	Printed []string // the last lines that the process printed
+	Printed []string // the last lines that the process printed, or the first of its panic
 	// Refused says that another start would end the same way.
 	Refused bool
 }
@@ -213,6 +213,9 @@ func (l *launch) handshakeError(ctx context.Context, err error) error {
 // when everything that the process printed was read.
 func (l *launch) failure(ctx context.Context, err error) *StartError {
 	e := &StartError{Path: l.path, Phase: string(l.phase), Err: err, Printed: l.output.said()}
+	if panicked := l.output.panicked(); panicked != "" {
+		e.Printed = []string{panicked} // the rest of the trace is in the crash report
+	}
 	var r *refusal
 	e.Refused = errors.As(err, &r)
 	if errors.Is(ctx.Err(), context.DeadlineExceeded) {

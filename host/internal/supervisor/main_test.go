@@ -1,3 +1,5 @@
+//go:build unix
+
 package supervisor
 
 import (
@@ -16,13 +18,13 @@ import (
 func TestMain(m *testing.M) {
 	name := filepath.Base(os.Args[0])
 	if mode, ok := strings.CutPrefix(name, BinaryPrefix); ok && os.Getenv(pluginv1.CookieKey) != "" {
-		os.Exit(runTestPlugin(mode))
+		quit(runTestPlugin(mode))
 	}
 	if name == sleeperName {
 		select {} // a grandchild: it holds what it inherited until it is killed
 	}
 	if dir := os.Getenv(hostEnv); dir != "" {
-		os.Exit(runTestHost(dir))
+		quit(runTestHost(dir))
 	}
 	goleak.VerifyTestMain(m)
 }

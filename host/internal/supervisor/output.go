@@ -137,6 +137,17 @@ func (o *output) report() (stderr []string, panicTrace string) {
 	return o.last.lines(), o.trace.String()
 }
 
+// panicked returns the first line of a panic, empty when there was none.
+func (o *output) panicked() string {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	first, _, _ := strings.Cut(o.trace.String(), "\n")
+	if strings.HasPrefix(first, "panic: ") || strings.HasPrefix(first, "fatal error: ") {
+		return first
+	}
+	return ""
+}
+
 // said returns the last lines that the process printed anywhere.
 func (o *output) said() []string {
 	o.mu.Lock()

@@ -118,6 +118,9 @@ func (p *plugin) once(life, intake context.Context) verdict {
 		}
 		return startNoMore
 	}
+	if panicked := in.launch.output.panicked(); panicked != "" {
+		end.why += ": " + panicked
+	}
 	p.reportCrash(in.launch, end.why, lost)
 	useful := in.completed.Load() > 0
 	return p.crashed(end.why, time.Since(readyAt), useful)

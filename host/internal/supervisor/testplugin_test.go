@@ -1,3 +1,5 @@
+//go:build unix
+
 package supervisor
 
 import (
@@ -39,13 +41,13 @@ func runTestPlugin(mode string) int {
 		fmt.Fprintln(os.Stderr, "cannot start: no database")
 		return 3
 	case "zero":
-		fmt.Println("hello, I am an ordinary program")
+		say("hello, I am an ordinary program")
 		return 0
 	case "garbage":
-		fmt.Println("starting up ...")
-		fmt.Println("a|b|c")
+		say("starting up ...")
+		say("a|b|c")
 	case "longline":
-		fmt.Println(strings.Repeat("x", 1<<20))
+		say(strings.Repeat("x", 1<<20))
 		fmt.Fprintln(os.Stderr, strings.Repeat("y", 10<<20))
 	case "hostile":
 		fmt.Fprintln(os.Stderr, `{"@message": 1}`)
@@ -56,7 +58,7 @@ func runTestPlugin(mode string) int {
 	case "future":
 		p.version = 7
 	case "netrpc":
-		fmt.Printf("1|%d|unix|%s/nothing|netrpc\n", pluginv1.ProtocolVersion, os.Getenv("PLUGIN_UNIX_SOCKET_DIR"))
+		say(fmt.Sprintf("1|%d|unix|%s/nothing|netrpc", pluginv1.ProtocolVersion, os.Getenv("PLUGIN_UNIX_SOCKET_DIR")))
 		select {}
 	case "wedged":
 		return wedged()
@@ -64,7 +66,7 @@ func runTestPlugin(mode string) int {
 	if kind != "stubborn" {
 		go func() {
 			_, _ = io.Copy(io.Discard, os.Stdin)
-			os.Exit(0)
+			quit(0)
 		}()
 	}
 	p.serve()
@@ -79,7 +81,7 @@ func wedged() int {
 		return 4
 	}
 	defer func() { _ = l.Close() }()
-	fmt.Printf("1|%d|unix|%s|grpc\n", pluginv1.ProtocolVersion, path)
+	say(fmt.Sprintf("1|%d|unix|%s|grpc", pluginv1.ProtocolVersion, path))
 	select {}
 }
 
@@ -181,9 +183,8 @@ func (p *testPlugin) Watch(_ *pluginv1.WatchRequest, stream grpc.ServerStreaming
 	}
 }
 
-func (p *testPlugin) Drain(ctx context.Context, req *pluginv1.DrainRequest) (*pluginv1.DrainResponse, error) {
-	ctx, cancel := context.WithTimeout(ctx, req.GetDeadline().AsDuration())
-	defer cancel()
+// Drain answers at once, as a careless plugin may; the attempts still end.
+func (p *testPlugin) Drain(context.Context, *pluginv1.DrainRequest) (*pluginv1.DrainResponse, error) {
 	p.mu.Lock()
 	p.draining = true
 	for _, cancelled := range p.held {
@@ -277,7 +278,7 @@ func (p *testPlugin) execute(a *pluginv1.Attempt, cancelled chan string) {
 	case "fetch":
 		p.update(resultUpdate(id, p.fetchAll(a)))
 	case "exit":
-		os.Exit(9)
+		quit(9)
 	case "panic":
 		panic("the handler went too far")
 	case "stop":
@@ -302,7 +303,7 @@ func (p *testPlugin) execute(a *pluginv1.Attempt, cancelled chan string) {
 		p.update(resultUpdate("01ARZ3NDEKTSV4RRFFQ69G5FAV/7/1", []byte(`1`)), resultUpdate("nonsense", nil),
 			resultUpdate(id, []byte(`1`)), resultUpdate(id, []byte(`2`)))
 	case "print":
-		fmt.Println("printed on stdout")
+		say("printed on stdout")
 		fmt.Fprintln(os.Stderr, "printed on stderr")
 		p.update(resultUpdate(id, nil))
 	case "degrade":
@@ -378,8 +379,16 @@ func (p *testPlugin) leaveChild(orphan bool) {
 	cmd.Stdout, cmd.Stderr = os.NewFile(1, "stdout"), os.NewFile(2, "stderr")
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: orphan}
 	if err := cmd.Start(); err != nil {
-		os.Exit(8)
+		quit(8)
 	}
-	fmt.Fprintf(cmd.Stderr, "sleeper %d\n", cmd.Process.Pid)
-	os.Exit(7)
+	_, _ = fmt.Fprintf(cmd.Stderr, "sleeper %d\n", cmd.Process.Pid)
+	quit(7)
 }
+
+// quit ends the process that the test binary plays.
+func quit(code int) {
+	os.Exit(code) //nolint:forbidigo // that is what the play is about
+}
+
+// say prints a line on stdout.
+func say(words ...any) { _, _ = fmt.Fprintln(os.Stdout, words...) }

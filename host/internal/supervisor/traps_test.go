@@ -231,6 +231,9 @@ func TestTrapBinaryIsVerifiedBeforeItRuns(t *testing.T) {
 // goroutines.
 func TestTrapRestartsLeaveNothingBehind(t *testing.T) {
 	restarts := 100
+	if raceEnabled {
+		restarts = 30 // processes start slowly then
+	}
 	if n, err := strconv.Atoi(os.Getenv("TASKER_TEST_RESTARTS")); err == nil {
 		restarts = n
 	}
@@ -286,10 +289,11 @@ func TestTrapPluginHasItsOwnGroupAndSurroundings(t *testing.T) {
 	a := attempt(1, "env", `1`)
 	h.Dispatch(in.ID, []*task.Assignment{a})
 	var got struct {
-		Dir, Mode string
-		Names     []string
-		Config    json.RawMessage
-		Group     bool
+		Dir    string          `json:"dir"`
+		Mode   string          `json:"mode"`
+		Names  []string        `json:"names"`
+		Config json.RawMessage `json:"config"`
+		Group  bool            `json:"group"`
 	}
 	if err := json.Unmarshal(h.final(a.ID).Output, &got); err != nil {
 		t.Fatal(err)
@@ -376,6 +380,9 @@ func TestTrapPanicEndsEveryAttemptAndKeepsTheTrace(t *testing.T) {
 	}
 	if !strings.HasPrefix(c.Panic, "panic: the handler went too far") || !strings.Contains(c.Panic, "goroutine ") {
 		t.Errorf("panic = %q, want the trace", c.Panic)
+	}
+	if want := "exit status 2: panic: the handler went too far"; c.Cause != want {
+		t.Errorf("cause = %q, want %q", c.Cause, want)
 	}
 	if c.ExitCode != 2 || c.Phase != string(phaseReady) || c.Version != "1.2.3" || len(c.Stderr) == 0 {
 		t.Errorf("crash = %+v, want exit code 2 in phase ready with version and stderr", c)
