@@ -40,6 +40,9 @@ func (m *model) apply(ws *store.WriteSet) {
 	for _, s := range ws.Steps {
 		record := cloneStep(s)
 		record.Name = ""
+		if record.Attempt != nil {
+			record.Attempt.BeatAt = time.Time{}
+		}
 		m.steps[s.Ordinal] = record
 	}
 	if ws.Task != nil || len(ws.Steps) > 0 { // both kinds of record carry them
