@@ -138,7 +138,7 @@ func newSpec(r task.Request, tmpl *template.Template, now time.Time) (task.Spec,
 func identity(s *task.Spec) string {
 	sum := sha256.New()
 	for _, part := range []string{s.Template.Hash, s.InputHash, s.Initiator, s.SourceSystem, s.Reason} {
-		fmt.Fprintf(sum, "%d:%s", len(part), part)
+		sum.Write(fmt.Appendf(nil, "%d:%s", len(part), part))
 	}
 	return "hash:" + hex.EncodeToString(sum.Sum(nil))
 }

@@ -176,7 +176,7 @@ func (r reading) last(
 		return 0, err
 	}
 	var found []store.LogEntry
-	for window, to := uint64(eventsPage), end+1; to > 0 && len(found) < n; window *= 2 { //nolint:gosec // a small constant
+	for window, to := uint64(eventsPage), end+1; to > 0 && len(found) < n; window *= 2 {
 		from := to - min(window, to)
 		var part []store.LogEntry
 		collect := func(e store.LogEntry) error {

@@ -73,7 +73,7 @@ func (r reading) Backup(ctx context.Context, path string) (_ *api.BackupInfo, er
 
 // digest returns the SHA-256 of a file in hex.
 func digest(path string) (_ string, err error) {
-	f, err := os.Open(path) //nolint:gosec // the file that was just written
+	f, err := os.Open(path)
 	if err != nil {
 		return "", fmt.Errorf("backup: %w", err)
 	}

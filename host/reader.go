@@ -111,7 +111,7 @@ func (r *Reader) Health(ctx context.Context) (*api.Health, error) {
 
 // readSource returns the content of a template file, nil when it is gone.
 func readSource(path string) ([]byte, error) {
-	b, err := os.ReadFile(path) //nolint:gosec // a file of the template directories
+	b, err := os.ReadFile(path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
 	}

@@ -350,7 +350,7 @@ func (d *Decision) taskFailure() *task.Failure {
 func New(spec task.Spec, tmpl *template.Template) *Aggregate {
 	t := &task.Task{Spec: spec, Status: task.Pending, Steps: make([]task.Step, len(tmpl.Steps))}
 	for i := range t.Steps {
-		t.Steps[i] = task.Step{Ordinal: task.Ordinal(i), Status: task.StepPending} //nolint:gosec // bounded by template.MaxSteps
+		t.Steps[i] = task.Step{Ordinal: task.Ordinal(i), Status: task.StepPending}
 	}
 	return Restore(t, tmpl)
 }

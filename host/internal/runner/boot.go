@@ -15,7 +15,7 @@ func (r *Runner) boot(ctx context.Context) error {
 		agg, err := r.templates.restore(stored)
 		if err != nil {
 			r.log.Error("task cannot be loaded and is left as it is", "task", stored.Task.ID, "error", err)
-			return nil //nolint:nilerr // one broken task must not keep the others from running
+			return nil // one broken task must not keep the others from running
 		}
 		e := &entry{agg: agg}
 		r.tasks[agg.Task.ID] = e

@@ -127,7 +127,7 @@ func (r *Runner) Run(ctx context.Context, plugins Plugins) error {
 	defer clock.Stop()
 	done := ctx.Done()
 	for {
-		r.decideAll()
+		r.decideAll() //nolint:contextcheck // what is begun is finished after ctx has ended
 		r.flush()
 		r.checkIdle()
 		if done == nil && r.commits == 0 {
@@ -222,7 +222,7 @@ func (r *Runner) Create(ctx context.Context, agg *engine.Aggregate) error {
 // Operate applies an operator's input to a task, finished or not, and returns when it
 // is durable.
 func (r *Runner) Operate(ctx context.Context, id task.ID, in engine.Input) error {
-	return r.call(ctx, func(reply func(error)) {
+	return r.call(ctx, func(reply func(error)) { //nolint:contextcheck // runs in the loop, which outlives the caller
 		e, err := r.entry(id)
 		if err != nil {
 			reply(err)

@@ -2,6 +2,7 @@ package runner
 
 import (
 	"container/heap"
+	"slices"
 	"time"
 
 	"github.com/tasker-engine/tasker/host/internal/engine"
@@ -90,8 +91,7 @@ func (r *Runner) take1(p *pool, ref task.HandlerRef, e *entry, o task.Ordinal) *
 
 // free returns the newest instance that offers the handler and has a slot for it.
 func (p *pool) free(ref task.HandlerRef) (*instance, *task.Offer) {
-	for i := len(p.instances) - 1; i >= 0; i-- {
-		inst := p.instances[i]
+	for _, inst := range slices.Backward(p.instances) {
 		if inst.draining || len(inst.slots) >= inst.Capacity {
 			continue
 		}

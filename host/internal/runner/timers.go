@@ -29,11 +29,12 @@ type timer struct {
 // one that fires early or too often is harmless: the engine checks.
 type timers []*timer
 
-func (h timers) Len() int           { return len(h) }
-func (h timers) Less(i, j int) bool { return h[i].at.Before(h[j].at) }
-func (h timers) Swap(i, j int) {
-	h[i], h[j] = h[j], h[i]
-	h[i].index, h[j].index = i, j
+func (h *timers) Len() int           { return len(*h) }
+func (h *timers) Less(i, j int) bool { return (*h)[i].at.Before((*h)[j].at) }
+func (h *timers) Swap(i, j int) {
+	t := *h
+	t[i], t[j] = t[j], t[i]
+	t[i].index, t[j].index = i, j
 }
 
 func (h *timers) Push(x any) {
