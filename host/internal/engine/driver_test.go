@@ -362,7 +362,7 @@ func (d *drive) fill(slots int) {
 	d.t.Helper()
 	free := len(d.agg.Task.Steps)
 	if slots > 0 {
-		free = slots - d.agg.in(task.StepInProgress)
+		free = max(slots-d.agg.in(task.StepInProgress), 0)
 	}
 	ready := d.agg.ClaimableSteps(d.now)
 	inputs := make([]Input, 0, len(ready))
