@@ -1,0 +1,250 @@
+package boltstore
+
+import (
+	"bytes"
+	"reflect"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"google.golang.org/protobuf/proto"
+	"pgregory.net/rapid"
+
+	"github.com/tasker-engine/tasker/host/internal/store"
+	"github.com/tasker-engine/tasker/host/internal/storetest"
+	"github.com/tasker-engine/tasker/host/task"
+	storev1 "github.com/tasker-engine/tasker/proto/tasker/store/v1"
+)
+
+// fillValue sets every field of a domain value to something that is not zero, so that a
+// field which the codec forgets shows.
+func fillValue(t *testing.T, v reflect.Value, depth int) {
+	t.Helper()
+	switch v.Interface().(type) {
+	case time.Time:
+		v.Set(reflect.ValueOf(storetest.Start()))
+		return
+	case task.Value:
+		v.Set(reflect.ValueOf(task.Value{Ref: &task.BlobRef{N: 3, Size: 5, SHA256: storetest.Hash([]byte("x"))}}))
+		return
+	}
+	switch v.Kind() {
+	case reflect.Pointer:
+		v.Set(reflect.New(v.Type().Elem()))
+		fillValue(t, v.Elem(), depth+1)
+	case reflect.Struct:
+		for i := range v.NumField() {
+			fillValue(t, v.Field(i), depth+1)
+		}
+	case reflect.Slice:
+		v.Set(reflect.MakeSlice(v.Type(), 1, 1))
+		fillValue(t, v.Index(0), depth+1)
+	case reflect.String:
+		v.SetString("text")
+	case reflect.Bool:
+		v.SetBool(true)
+	case reflect.Float64:
+		v.SetFloat(0.25)
+	case reflect.Uint8:
+		v.SetUint('7')
+	case reflect.Int, reflect.Int32, reflect.Int64:
+		v.SetInt(int64(depth) + 7)
+	case reflect.Uint32, reflect.Uint64:
+		v.SetUint(uint64(depth) + 7)
+	default:
+		t.Fatalf("no value for %s", v.Type())
+	}
+}
+
+// TestCodecKeepsEveryField converts filled values to records and back.
+func TestCodecKeepsEveryField(t *testing.T) {
+	var step task.Step
+	fillValue(t, reflect.ValueOf(&step).Elem(), 0)
+	record, err := stepToRecord(&step, 1, 2)
+	if err != nil {
+		t.Fatal(err)
+	}
+	step.Attempt.BeatAt = time.Time{} // not stored
+	gotStep := task.Step{Ordinal: step.Ordinal, Name: step.Name}
+	applyStepRecord(&gotStep, through(t, record))
+	if diff := cmp.Diff(step, gotStep); diff != "" {
+		t.Errorf("step (-want +got):\n%s", diff)
+	}
+
+	var spec task.Spec
+	fillValue(t, reflect.ValueOf(&spec).Elem(), 0)
+	spec.Template.Hash, spec.InputHash = storetest.Hash([]byte("t")), storetest.Hash([]byte("i"))
+	specRecord, err := specToRecord(&spec, 9)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(spec, specFromRecord(spec.ID, through(t, specRecord))); diff != "" {
+		t.Errorf("spec (-want +got):\n%s", diff)
+	}
+
+	want := task.Task{}
+	fillValue(t, reflect.ValueOf(&want).Elem(), 0)
+	want.Spec, want.Steps = task.Spec{}, nil
+	var got task.Task
+	applyTaskRecord(&got, through(t, taskToRecord(&want, want.Revision, want.Seq)))
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("task (-want +got):\n%s", diff)
+	}
+
+	var crash store.Crash
+	fillValue(t, reflect.ValueOf(&crash).Elem(), 0)
+	if diff := cmp.Diff(crash, crashFromRecord(through(t, crashToRecord(&crash)))); diff != "" {
+		t.Errorf("crash report (-want +got):\n%s", diff)
+	}
+
+	var cp store.Checkpoint
+	fillValue(t, reflect.ValueOf(&cp).Elem(), 0)
+	if diff := cmp.Diff(cp, checkpointFromRecord(cp.Step, through(t, checkpointToRecord(&cp)))); diff != "" {
+		t.Errorf("checkpoint (-want +got):\n%s", diff)
+	}
+}
+
+// through encodes a record and decodes it.
+func through[M proto.Message](t *testing.T, m M) M {
+	t.Helper()
+	b, err := appendRecord(nil, m)
+	if err != nil {
+		t.Fatal(err)
+	}
+	out, ok := m.ProtoReflect().New().Interface().(M)
+	if !ok {
+		t.Fatalf("%T makes another type", m)
+	}
+	if err := decode(b, out, "test"); err != nil {
+		t.Fatal(err)
+	}
+	return out
+}
+
+// TestZeroValuesStayZero is the other end: nothing is invented for what is unset.
+func TestZeroValuesStayZero(t *testing.T) {
+	record, err := stepToRecord(&task.Step{}, 0, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if b := encode(t, record); len(b) != 0 {
+		t.Errorf("an untouched step has %d bytes, want none", len(b))
+	}
+	var got task.Step
+	applyStepRecord(&got, record)
+	if diff := cmp.Diff(task.Step{}, got); diff != "" {
+		t.Errorf("step (-want +got):\n%s", diff)
+	}
+}
+
+// TestKeyOrder holds that keys sort as what they stand for.
+func TestKeyOrder(t *testing.T) {
+	rapid.Check(t, func(r *rapid.T) {
+		id := func(name string) task.ID {
+			at := storetest.Start().Add(time.Duration(rapid.Int64Range(0, 1<<50).Draw(r, name+" at")))
+			return storetest.ID(at, rapid.Uint64().Draw(r, name))
+		}
+		a, b := id("a"), id("b")
+		ka, errA := parseTaskKey(a)
+		kb, errB := parseTaskKey(b)
+		if errA != nil || errB != nil || ka.id() != a || kb.id() != b {
+			r.Fatalf("keys of %s and %s: %v, %v, back to %s and %s", a, b, errA, errB, ka.id(), kb.id())
+		}
+		if got, want := bytes.Compare(ka[:], kb[:]), cmpString(string(a), string(b)); got != want {
+			r.Fatalf("order of %s and %s: got %d, want %d", a, b, got, want)
+		}
+		next := ka.after()
+		if bytes.Compare(next[:], ka[:]) <= 0 {
+			r.Fatalf("the key after %s is %s", a, next.id())
+		}
+		m, n := rapid.Uint32().Draw(r, "m"), rapid.Uint32().Draw(r, "n")
+		sm, sn := ka.step(m), ka.step(n)
+		if k, back, ok := asStepKey(sm[:]); !ok || k != ka || back != m {
+			r.Fatalf("step key of %s/%d: back to %s/%d, %t", a, m, k.id(), back, ok)
+		}
+		if (bytes.Compare(sm[:], sn[:]) < 0) != (m < n) {
+			r.Fatalf("order of ordinals %d and %d", m, n)
+		}
+	})
+}
+
+func cmpString(a, b string) int { return bytes.Compare([]byte(a), []byte(b)) }
+
+func FuzzKeys(f *testing.F) {
+	f.Add([]byte("shop/order\x00aaaaaaaaaaaaaaaa"))
+	f.Add([]byte("mock\x00\x18\x00\x00\x00\x00\x00\x00\x00"))
+	f.Add([]byte{})
+	f.Fuzz(func(t *testing.T, key []byte) {
+		if k, ok := asTaskKey(key); ok {
+			if back, err := parseTaskKey(k.id()); err == nil && back != k {
+				t.Errorf("task key %x: back to %x", key, back)
+			}
+		}
+		if k, n, ok := asStepKey(key); ok {
+			if back := k.step(n); !bytes.Equal(back[:], key) {
+				t.Errorf("step key %x: back to %x", key, back)
+			}
+		}
+		if name, k, ok := asIndexKey(key); ok && !bytes.Equal(indexKey(name, k), key) {
+			t.Errorf("index key %x: back to %x", key, indexKey(name, k))
+		}
+		if plugin, at, ok := asCrashKey(key); ok && !bytes.Equal(crashKey(plugin, at), key) {
+			t.Errorf("crash key %x: back to %x", key, crashKey(plugin, at))
+		}
+		if seq, ok := asSeq(key); ok {
+			if back := seqKey(seq); !bytes.Equal(back[:], key[:seqLen]) {
+				t.Errorf("sequence %x: back to %x", key, back)
+			}
+		}
+		if lo, hi, ok := prefixRange(string(key)); ok && bytes.Compare(lo[:], hi[:]) > 0 {
+			t.Errorf("range of prefix %q: %x to %x", key, lo, hi)
+		}
+	})
+}
+
+// FuzzRecords decodes anything as every record. What can be decoded can be encoded
+// again and is then the same.
+func FuzzRecords(f *testing.F) {
+	fl := storetest.NewFlow(1, 2)
+	for _, ws := range []*store.WriteSet{fl.Create(0), fl.Fail(0)} {
+		j := &setJob{}
+		if err := j.encode(ws); err != nil {
+			f.Fatal(err)
+		}
+		for _, sp := range j.spans {
+			f.Add(j.buf[sp.value:sp.end])
+		}
+		f.Add(j.buf[j.logValue[0]:j.logValue[1]])
+	}
+	f.Add([]byte("short"))
+	f.Fuzz(func(t *testing.T, value []byte) {
+		key := seqKey(1)
+		if r, err := parseLog(key[:], value); err == nil && (len(r.events) == 0 || r.end() <= r.seq) {
+			t.Errorf("log record without events: %+v", r)
+		}
+		step := &storev1.StepRecord{}
+		if _, err := decodePrefixed(value, step, "step"); err == nil {
+			var once, twice task.Step
+			applyStepRecord(&once, step)
+			if record, err := stepToRecord(&once, 0, 0); err == nil { // a digest may be none
+				applyStepRecord(&twice, through(t, record))
+				if diff := cmp.Diff(once, twice); diff != "" {
+					t.Errorf("step (-once +twice):\n%s", diff)
+				}
+			}
+		}
+		record := &storev1.TaskRecord{}
+		if _, err := decodePrefixed(value, record, "task"); err == nil {
+			var once, twice task.Task
+			applyTaskRecord(&once, record)
+			applyTaskRecord(&twice, through(t, taskToRecord(&once, once.Revision, once.Seq)))
+			if diff := cmp.Diff(once, twice); diff != "" {
+				t.Errorf("task (-once +twice):\n%s", diff)
+			}
+		}
+		spec := &storev1.SpecRecord{}
+		if err := decode(value, spec, "spec"); err == nil {
+			_ = specFromRecord("x", spec)
+		}
+	})
+}
