@@ -14,12 +14,11 @@ import (
 
 // attempt is one execution of a step in this process.
 type attempt struct {
-	wire    *pluginv1.Attempt
-	work    *workStream
-	handler *bound
-	spec    *spec
-	ctx     context.Context //nolint:containedctx // it is the attempt's own, made and ended with it
-	cancel  context.CancelCauseFunc
+	wire   *pluginv1.Attempt
+	work   *workStream
+	spec   *spec
+	ctx    context.Context
+	cancel context.CancelCauseFunc
 
 	// Guarded by the dispatcher's lock.
 	beat *queued // the heartbeat that waits in the queue, which later ones are merged into
@@ -32,27 +31,25 @@ type attempt struct {
 	slogger *slog.Logger
 }
 
-// run executes the attempt and queues its one result.
+// run executes the attempt and queues its one result, whatever the author's code does: return, panic, or
+// end its goroutine.
 func (a *attempt) run() {
-	out, err := a.execute()
-	a.work.finish(a, a.result(out, err))
-	a.cancel(&CancelError{Reason: ReasonStopped})
-}
-
-// execute calls the handler; a panic becomes an error.
-func (a *attempt) execute() (out any, err error) {
+	var doc []byte
+	var err error
 	returned := false
 	defer func() {
 		if !returned {
-			out, err = nil, recovered(recover())
+			err = recovered(recover())
 		}
+		a.work.finish(a, a.result(doc, err))
+		a.cancel(&CancelError{Reason: ReasonStopped})
 	}()
-	out, err = a.call()
+	doc, err = a.execute()
 	returned = true
-	return out, err
 }
 
-func (a *attempt) call() (any, error) {
+// execute fetches what there is to fetch, calls the handler, and marshals what it returns.
+func (a *attempt) execute() ([]byte, error) {
 	ctx := context.WithValue(a.ctx, attemptKey{}, a)
 	input, err := a.value(ctx, a.wire.GetInput())
 	if err != nil {
@@ -64,32 +61,29 @@ func (a *attempt) call() (any, error) {
 	if err := a.spec.acceptConfig(a.wire.GetConfig()); err != nil {
 		return nil, err
 	}
-	return a.handler.run(ctx, input)
+	out, err := a.spec.bound.run(ctx, input)
+	if err != nil {
+		return nil, err
+	}
+	return marshalResult(out)
 }
 
-// result translates what the handler returned.
-func (a *attempt) result(out any, err error) *pluginv1.Result {
-	if err == nil {
-		var doc []byte
-		if doc, err = marshalResult(out); err == nil {
-			return &pluginv1.Result{Outcome: &pluginv1.Result_Output{Output: doc}}
-		}
+// result makes the wire's form of how the attempt ended.
+func (a *attempt) result(doc []byte, err error) *pluginv1.Result {
+	if err != nil {
+		return &pluginv1.Result{Outcome: &pluginv1.Result_Error{Error: failure(a.ctx, err)}}
 	}
-	return &pluginv1.Result{Outcome: &pluginv1.Result_Error{Error: failure(a.ctx, err)}}
+	return &pluginv1.Result{Outcome: &pluginv1.Result_Output{Output: doc}}
 }
 
 // marshalResult makes the JSON of a result. Its errors are permanent: another attempt would return the same.
-func marshalResult(out any) (doc []byte, err error) {
-	defer func() {
-		if p := recover(); p != nil {
-			doc, err = nil, recovered(p)
-		}
-	}()
-	if doc, err = encode(out); err != nil {
+func marshalResult(out any) ([]byte, error) {
+	doc, err := encode(out)
+	if err != nil {
 		return nil, Permanent(WithCode(fmt.Errorf("the result, a %T, does not marshal to JSON: %w", out, err), CodeInvalidResult))
 	}
 	if len(doc) > MaxValue {
-		return nil, Permanent(WithCode(fmt.Errorf("the result has %d bytes, the limit is %d: store it elsewhere and return where: %w", len(doc), MaxValue, ErrTooLarge), CodeTooLarge))
+		return nil, Permanent(WithCode(fmt.Errorf("the result has %d bytes, the limit is %d: store it elsewhere and return where", len(doc), MaxValue), CodeTooLarge))
 	}
 	return doc, nil
 }

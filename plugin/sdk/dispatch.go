@@ -223,7 +223,7 @@ func (w *workStream) start(at *pluginv1.Attempt) {
 		w.refuse(at)
 		return
 	}
-	a := &attempt{wire: at, work: w, handler: s.bound, spec: s}
+	a := &attempt{wire: at, work: w, spec: s}
 	a.ctx, a.cancel = context.WithCancelCause(context.Background())
 	release := func() {}
 	if t := at.GetTimeout(); t != nil {

@@ -135,7 +135,7 @@ func class(err error) string {
 			name = t
 		}
 	})
-	if p, ok := errors.AsType[*panicError](err); ok && !special {
+	if p, ok := errors.AsType[*panicError](err); ok && p.Unwrap() == nil {
 		return fmt.Sprintf("%T", p.value)
 	}
 	return name
@@ -156,7 +156,7 @@ func document(v any, limit int) []byte {
 	if v == nil {
 		return nil
 	}
-	doc, err := encode(v)
+	doc, err := encodeSafely(v)
 	if err == nil && len(doc) <= limit {
 		return doc
 	}
@@ -166,6 +166,16 @@ func document(v any, limit int) []byte {
 	}
 	doc, _ = encode(map[string]string{"omitted": why}) // strings always marshal
 	return doc
+}
+
+// encodeSafely marshals where a panic would end the process.
+func encodeSafely(v any) (doc []byte, err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			doc, err = nil, fmt.Errorf("panic: %v", p)
+		}
+	}()
+	return encode(v)
 }
 
 // cut shortens a text to at most limit bytes of valid UTF-8.

@@ -46,7 +46,7 @@ type attemptSink struct{ a *attempt }
 // Accept implements hclog.SinkAdapter.
 func (s *attemptSink) Accept(name string, level hclog.Level, msg string, args ...any) {
 	if name != "" {
-		args = append(slices.Clip(args), "logger", name)
+		args = append([]any{"logger", name}, args...) // before: a key without a value may come last
 	}
 	s.a.log(level, msg, args)
 }
@@ -67,7 +67,7 @@ func logFields(pairs []any) []byte {
 		return nil
 	}
 	if len(pairs)%2 != 0 {
-		pairs = slices.Insert(slices.Clone(pairs), len(pairs)-1, any("extra"))
+		pairs = slices.Insert(slices.Clone(pairs), len(pairs)-1, any(hclog.MissingKey))
 	}
 	fields := make(map[string]any, len(pairs)/2)
 	for i := 0; i < len(pairs); i += 2 {
@@ -90,7 +90,7 @@ func logValue(v any) (out any) {
 	case fmt.Stringer:
 		return v.String()
 	}
-	doc, err := encode(v)
+	doc, err := encodeSafely(v)
 	if err != nil {
 		return fmt.Sprintf("%+v", v)
 	}

@@ -191,9 +191,9 @@ func (d *dispatcher) watch(ctx context.Context, send func(*pluginv1.Status) erro
 	said := pluginv1.State_STATE_UNSPECIFIED
 	timer := time.NewTimer(tick)
 	defer timer.Stop()
-	for due := true; ; {
+	for due := false; ; {
 		state, inFlight := d.status() // takes the dispatcher's lock: a dispatcher that hangs falls silent
-		if due || state != said {
+		if state != said || due && inFlight > 0 {
 			st := &pluginv1.Status{State: state, InFlight: uint32(inFlight)} //nolint:gosec // a count
 			if err := send(st); err != nil {
 				return err

@@ -120,6 +120,7 @@ func (o *Outcome) Decode(tb testing.TB, v any) {
 type Running struct {
 	p      *Plugin
 	id     string
+	sent   *pluginv1.Attempt
 	values map[string][]byte // what can be fetched
 
 	mu         sync.Mutex
@@ -149,7 +150,7 @@ func (p *Plugin) Begin(tb testing.TB, a Attempt) *Running {
 	if err != nil {
 		tb.Fatalf("attempt at %s: %v", a.Handler, err)
 	}
-	r.id = a.ID
+	r.id, r.sent = a.ID, wire
 	p.mu.Lock()
 	p.attempts[a.ID] = r
 	ended := p.ended
@@ -328,6 +329,14 @@ func (r *Running) lose(err error) {
 	if !isClosed(r.done) {
 		r.outcome.Lost = err
 		close(r.done)
+	}
+}
+
+// Resend sends an attempt that was sent already, which a plugin ignores while it runs.
+func (p *Plugin) Resend(tb testing.TB, r *Running) {
+	tb.Helper()
+	if err := p.send(&pluginv1.WorkRequest{Attempts: []*pluginv1.Attempt{r.sent}}); err != nil {
+		tb.Fatalf("send attempt %s again: %v", r.id, err)
 	}
 }
 

@@ -46,8 +46,9 @@ type Plugin struct {
 	manifest *pluginv1.Manifest
 	proc     *process // nil when it runs within the test
 
-	stream grpc.BidiStreamingClient[pluginv1.WorkRequest, pluginv1.WorkResponse]
-	sendMu sync.Mutex
+	stream     grpc.BidiStreamingClient[pluginv1.WorkRequest, pluginv1.WorkResponse]
+	disconnect context.CancelFunc // ends the stream
+	sendMu     sync.Mutex
 
 	mu       sync.Mutex
 	attempts map[string]*Running
@@ -71,7 +72,9 @@ func open(ctx context.Context, tb testing.TB, conn grpc.ClientConnInterface, pro
 	if err != nil {
 		return nil, fmt.Errorf("watch: %w", err)
 	}
+	ctx, p.disconnect = context.WithCancel(ctx)
 	if p.stream, err = pluginv1.NewStepServiceClient(conn).Work(ctx); err != nil {
+		p.disconnect()
 		return nil, fmt.Errorf("work: %w", err)
 	}
 	var readers sync.WaitGroup
@@ -137,6 +140,19 @@ func (p *Plugin) Drain(tb testing.TB, d time.Duration) int {
 		tb.Fatalf("drain: %v", err)
 	}
 	return int(got.GetUnfinished())
+}
+
+// Disconnect breaks the work stream, as a host that dies does. The plugin takes no further attempts.
+func (p *Plugin) Disconnect() { p.disconnect() }
+
+// CloseSend tells the plugin that no further attempts come.
+func (p *Plugin) CloseSend(tb testing.TB) {
+	tb.Helper()
+	p.sendMu.Lock()
+	defer p.sendMu.Unlock()
+	if err := p.stream.CloseSend(); err != nil {
+		tb.Fatalf("close the sending side: %v", err)
+	}
 }
 
 // AwaitStatus waits until the plugin has reported a status that ok accepts, and returns it.
