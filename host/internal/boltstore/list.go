@@ -366,10 +366,10 @@ func (s *Store) Resolve(ctx context.Context, prefix string) (task.ID, error) {
 
 // prefixRange is the first and the last key whose id starts with prefix.
 func prefixRange(prefix string) (lo, hi taskKey, ok bool) {
-	if prefix == "" || len(prefix) > task.IDLen {
+	up := strings.ToUpper(prefix) // may be longer than prefix
+	if up == "" || len(up) > task.IDLen {
 		return lo, hi, false
 	}
-	up := strings.ToUpper(prefix)
 	lo, loErr := parseTaskKey(task.ID(up + strings.Repeat("0", task.IDLen-len(up))))
 	hi, hiErr := parseTaskKey(task.ID(up + strings.Repeat("Z", task.IDLen-len(up))))
 	return lo, hi, loErr == nil && hiErr == nil
