@@ -116,6 +116,8 @@ func TestStreams(t *testing.T) {
 		causes <- context.Cause(ctx)
 		return 0, nil
 	}))
+	r := p.Begin(t, sdktest.Attempt{Handler: "h"})
+	r.Log(t) // the first stream is in use
 	client := pluginv1.NewStepServiceClient(p.Conn())
 	second, err := client.Work(t.Context())
 	if err != nil {
@@ -124,8 +126,6 @@ func TestStreams(t *testing.T) {
 	if _, err := second.Recv(); err == nil || err.Error() != "rpc error: code = AlreadyExists desc = a work stream is open: there is one per process" {
 		t.Errorf("a second stream: %v, want a refusal", err)
 	}
-	r := p.Begin(t, sdktest.Attempt{Handler: "h"})
-	r.Log(t)
 	p.Disconnect()
 	if cause := <-causes; !errors.Is(cause, sdk.ErrCancelled) || cause.Error() != "attempt cancelled: "+sdk.ReasonHostGone {
 		t.Errorf("cause %v, want %s", cause, sdk.ReasonHostGone)

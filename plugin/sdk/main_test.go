@@ -49,7 +49,7 @@ func (c *processConfig) Close() error {
 
 // printAll prints where nothing may be printed, itself and through a child.
 func printAll(ctx context.Context, _ struct{}) (int, error) {
-	fmt.Println("printed to stdout")
+	_, _ = fmt.Fprintln(os.Stdout, "printed to stdout")
 	fmt.Fprintln(os.Stderr, "printed to stderr")
 	cmd := exec.CommandContext(ctx, os.Args[0])
 	cmd.Env = append(os.Environ(), "SDK_TEST_PLUGIN=process", "TASKER_PLUGIN=")

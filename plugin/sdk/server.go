@@ -191,23 +191,23 @@ func (d *dispatcher) watch(ctx context.Context, send func(*pluginv1.Status) erro
 	said := pluginv1.State_STATE_UNSPECIFIED
 	timer := time.NewTimer(tick)
 	defer timer.Stop()
-	for due := false; ; {
+	due := false // a tick has passed; while idle it stays due, so that the next attempt is reported at once
+	for {
 		state, inFlight := d.status() // takes the dispatcher's lock: a dispatcher that hangs falls silent
 		if state != said || due && inFlight > 0 {
 			st := &pluginv1.Status{State: state, InFlight: uint32(inFlight)} //nolint:gosec // a count
 			if err := send(st); err != nil {
 				return err
 			}
-			said = state
+			said, due = state, false
 			timer.Reset(tick)
 		}
 		var next <-chan time.Time
-		if inFlight > 0 {
+		if inFlight > 0 && !due {
 			next = timer.C
 		}
 		select {
 		case <-woken:
-			due = false
 		case <-next:
 			due = true
 		case <-ctx.Done():

@@ -19,6 +19,9 @@ type said struct {
 	InFlight int
 }
 
+// after lets time pass in a bubble.
+func after(d time.Duration) { <-time.After(d) }
+
 // TestWatch reports at once, at changes, while attempts run, and never when idle.
 func TestWatch(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -35,15 +38,15 @@ func TestWatch(t *testing.T) {
 		}()
 		a := &attempt{wire: &pluginv1.Attempt{AttemptId: "a"}, work: &workStream{d: d, ended: true}}
 
-		time.Sleep(time.Hour) // idle: silence
+		after(time.Hour) // idle: silence
 		d.begin(a)
-		time.Sleep(7 * time.Second) // two ticks
+		after(7 * time.Second) // two ticks
 		a.work.finish(a, nil)
-		time.Sleep(time.Hour) // idle again
+		after(time.Hour) // idle again
 		d.begin(a)
-		time.Sleep(4 * time.Second) // one tick
+		after(4 * time.Second) // one tick
 		d.drain()
-		time.Sleep(time.Second)
+		after(time.Second)
 		stop()
 		if err := <-ended; err != nil {
 			t.Error(err)
