@@ -51,8 +51,10 @@ func (in Resume) apply(d *Decision) error {
 	}
 	d.publish.TaskResumed(in.Op)
 	for _, o := range d.agg.ClaimableSteps(d.now) {
-		d.agg.Task.Steps[o].ReadyAt = d.now
-		d.changed = append(d.changed, o)
+		if s := &d.agg.Task.Steps[o]; !s.ReadyAt.Equal(d.now) {
+			s.ReadyAt = d.now
+			d.changed = append(d.changed, o)
+		}
 		d.becameReady(o)
 	}
 	return nil

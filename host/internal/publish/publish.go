@@ -51,8 +51,9 @@ func (p *Task) Events() (events []store.Event, seq uint64, err error) {
 	return p.events, p.seq, p.err
 }
 
-// record encodes one event. Encoding fails only for payloads that hold broken JSON,
-// which the engine refuses before it stores them; the first error is kept for Events.
+// record encodes one event. Encoding fails only for payloads that hold broken JSON or
+// text that is not UTF-8, which are refused where they come in; the first error is kept
+// for Events.
 func (p *Task) record(payload event.Payload, step task.StepName) {
 	if p.err != nil {
 		return
@@ -100,13 +101,11 @@ func timeOf(t time.Time) *time.Time {
 	return &u
 }
 
-// data splits a value into what travels inline and a reference.
+// data splits a value into what travels inline and a reference: as it is stored, since
+// both limits are one.
 func data(v task.Value, ref string) (json.RawMessage, *event.Ref) {
 	if v.Ref != nil {
 		return nil, &event.Ref{Ref: ref, Size: v.Ref.Size, SHA256: v.Ref.SHA256}
-	}
-	if len(v.Inline) > event.MaxInline {
-		return nil, &event.Ref{Ref: ref, Size: int64(len(v.Inline))}
 	}
 	return v.Inline, nil
 }

@@ -163,8 +163,8 @@ type Step struct {
 	StepID        string     `json:"step_id"`
 	StepName      string     `json:"step_name"`
 	Handler       string     `json:"handler"`
-	AttemptNumber uint32     `json:"attempt_number"`
-	RetryLimit    uint32     `json:"retry_limit"`
+	AttemptNumber uint32     `json:"attempt_number"`         // of the current or last attempt, 0 before the first
+	RetryLimit    uint32     `json:"retry_limit"`            // in force since the first attempt, 0 before it
 	StartedAt     *time.Time `json:"started_at,omitempty"`   // of the attempt
 	CompletedAt   *time.Time `json:"completed_at,omitempty"` // of the attempt
 }

@@ -1,0 +1,327 @@
+package publish_test
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"path/filepath"
+	"reflect"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"google.golang.org/protobuf/proto"
+
+	"github.com/tasker-engine/tasker/host/internal/publish"
+	"github.com/tasker-engine/tasker/host/internal/store"
+	"github.com/tasker-engine/tasker/host/task"
+	"github.com/tasker-engine/tasker/host/template"
+	"github.com/tasker-engine/tasker/plugin/sdk/event"
+	eventv1 "github.com/tasker-engine/tasker/proto/tasker/event/v1"
+)
+
+var update = flag.Bool("update", false, "write the golden files of testdata anew")
+
+const (
+	taskID = task.ID("01HZXW5N8QJ3R6T9V0B2C4D7EF")
+	hostID = "01HZXW5N8QJ3R6T9V0B2C4D7HH"
+)
+
+// sample is a task in the middle of everything, from which one of each event is made.
+type sample struct {
+	tmpl *template.Template
+	task *task.Task
+}
+
+func newSample(t *testing.T) *sample {
+	t.Helper()
+	ref := task.HandlerRef{Plugin: "shop", Handler: "charge"}
+	tmpl, err := template.New(template.Template{
+		Namespace: "shop", Name: "orders", Version: "1.2.0",
+		Steps: []template.Step{
+			{Name: "validate", Handler: ref},
+			{Name: "reserve", Handler: ref, DependsOn: []task.Ordinal{0}},
+			{Name: "charge", Handler: ref, DependsOn: []task.Ordinal{1, 0}},
+			{Name: "ship", Handler: ref, DependsOn: []task.Ordinal{2}},
+		},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	failure := &task.Failure{
+		Kind: task.KindRetryable, Code: "HTTP_503", Message: `no "charge" today`, Class: "*shop.Error",
+		Source: task.SourceDownstream, Details: []byte(`{"kept":"with the attempt"}`), Stack: []string{"main.charge shop.go:12"},
+	}
+	settings := &task.Settings{HandlerVersion: 2, Retry: task.Retry{Limit: 5}.WithDefaults(), Retryable: true}
+	return &sample{tmpl: tmpl, task: &task.Task{
+		Spec: task.Spec{
+			ID: taskID, Template: tmpl.Ref(), Input: task.Value{Inline: []byte(`{"order":4711}`)}, CorrelationID: "corr-1",
+			Initiator: "ann", SourceSystem: "web", Reason: "new order", Tags: []string{"eu", "vip"}, Priority: 3,
+			CreatedAt: at.Add(-time.Minute), Deadline: at.Add(time.Hour),
+		},
+		Status: task.Error, StartedAt: at.Add(-30 * time.Second), Seq: 41,
+		Stop: &task.Stop{Kind: task.StopFailFast, At: at, By: "ann", Reason: "enough"},
+		Steps: []task.Step{
+			{Ordinal: 0, Name: "validate", Status: task.StepComplete},
+			{Ordinal: 1, Name: "reserve", Status: task.StepComplete},
+			{
+				Ordinal: 2, Name: "charge", Status: task.StepError, Attempts: 4, Failures: 3, Losses: 1, Settings: settings,
+				Attempt: &task.Attempt{
+					Number: 4, Status: task.AttemptFailed, Instance: "shop#1",
+					StartedAt: at.Add(-1500 * time.Millisecond), EndedAt: at, Failure: failure,
+				},
+				RetryAt: at.Add(4 * time.Second), Failure: failure, Note: task.NoteParked,
+				Results: task.Value{Inline: []byte(`{"paid":true}`)},
+			},
+			{Ordinal: 3, Name: "ship", Status: task.StepPending},
+		},
+	}}
+}
+
+// call is one publishing method, called as the engine or the host would.
+type call struct {
+	payload event.Payload // its type
+	call    any           // func(*publish.Task) or func(*publish.Host)
+}
+
+func (s *sample) calls() []call {
+	type (
+		onTask = func(*publish.Task)
+		onHost = func(*publish.Host)
+	)
+	charge := &s.task.Steps[2]
+	op := task.Operation{Task: taskID, Step: "charge", By: "ann", Reason: "try again"}
+	steps := []task.StepName{"charge", "ship"}
+	life := task.PluginLife{
+		Plugin: "shop", Version: "1.0.0", Instance: "shop#1", Cause: "exit status 2", At: at, RetryAt: at.Add(time.Second),
+		Handlers: []string{"charge@2"}, Crashes: 5,
+	}
+	return []call{
+		{event.TaskInitialized{}, onTask((*publish.Task).TaskInitialized)},
+		{event.TaskStarted{}, onTask((*publish.Task).TaskStarted)},
+		{event.TaskCompleted{}, onTask((*publish.Task).TaskCompleted)},
+		{event.TaskFailed{}, onTask((*publish.Task).TaskFailed)},
+		{event.TaskCancelRequested{}, onTask(func(p *publish.Task) { p.TaskCancelRequested(op) })},
+		{event.TaskCancelled{}, onTask((*publish.Task).TaskCancelled)},
+		{event.TaskPaused{}, onTask(func(p *publish.Task) { p.TaskPaused(op) })},
+		{event.TaskResumed{}, onTask(func(p *publish.Task) { p.TaskResumed(op) })},
+		{event.TaskRetryRequested{}, onTask(func(p *publish.Task) { p.TaskRetryRequested(op, steps) })},
+		{event.TaskResolvedManually{}, onTask(func(p *publish.Task) { p.TaskResolvedManually(op) })},
+		{event.StepStarted{}, onTask(func(p *publish.Task) { p.StepStarted(charge) })},
+		{event.StepCompleted{}, onTask(func(p *publish.Task) { p.StepCompleted(charge) })},
+		{event.StepFailed{}, onTask(func(p *publish.Task) { p.StepFailed(charge, true) })},
+		{event.StepRetryScheduled{}, onTask(func(p *publish.Task) { p.StepRetryScheduled(charge, task.AttemptTimedOut) })},
+		{event.StepMaxRetriesReached{}, onTask(func(p *publish.Task) { p.StepMaxRetriesReached(charge) })},
+		{event.StepRetryRequested{}, onTask(func(p *publish.Task) { p.StepRetryRequested(charge, op, task.StepError) })},
+		{event.StepCancelled{}, onTask(func(p *publish.Task) { p.StepCancelled(charge) })},
+		{event.StepResolvedManually{}, onTask(func(p *publish.Task) { p.StepResolvedManually(charge, op, task.StepError) })},
+		{event.StepSkipped{}, onTask(func(p *publish.Task) { p.StepSkipped(&s.task.Steps[3]) })},
+		{event.StepWaiting{}, onTask(func(p *publish.Task) { p.StepWaiting(charge) })},
+		{event.StepResumed{}, onTask(func(p *publish.Task) { p.StepResumed(charge) })},
+		{event.StepAttemptLost{}, onTask(func(p *publish.Task) { p.StepAttemptLost(charge, task.LossCrashed) })},
+		{event.WorkflowViableStepsDiscovered{}, onTask(func(p *publish.Task) { p.WorkflowViableStepsDiscovered(steps) })},
+		{event.WorkflowNoViableSteps{}, onTask(func(p *publish.Task) { p.WorkflowNoViableSteps("fail_fast") })},
+		{event.WorkflowTaskFinalizationStarted{}, onTask((*publish.Task).WorkflowTaskFinalizationStarted)},
+		{event.WorkflowTaskFinalizationCompleted{}, onTask((*publish.Task).WorkflowTaskFinalizationCompleted)},
+		{event.PluginStarted{}, onHost(func(h *publish.Host) { h.PluginStarted(life) })},
+		{event.PluginReady{}, onHost(func(h *publish.Host) { h.PluginReady(life) })},
+		{event.PluginCrashed{}, onHost(func(h *publish.Host) { h.PluginCrashed(life) })},
+		{event.PluginQuarantined{}, onHost(func(h *publish.Host) { h.PluginQuarantined(life) })},
+		{event.PluginStopped{}, onHost(func(h *publish.Host) { h.PluginStopped(life) })},
+		{event.HostStarted{}, onHost(func(h *publish.Host) { h.HostStarted("1.0.0", at) })},
+		{event.HostStopping{}, onHost(func(h *publish.Host) { h.HostStopping("signal", at) })},
+	}
+}
+
+// publish makes one call and returns the event that it recorded.
+func (s *sample) publish(t *testing.T, f any) *eventv1.Event {
+	t.Helper()
+	var got []store.Event
+	switch f := f.(type) {
+	case func(*publish.Task):
+		p := publish.ForTask(s.task, s.tmpl, at)
+		f(p)
+		events, seq, err := p.Events()
+		if err != nil || seq != s.task.Seq+1 {
+			t.Fatalf("Events: seq %d, error %v", seq, err)
+		}
+		got = events
+	case func(*publish.Host):
+		f(publish.ForHost(hostID, 7, func(ws *store.WriteSet, done func(store.Commit, error)) {
+			if ws.TaskID != "" || ws.Task != nil {
+				t.Errorf("an event of the host changes a task: %+v", ws)
+			}
+			got = ws.Events
+			done(store.Commit{}, nil)
+		}, func(err error) {
+			if err != nil {
+				t.Errorf("done: %v", err)
+			}
+		}))
+	}
+	if len(got) != 1 {
+		t.Fatalf("%d events, want 1", len(got))
+	}
+	e := &eventv1.Event{}
+	if err := proto.Unmarshal(got[0].Encoded, e); err != nil {
+		t.Fatal(err)
+	}
+	if e.GetType() != got[0].Type {
+		t.Errorf("type %s in the write set, %s in the envelope", got[0].Type, e.GetType())
+	}
+	return e
+}
+
+// TestPayloads compares one payload of each type with its golden file, and reads it back
+// into its type.
+func TestPayloads(t *testing.T) {
+	s := newSample(t)
+	for _, c := range s.calls() {
+		name := c.payload.EventName()
+		t.Run(name, func(t *testing.T) {
+			payload := s.publish(t, c.call).GetPayload()
+			var got bytes.Buffer
+			if err := json.Indent(&got, payload, "", "  "); err != nil {
+				t.Fatal(err)
+			}
+			got.WriteByte('\n')
+			file := filepath.Join("testdata", name+".json")
+			if *update {
+				if err := os.WriteFile(file, got.Bytes(), 0o644); err != nil {
+					t.Fatal(err)
+				}
+			}
+			want, err := os.ReadFile(file)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if diff := cmp.Diff(got.String(), string(want)); diff != "" {
+				t.Errorf("payload (-got +want):\n%s", diff)
+			}
+			typed := reflect.New(reflect.TypeOf(c.payload))
+			dec := json.NewDecoder(bytes.NewReader(payload))
+			dec.DisallowUnknownFields()
+			if err := dec.Decode(typed.Interface()); err != nil {
+				t.Fatalf("decode into %T: %v", c.payload, err)
+			}
+			again, err := json.Marshal(typed.Interface())
+			if err != nil || !bytes.Equal(again, payload) {
+				t.Errorf("encoded again (%v):\n%s\nwant\n%s", err, again, payload)
+			}
+		})
+	}
+	files, err := filepath.Glob(filepath.Join("testdata", "*.json"))
+	if err != nil || len(files) != len(event.Payloads()) {
+		t.Errorf("%d golden files (%v), want %d", len(files), err, len(event.Payloads()))
+	}
+}
+
+// TestEnvelopes: the head of each event, without which nobody can route it.
+func TestEnvelopes(t *testing.T) {
+	s := newSample(t)
+	for _, c := range s.calls() {
+		name := c.payload.EventName()
+		t.Run(name, func(t *testing.T) {
+			got := s.publish(t, c.call)
+			want := &eventv1.Event{Id: hostID + "/7/1", Type: name, At: at.UnixNano(), Payload: got.GetPayload()}
+			if _, ofTask := c.call.(func(*publish.Task)); ofTask {
+				want.Id, want.TaskId, want.TaskSeq = string(taskID)+"/42", string(taskID), 42
+				want.Namespace, want.Template, want.Version, want.CorrelationId = "shop", "orders", "1.2.0", "corr-1"
+			}
+			if strings.HasPrefix(name, "step.") {
+				want.Step = "charge"
+				if name == event.NameStepSkipped {
+					want.Step = "ship"
+				}
+			}
+			if !proto.Equal(got, want) {
+				t.Errorf("envelope\n%v\nwant\n%v", got, want)
+			}
+		})
+	}
+}
+
+// TestLargeValuesTravelAsReferences: what is stored in a blob is referred to.
+func TestLargeValuesTravelAsReferences(t *testing.T) {
+	s := newSample(t)
+	s.task.Input = task.Value{Ref: &task.BlobRef{N: task.InputBlob, Size: 70_000, SHA256: "ab"}}
+	s.task.Steps[2].Results = task.Value{Ref: &task.BlobRef{N: task.ResultBlob(2), Size: 80_000, SHA256: "cd"}}
+	tests := []struct {
+		call func(*publish.Task)
+		want string
+	}{
+		{(*publish.Task).TaskInitialized, `"input_ref":{"ref":"input","size":70000,"sha256":"ab"}`},
+		{func(p *publish.Task) { p.StepStarted(&s.task.Steps[2]) }, `"inputs_ref":{"ref":"input","size":70000,"sha256":"ab"}`},
+		{func(p *publish.Task) { p.StepCompleted(&s.task.Steps[2]) }, `"results_ref":{"ref":"result/2","size":80000,"sha256":"cd"}`},
+	}
+	for _, tt := range tests {
+		e := s.publish(t, tt.call)
+		if got := string(e.GetPayload()); !strings.Contains(got, tt.want) || strings.Contains(got, `"inputs":`) || strings.Contains(got, `"results":`) {
+			t.Errorf("%s: %s, want %s and no value", e.GetType(), got, tt.want)
+		}
+	}
+}
+
+// TestSequence: events of one decision are numbered without gaps and keep their order.
+func TestSequence(t *testing.T) {
+	s := newSample(t)
+	p := publish.ForTask(s.task, s.tmpl, at)
+	p.TaskStarted()
+	p.StepStarted(&s.task.Steps[2])
+	p.StepCompleted(&s.task.Steps[2])
+	events, seq, err := p.Events()
+	if err != nil || seq != 44 {
+		t.Fatalf("Events: seq %d, error %v; want 44", seq, err)
+	}
+	for i, want := range []string{event.NameTaskStarted, event.NameStepStarted, event.NameStepCompleted} {
+		e := &eventv1.Event{}
+		if err := proto.Unmarshal(events[i].Encoded, e); err != nil {
+			t.Fatal(err)
+		}
+		if e.GetType() != want || e.GetTaskSeq() != uint64(42+i) || e.GetId() != fmt.Sprintf("%s/%d", taskID, 42+i) {
+			t.Errorf("event %d is %s with seq %d and id %s, want %s with %d", i, e.GetType(), e.GetTaskSeq(), e.GetId(), want, 42+i)
+		}
+	}
+}
+
+// TestBrokenJSON: a value that is no JSON is an error of the decision, not a broken
+// event.
+func TestBrokenJSON(t *testing.T) {
+	s := newSample(t)
+	s.task.Steps[2].Results.Inline = []byte(`{`)
+	p := publish.ForTask(s.task, s.tmpl, at)
+	p.TaskStarted()
+	p.StepCompleted(&s.task.Steps[2])
+	p.TaskCompleted()
+	if events, seq, err := p.Events(); err == nil {
+		t.Errorf("%d events up to %d and no error", len(events), seq)
+	}
+}
+
+// TestHostEvents: they are numbered per epoch, and the end of each commit is told.
+func TestHostEvents(t *testing.T) {
+	var ids []string
+	var ended []error
+	full := errors.New("disk full")
+	h := publish.ForHost(hostID, 7, func(ws *store.WriteSet, done func(store.Commit, error)) {
+		e := &eventv1.Event{}
+		if err := proto.Unmarshal(ws.Events[0].Encoded, e); err != nil {
+			t.Fatal(err)
+		}
+		ids = append(ids, e.GetId())
+		done(store.Commit{}, full)
+	}, func(err error) { ended = append(ended, err) })
+	h.HostStarted("1.0.0", at)
+	h.PluginStarted(task.PluginLife{Plugin: "shop", At: at})
+	h.HostStopping("signal", at)
+	if diff := cmp.Diff(ids, []string{hostID + "/7/1", hostID + "/7/2", hostID + "/7/3"}); diff != "" {
+		t.Errorf("ids (-got +want):\n%s", diff)
+	}
+	if len(ended) != 3 || !errors.Is(ended[0], full) {
+		t.Errorf("told %v, want the error of each commit", ended)
+	}
+}
