@@ -76,6 +76,17 @@ func (h *Host) Log(q host.EventQuery) []Event {
 	return events
 }
 
+// Checked is [Host.End] for a task whose events are then replayed against the tables:
+// see [Check].
+func (h *Host) Checked(id task.ID) *task.View {
+	h.t.Helper()
+	v := h.End(id)
+	if err := Check(v, h.History(id)); err != nil {
+		h.t.Errorf("events do not fit the task:\n%v\n%s", err, Describe(v))
+	}
+	return v
+}
+
 // WantHistory fails the test unless the events of a task are as wanted, in order:
 // "type" or "type(step)", separated by blanks.
 func (h *Host) WantHistory(id task.ID, want string) {

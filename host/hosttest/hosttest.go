@@ -162,6 +162,14 @@ func (h *Host) Restart() {
 	h.start()
 }
 
+// With returns the host for a subtest: what it finds fails the subtest. It must not be
+// stopped or restarted.
+func (h *Host) With(t testing.TB) *Host {
+	sub := *h
+	sub.t = t
+	return &sub
+}
+
 // Home returns the home of the host.
 func (h *Host) Home() string { return h.opts.Home }
 

@@ -2,6 +2,7 @@ package hosttest
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -106,17 +107,31 @@ func (h *Host) AwaitPlugin(name string) host.PluginInfo {
 }
 
 // KillPlugin kills the process of a plugin that is ready, as `kill -9` does, and
-// returns its instance. The host warns of the crash.
+// returns its instance once the host has noticed. The host warns of the crash.
 func (h *Host) KillPlugin(name string) (instance string) {
 	h.t.Helper()
 	p := h.AwaitPlugin(name)
 	h.Expect("plugin crashed")
+	q := host.EventQuery{Type: "plugin.crashed"}
+	before := len(h.Log(q))
 	process, err := os.FindProcess(p.PID)
 	if err == nil {
 		err = process.Kill()
 	}
 	if err != nil {
 		h.t.Fatalf("kill process %d of %s: %v", p.PID, p.Instance, err)
+	}
+	ctx, cancel := h.context()
+	defer cancel()
+	q.Follow = true
+	err = h.Events(ctx, q, func(host.LogEntry) error {
+		if before--; before < 0 {
+			return errEnough
+		}
+		return nil
+	})
+	if !errors.Is(err, errEnough) {
+		h.t.Fatalf("the host did not notice the end of %s: %v", p.Instance, err)
 	}
 	return p.Instance
 }

@@ -85,17 +85,14 @@ func (r *Runner) report(rep *task.Report) {
 		}
 		return
 	}
-	e := r.reported(rep.ID)
-	if s != nil {
-		if rep.Kind == task.ReportFailed {
-			r.saveCheckpoint(s)
-		}
-		// The step's own consequences come first: what it makes ready may take its slot
-		// unless others wait already.
-		r.freeSlot(inst, rep.ID)
+	if s != nil && rep.Kind == task.ReportFailed {
+		r.saveCheckpoint(s)
 	}
-	if e != nil {
+	if e := r.reported(rep.ID); e != nil {
 		r.add(e, input{in: engine.Result{Report: *rep}})
+	}
+	if s != nil { // after the result, so that what takes the slot starts after the attempt ended
+		r.freeSlot(inst, rep.ID)
 	}
 }
 

@@ -269,7 +269,8 @@ func (r *Runner) mark(e *entry) {
 }
 
 // Drain ends the intake: no step is claimed and no task is created any more. It
-// returns when no attempt and no commit is in flight, or when ctx ends.
+// returns when no attempt whose result counts and no commit is in flight, or when ctx
+// ends.
 func (r *Runner) Drain(ctx context.Context) error {
 	if !r.post(r.endIntake) {
 		return nil
@@ -300,12 +301,25 @@ func (r *Runner) checkIdle() {
 		return
 	}
 	for _, inst := range r.instances {
-		if len(inst.slots) > 0 {
-			return
+		for id := range inst.slots {
+			if r.awaited(id) {
+				return
+			}
 		}
 	}
 	r.isIdle = true
 	close(r.idle)
+}
+
+// awaited reports whether the result of an attempt would still count: one that timed out
+// or was cancelled and never answers is waited for by nobody.
+func (r *Runner) awaited(id task.AttemptID) bool {
+	e := r.tasks[id.Task]
+	if e == nil {
+		return false
+	}
+	a := e.agg.Step(id.Ordinal).Attempt
+	return a != nil && a.Number == id.Number && a.Status == task.AttemptRunning
 }
 
 // templates caches the templates of snapshots by hash.

@@ -1,0 +1,203 @@
+package hosttest
+
+import (
+	"bufio"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"slices"
+	"strings"
+
+	"github.com/tasker-engine/tasker/host/task"
+)
+
+// Check replays the events of a task against the transition tables and compares what
+// comes out with the task: nothing is missing, nothing is there twice, nothing happened
+// in an order or from a status that the tables forbid, attempts are numbered without
+// gaps, and no step started before its dependencies were done. Errors are all that it
+// found.
+func Check(v *task.View, events []Event) error {
+	c := &checker{view: v, steps: make(map[task.StepName]*checkedStep, len(v.Steps))}
+	for i := range v.Steps {
+		c.steps[v.Steps[i].Name] = &checkedStep{status: task.StepPending, view: &v.Steps[i]}
+	}
+	for i, e := range events {
+		if e.TaskID != v.ID || e.TaskSeq != uint64(i)+1 || e.ID != fmt.Sprintf("%s/%d", v.ID, i+1) {
+			c.fault(e, "is number %d of task %s", i+1, v.ID)
+		}
+		if i > 0 && (e.At.Before(events[i-1].At) || e.Seq <= events[i-1].Seq) {
+			c.fault(e, "is recorded before %s", events[i-1])
+		}
+	}
+	for rest := events; len(rest) > 0; {
+		n := 1
+		switch e := rest[0]; {
+		case strings.HasPrefix(e.Type, "workflow."):
+		case e.Step == "":
+			c.task(e)
+		default:
+			n = c.step(rest)
+		}
+		rest = rest[n:]
+	}
+	c.outcome()
+	return errors.Join(c.faults...)
+}
+
+type checker struct {
+	view   *task.View
+	status task.Status
+	steps  map[task.StepName]*checkedStep
+	faults []error
+}
+
+type checkedStep struct {
+	view     *task.StepView
+	status   task.StepStatus
+	attempts uint32
+}
+
+func (c *checker) fault(e Event, format string, args ...any) {
+	c.faults = append(c.faults, fmt.Errorf("event %s %s "+format, append([]any{e.ID, e}, args...)...))
+}
+
+// task applies an event about the task itself.
+func (c *checker) task(e Event) {
+	for _, row := range task.TaskTransitions() {
+		if !slices.Equal(row.Events, []string{e.Type}) {
+			continue
+		}
+		first := row.From == nil && c.status == ""
+		if !first && !slices.Contains(row.From, c.status) {
+			c.fault(e, "while the task is %q", c.status)
+		}
+		if row.To != "" {
+			c.status = row.To
+		}
+		return
+	}
+	c.fault(e, "is in no row of the table")
+}
+
+// step applies the longest row of the table that the next events are, and returns how
+// many they are.
+func (c *checker) step(events []Event) int {
+	e := events[0]
+	s := c.steps[e.Step]
+	if s == nil {
+		c.fault(e, "is about a step that the task does not have")
+		return 1
+	}
+	var best *task.StepTransition
+	for _, row := range task.StepTransitions() {
+		if slices.Contains(row.From, s.status) && begins(events, row.Events) && (best == nil || len(row.Events) > len(best.Events)) {
+			best = &row
+		}
+	}
+	if best == nil {
+		c.fault(e, "while the step is %s", s.status)
+		return 1
+	}
+	s.status = best.To
+	if best.Name == task.StepClaim {
+		c.claimed(e, s)
+	}
+	if reopens := best.Name == task.StepRetry || best.Name == task.StepResolve; reopens && c.status == task.Error {
+		c.status = task.InProgress // the row reopen, which has no event of its own
+	}
+	return len(best.Events)
+}
+
+// begins reports whether events begin with the types, all about one step.
+func begins(events []Event, types []string) bool {
+	if len(events) < len(types) {
+		return false
+	}
+	for i, t := range types {
+		if events[i].Type != t || events[i].Step != events[0].Step {
+			return false
+		}
+	}
+	return true
+}
+
+// claimed checks the start of an attempt.
+func (c *checker) claimed(e Event, s *checkedStep) {
+	var payload struct {
+		Attempt uint32 `json:"attempt_number"`
+	}
+	if err := json.Unmarshal(e.Payload, &payload); err != nil {
+		c.fault(e, "has no readable payload: %v", err)
+	}
+	if s.attempts++; payload.Attempt != s.attempts {
+		c.fault(e, "starts attempt %d after %d attempts", payload.Attempt, s.attempts-1)
+	}
+	if c.status != task.InProgress {
+		c.fault(e, "while the task is %q", c.status)
+	}
+	for _, dep := range s.view.DependsOn {
+		if d := c.steps[dep]; !d.status.Satisfies() {
+			c.fault(e, "while %s, on which it depends, is %s", dep, d.status)
+		}
+	}
+}
+
+// outcome compares where the events lead with the task as it is.
+func (c *checker) outcome() {
+	if c.status != c.view.Status {
+		c.faults = append(c.faults, fmt.Errorf("task %s is %s, its events say %s", c.view.ID, c.view.Status, c.status))
+	}
+	for i := range c.view.Steps {
+		v := &c.view.Steps[i]
+		if s := c.steps[v.Name]; s.status != v.Status || s.attempts != v.Attempts {
+			c.faults = append(c.faults, fmt.Errorf("step %s of task %s is %s after %d attempts, its events say %s after %d",
+				v.Name, c.view.ID, v.Status, v.Attempts, s.status, s.attempts))
+		}
+	}
+}
+
+// ReadLedger reads what the handlers of plugins/mock wrote into their ledger: how often
+// each attempt was started. A ledger that nobody wrote is empty.
+func ReadLedger(path string) (starts map[task.AttemptID]int, err error) {
+	starts = make(map[task.AttemptID]int)
+	f, err := os.Open(path) //nolint:gosec // the test's own file
+	if errors.Is(err, os.ErrNotExist) {
+		return starts, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, f.Close()) }()
+	lines := bufio.NewScanner(f)
+	for lines.Scan() {
+		id, what, _ := strings.Cut(lines.Text(), " ")
+		attempt, err := task.ParseAttemptID(id)
+		if err != nil {
+			return nil, fmt.Errorf("ledger %s: %w", path, err)
+		}
+		if what == "start" {
+			starts[attempt]++
+		}
+	}
+	return starts, lines.Err()
+}
+
+// CheckLedger compares what handlers did for a task with what its events say: every
+// attempt that was executed had been started, and was executed once. Attempts that were
+// started need not have been executed: a crash may have come between.
+func CheckLedger(v *task.View, starts map[task.AttemptID]int) error {
+	var faults []error
+	for id, n := range starts {
+		switch {
+		case id.Task != v.ID:
+			continue
+		case n > 1:
+			faults = append(faults, fmt.Errorf("attempt %s was executed %d times", id, n))
+		}
+		if int(id.Ordinal) >= len(v.Steps) || id.Number > v.Steps[id.Ordinal].Attempts {
+			faults = append(faults, fmt.Errorf("attempt %s was executed and never started", id))
+		}
+	}
+	return errors.Join(faults...)
+}

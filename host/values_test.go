@@ -1,0 +1,109 @@
+package host_test
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"strings"
+	"testing"
+
+	"github.com/tasker-engine/tasker/host/hosttest"
+	"github.com/tasker-engine/tasker/host/task"
+)
+
+// TestLargeValues sends inputs and results of all sizes through a plugin: inline ones,
+// blobs, blobs larger than a frame.
+func TestLargeValues(t *testing.T) {
+	h := hosttest.Start(t)
+	for _, size := range []int{10, task.MaxInline - 1, task.MaxInline + 1, 2 << 20, 6 << 20} {
+		t.Run(fmt.Sprint(size), func(t *testing.T) {
+			h := h.With(t)
+			input := `{"text":"` + strings.Repeat("i", size) + `"}`
+			id := h.Create(graph(fmt.Sprintf("big | handler: mock/big, config: {bytes: %d}", size), "copy <- big"), hosttest.Input(input))
+			v := h.Checked(id)
+			h.WantTask(v, task.Complete)
+			var copied struct {
+				Input   json.RawMessage `json:"input"`
+				Results struct {
+					Big struct{ Data string } `json:"big"`
+				} `json:"results"`
+			}
+			if err := json.Unmarshal(hosttest.Step(v, "copy").Output, &copied); err != nil {
+				t.Fatal(err)
+			}
+			if string(copied.Input) != input || len(copied.Results.Big.Data) != size {
+				t.Errorf("the handler saw %d bytes of input and a result of %d, want %d and %d",
+					len(copied.Input), len(copied.Results.Big.Data), len(input), size)
+			}
+			if stored := hosttest.Step(v, "big").Results; (stored.Ref != nil) != (size > task.MaxInline-20) {
+				t.Errorf("a result of %d bytes is stored with the reference %+v", size, stored.Ref)
+			}
+		})
+	}
+}
+
+func TestResultOverTheLimit(t *testing.T) {
+	h := hosttest.Start(t)
+	v := h.Checked(h.Create(graph(fmt.Sprintf("big | handler: mock/big, config: {bytes: %d}", task.MaxValue), "b <- big")))
+	h.WantTask(v, task.Error)
+	h.WantSteps(v, "big=error/1 b=pending/0")
+	f := hosttest.Step(v, "big").Failure
+	if f.Code != task.CodeTooLarge || !strings.Contains(f.Message, "15728640") {
+		t.Errorf("failure %s: %s, want %s with the limit", f.Code, f.Message, task.CodeTooLarge)
+	}
+}
+
+// TestCheckpoint hands what an attempt kept to the next one, after a timeout and after a
+// restart of the host.
+func TestCheckpoint(t *testing.T) {
+	h := hosttest.Start(t)
+	id := h.Create(graph("a | handler: mock/heartbeat, retry: {limit: 9}, timeout: 1500ms, " +
+		"config: {every: 20ms, for: 2s, checkpoint: true}"))
+	v := h.Checked(id)
+	h.WantTask(v, task.Complete)
+	var beaten struct{ Beats, From int }
+	s := hosttest.Step(v, "a")
+	if err := json.Unmarshal(s.Output, &beaten); err != nil {
+		t.Fatal(err)
+	}
+	if s.Attempts < 2 || beaten.From == 0 || beaten.Beats != 100 {
+		t.Errorf("%d attempts, beats from %d to %d, want at least 2 attempts that go on where the last one was", s.Attempts, beaten.From, beaten.Beats)
+	}
+}
+
+func TestCheckpointSurvivesTheHost(t *testing.T) {
+	h := hosttest.Start(t)
+	id := h.Create(graph("a | handler: mock/heartbeat, config: {every: 10ms, for: 1500ms, checkpoint: true}"))
+	h.Await(id, func(v *task.View) bool { return hosttest.Step(v, "a").Progress > 0 })
+	h.Cut()
+	h.Restart()
+	v := h.Checked(id)
+	h.WantSteps(v, "a=complete/2")
+	var beaten struct{ Beats, From int }
+	if err := json.Unmarshal(hosttest.Step(v, "a").Output, &beaten); err != nil {
+		t.Fatal(err)
+	}
+	if beaten.From == 0 {
+		t.Error("the second attempt began anew")
+	}
+}
+
+// TestValueReferences resolves what events refer to.
+func TestValueReferences(t *testing.T) {
+	h := hosttest.Start(t)
+	id := h.Create(graph("big | handler: mock/big, config: {bytes: 100000}"))
+	h.End(id)
+	completed := hosttest.Of(h.History(id), "step.completed", "big")[0]
+	ref := payload[struct {
+		Ref struct{ Ref string } `json:"results_ref"`
+	}](t, completed).Ref.Ref
+	doc, err := h.Value(context.Background(), id, ref)
+	if err != nil || len(doc) < 100000 {
+		t.Errorf("value %q: %d bytes, %v", ref, len(doc), err)
+	}
+	for _, bad := range []string{"", "result/", "result/7", "result/-1", "else"} {
+		if _, err := h.Value(context.Background(), id, bad); err == nil {
+			t.Errorf("reference %q is answered", bad)
+		}
+	}
+}
