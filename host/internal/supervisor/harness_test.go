@@ -132,7 +132,7 @@ func (b *lockedBuffer) String() string {
 }
 
 // shortDir makes a directory with a short name: socket paths are limited.
-func shortDir(t *testing.T) string {
+func shortDir(t testing.TB) string {
 	t.Helper()
 	dir, err := os.MkdirTemp("", "sv") //nolint:usetesting // its names are long
 	if err != nil {
@@ -143,7 +143,7 @@ func shortDir(t *testing.T) string {
 }
 
 // installPlugins makes a plugin directory with test plugins of these modes.
-func installPlugins(t *testing.T, modes ...string) string {
+func installPlugins(t testing.TB, modes ...string) string {
 	t.Helper()
 	exe, err := os.Executable()
 	if err != nil {
@@ -183,6 +183,14 @@ func startHost(t *testing.T, change func(*Options), modes ...string) *host {
 	go func() { h.ended <- s.Run(ctx) }()
 	t.Cleanup(h.stop)
 	return h
+}
+
+// within returns the host for a subtest: what fails there fails the subtest.
+func (h *host) within(t *testing.T) *host {
+	t.Helper()
+	c := *h
+	c.t = t
+	return &c
 }
 
 // stop ends the supervisor and checks what must hold at every end.

@@ -61,8 +61,11 @@ type instance struct {
 	attempts map[string]*held
 	leaked   int
 	draining bool
-	reported *pluginv1.Status // the latest
-	told     int              // the capacity that the sink knows
+	// abandoned says that the process is being stopped: what succeeds now still counts;
+	// what fails, fails because of the stop and is lost instead.
+	abandoned bool
+	reported  *pluginv1.Status // the latest
+	told      int              // the capacity that the sink knows
 }
 
 // held is an attempt that the instance holds.
@@ -168,6 +171,7 @@ func (in *instance) supervise(ctx context.Context) ending {
 		case <-in.stop.begun:
 			return in.drain(ctx, in.stop.ctx, "the host stops", false)
 		case <-ctx.Done():
+			in.abandon()
 			in.launch.stop(in.opts.StopGrace)
 			return ending{cause: task.LossDrained, why: "stopped with the host"}
 		}
@@ -231,6 +235,9 @@ func (in *instance) crash(broken string) ending {
 	why := broken
 	if in.launch.waitExit(exitGrace) {
 		why = in.launch.process.exit().String()
+		if in.launch.process.exit().killed() {
+			why += " (by somebody else, or out of memory)"
+		}
 	} else {
 		in.launch.process.kill()
 		in.launch.waitExit(killLimit)
@@ -268,6 +275,7 @@ func (in *instance) drain(life, patience context.Context, why string, again bool
 	if patience.Err() != nil || life.Err() != nil {
 		grace /= 8 // whoever asked does not want to wait
 	}
+	in.abandon()
 	in.launch.stop(grace)
 	return ending{cause: task.LossDrained, why: why, again: again}
 }
@@ -316,6 +324,21 @@ func (in *instance) stopIntake() bool {
 	in.draining = true
 	return was
 }
+
+// abandon cancels what still runs, so that handlers can tidy up.
+func (in *instance) abandon() {
+	in.mu.Lock()
+	in.draining, in.abandoned = true, true
+	var cancels []order
+	for key := range in.attempts {
+		cancels = append(cancels, order{cancel: &pluginv1.Cancel{AttemptId: key, Reason: cancelStopping}})
+	}
+	in.mu.Unlock()
+	in.outbox.put(cancels...)
+}
+
+// cancelStopping is the reason of the cancels of a stop.
+const cancelStopping = "host_stopping"
 
 // close ends the streams after the process is gone. What arrived before is handed
 // over first. It returns the ids of the attempts that are lost.

@@ -347,7 +347,12 @@ func (l *launch) release() {
 		return
 	}
 	l.run.forget(l.instance)
-	<-l.process.done
+	timer.Reset(killLimit)
+	select {
+	case <-l.process.done:
+	case <-timer.C:
+		l.opts.Logger.Error("the output of a dead plugin process cannot be closed", "instance", l.instance)
+	}
 }
 
 // connTracker closes the connections that the library opens: a failed start leaks

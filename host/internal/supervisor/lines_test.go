@@ -175,7 +175,7 @@ func TestLimiter(t *testing.T) {
 
 func TestTraceKeepsWhatFollowsAPanic(t *testing.T) {
 	var tr trace
-	for _, line := range []string{"working", "panic: oh no", "", "goroutine 1 [running]:", "main.main()"} {
+	for _, line := range []string{"working", "panic: not really", "going on", "panic: oh no", "", "goroutine 1 [running]:", "main.main()"} {
 		tr.add(line)
 	}
 	if got, want := tr.String(), "panic: oh no\n\ngoroutine 1 [running]:\nmain.main()"; got != want {

@@ -175,18 +175,29 @@ func (r *ring) lines() []string {
 	return append(append([]string(nil), r.kept[r.next:]...), r.kept[:r.next]...)
 }
 
-// trace keeps a Go runtime's last words: everything from the line that starts them.
+// trace keeps a Go runtime's last words: everything from the last line that may start
+// them.
 type trace struct{ text strings.Builder }
 
 func (t *trace) add(line string) {
-	if t.text.Len() == 0 && !startsTrace(line) || t.text.Len()+len(line) > keptTrace {
+	if startsTrace(line) {
+		t.text.Reset() // what looked like one before was not the end of the process
+	} else if t.text.Len() == 0 {
 		return
 	}
-	t.text.WriteString(line)
-	t.text.WriteByte('\n')
+	if t.text.Len()+len(line) < keptTrace {
+		t.text.WriteString(line)
+		t.text.WriteByte('\n')
+	}
 }
 
-func (t *trace) String() string { return strings.TrimSuffix(t.text.String(), "\n") }
+// String returns the trace; what names no goroutine is none.
+func (t *trace) String() string {
+	if !strings.Contains(t.text.String(), "\ngoroutine ") {
+		return ""
+	}
+	return strings.TrimSuffix(t.text.String(), "\n")
+}
 
 func startsTrace(line string) bool {
 	for _, start := range []string{"panic: ", "fatal error: ", "SIGQUIT: quit", "SIGSEGV: ", "SIGABRT: ", "runtime: goroutine stack exceeds", "unexpected fault address"} {

@@ -216,6 +216,9 @@ type exit struct {
 	signal string // "killed", empty = none
 }
 
+// killed reports whether SIGKILL ended it.
+func (e exit) killed() bool { return e.signal == os.Kill.String() }
+
 // String returns "exit status 2" or "signal: killed".
 func (e exit) String() string {
 	if e.signal != "" {

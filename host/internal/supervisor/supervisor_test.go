@@ -62,6 +62,7 @@ func TestReports(t *testing.T) {
 	h := startHost(t, func(o *Options) { o.CancelGrace = time.Hour }, "good")
 	in := h.instanceOf("good", 1)
 	t.Run("heartbeats come before the result, cleaned", func(t *testing.T) {
+		h := h.within(t)
 		a := attempt(1, "beat", `1`)
 		h.Dispatch(in.ID, []*task.Assignment{a})
 		h.final(a.ID)
@@ -75,6 +76,7 @@ func TestReports(t *testing.T) {
 		}
 	})
 	t.Run("a cancelled attempt ends with its failure", func(t *testing.T) {
+		h := h.within(t)
 		a := attempt(2, "hold", `1`)
 		h.Dispatch(in.ID, []*task.Assignment{a})
 		h.running(a.ID)
@@ -85,6 +87,7 @@ func TestReports(t *testing.T) {
 		}
 	})
 	t.Run("a cancel right behind its attempt reaches it", func(t *testing.T) {
+		h := h.within(t)
 		a := attempt(3, "hold", `1`)
 		h.Dispatch(in.ID, []*task.Assignment{a})
 		h.Cancel(in.ID, a.ID, task.CodeCancelRequested)
@@ -93,6 +96,7 @@ func TestReports(t *testing.T) {
 		}
 	})
 	t.Run("an output that is no JSON fails for good", func(t *testing.T) {
+		h := h.within(t)
 		a := attempt(4, "broken", `1`)
 		h.Dispatch(in.ID, []*task.Assignment{a})
 		got := h.final(a.ID).Failure
@@ -101,6 +105,7 @@ func TestReports(t *testing.T) {
 		}
 	})
 	t.Run("results of attempts that it does not hold are dropped", func(t *testing.T) {
+		h := h.within(t)
 		a, after := attempt(5, "forge", `1`), attempt(6, "echo", `1`)
 		h.Dispatch(in.ID, []*task.Assignment{a})
 		h.final(a.ID)
@@ -114,6 +119,7 @@ func TestReports(t *testing.T) {
 		}
 	})
 	t.Run("attempt logs reach the plugin's log", func(t *testing.T) {
+		h := h.within(t)
 		a := attempt(8, "log", `1`)
 		h.Dispatch(in.ID, []*task.Assignment{a})
 		h.final(a.ID)
@@ -127,6 +133,7 @@ func TestReports(t *testing.T) {
 		}
 	})
 	t.Run("a status lowers the capacity and names the trouble", func(t *testing.T) {
+		h := h.within(t)
 		a := attempt(9, "degrade", `1`)
 		h.Dispatch(in.ID, []*task.Assignment{a})
 		h.wait(t, "a capacity of 3", func() bool { return h.capacity[in.ID] == 3 })
@@ -135,6 +142,7 @@ func TestReports(t *testing.T) {
 		}
 	})
 	t.Run("a thousand attempts at once", func(t *testing.T) {
+		h := h.within(t)
 		as := make([]*task.Assignment, 1000)
 		for i := range as {
 			as[i] = attempt(1000+i, "echo", strconv.Itoa(i))

@@ -474,6 +474,25 @@ func sockets(t *testing.T, dir string) []string {
 	return found
 }
 
+// What a handler reports because its process is being stopped is no verdict on the step.
+func TestFailuresOfAStopAreLost(t *testing.T) {
+	h := startHost(t, func(o *Options) { o.DrainTimeout = time.Millisecond }, "deaf")
+	in := h.instanceOf("deaf", 1)
+	a := attempt(1, "hold", `1`)
+	h.Dispatch(in.ID, []*task.Assignment{a})
+	h.running(a.ID)
+	h.Drain(t.Context())
+	h.stop()
+	if got := h.lost(in.ID); got != task.LossDrained {
+		t.Errorf("cause = %s, want %s", got, task.LossDrained)
+	}
+	for _, r := range h.reportsOf(a.ID) {
+		if r.Kind != task.ReportHeartbeat {
+			t.Errorf("report = %+v, want none but heartbeats", r)
+		}
+	}
+}
+
 func TestDrainCutShortByItsContext(t *testing.T) {
 	h := startHost(t, func(o *Options) { o.DrainTimeout = time.Hour }, "good")
 	in := h.instanceOf("good", 1)

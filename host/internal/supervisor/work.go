@@ -228,6 +228,7 @@ func (in *instance) update(u *pluginv1.Update) (task.Report, bool) {
 	key := u.GetAttemptId()
 	in.mu.Lock()
 	h, known := in.attempts[key]
+	abandoned := in.abandoned
 	in.mu.Unlock()
 	if !known {
 		in.launch.output.attempt(cut(key, maxNote), "warn", "dropped an update of an attempt that this instance does not hold", nil)
@@ -251,8 +252,12 @@ func (in *instance) update(u *pluginv1.Update) (task.Report, bool) {
 		for _, e := range k.Result.GetEmits() {
 			out.attempt(key, "warn", "dropped event "+cut(e.GetName(), maxCode)+": custom events are not delivered yet", nil)
 		}
+		report := fromWireResult(h.id, in.id, k.Result)
+		if abandoned && report.Kind == task.ReportFailed {
+			return task.Report{}, false
+		}
 		in.finish(key)
-		return fromWireResult(h.id, in.id, k.Result), true
+		return report, true
 	default: // spans, and what later versions add
 	}
 	return task.Report{}, false
