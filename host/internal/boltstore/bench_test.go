@@ -40,6 +40,7 @@ func BenchmarkCommit(b *testing.B) {
 }
 
 func benchCommit(b *testing.B, inFlight int) {
+	b.Helper()
 	s, err := Open(filepath.Join(b.TempDir(), "tasker.db"), Options{})
 	if err != nil {
 		b.Fatal(err)

@@ -15,8 +15,8 @@ import (
 
 func TestMain(m *testing.M) {
 	if dir := os.Getenv(crashDir); dir != "" {
-		fmt.Fprintln(os.Stderr, crashWriter(dir))
-		os.Exit(1)
+		fmt.Fprintln(os.Stderr, crashWriter(dir, os.Stdout))
+		os.Exit(1) //nolint:forbidigo // this process is no test: it was started to be killed
 	}
 	goleak.VerifyTestMain(m)
 }

@@ -33,8 +33,8 @@ func fillValue(t *testing.T, v reflect.Value, depth int) {
 		v.Set(reflect.New(v.Type().Elem()))
 		fillValue(t, v.Elem(), depth+1)
 	case reflect.Struct:
-		for i := range v.NumField() {
-			fillValue(t, v.Field(i), depth+1)
+		for _, field := range v.Fields() {
+			fillValue(t, field, depth+1)
 		}
 	case reflect.Slice:
 		v.Set(reflect.MakeSlice(v.Type(), 1, 1))

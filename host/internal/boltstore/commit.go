@@ -6,6 +6,7 @@ import (
 	"maps"
 	"math"
 	"sync"
+	"time"
 
 	bolt "go.etcd.io/bbolt"
 
@@ -179,7 +180,9 @@ func (c *committer) run() {
 func (c *committer) commit(batch []job, errs []error) []error {
 	first := c.ticket + 1
 	maps.DeleteFunc(c.refused, func(_ taskKey, until uint64) bool { return until < first })
+	start := time.Now()
 	refused, err := c.transact(batch, &errs)
+	c.s.commitNs.Add(int64(time.Since(start)))
 	c.ticket = first + uint64(len(batch)) - 1
 	if err == nil {
 		if refused < len(batch) {

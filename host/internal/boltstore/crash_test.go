@@ -31,21 +31,26 @@ const (
 	crashSteps = 5  // of each of its tasks
 )
 
-// crashWriter commits linear tasks from several goroutines and prints one line per
+// crashWriter commits linear tasks from several goroutines and writes one line per
 // acknowledged write set: the task's number and the revision.
-func crashWriter(dir string) error {
+func crashWriter(dir string, out io.Writer) error {
 	s, err := boltstore.Open(filepath.Join(dir, bolttest.FileName), boltstore.Options{LockTimeout: 10 * time.Second})
 	if err != nil {
 		return err
 	}
 	_, epoch := s.Identity()
 	var mu sync.Mutex // one line at a time
-	fmt.Println("ready")
+	acknowledge := func(n, revision uint64) error {
+		mu.Lock()
+		defer mu.Unlock()
+		_, err := fmt.Fprintln(out, n, revision)
+		return err
+	}
 	var wg sync.WaitGroup
 	for w := range uint64(8) {
 		wg.Go(func() {
 			for n := epoch<<32 | w<<24; ; n++ {
-				if err := crashTask(s, n, &mu); err != nil {
+				if err := crashTask(s, n, acknowledge); err != nil {
 					fmt.Fprintln(os.Stderr, err)
 					return
 				}
@@ -56,7 +61,7 @@ func crashWriter(dir string) error {
 	return errors.New("a writer gave up")
 }
 
-func crashTask(s store.Store, n uint64, mu *sync.Mutex) error {
+func crashTask(s store.Store, n uint64, acknowledge func(n, revision uint64) error) error {
 	fl := storetest.NewFlow(n, crashSteps)
 	for i := range crashSteps + 1 {
 		var ws *store.WriteSet
@@ -74,9 +79,9 @@ func crashTask(s store.Store, n uint64, mu *sync.Mutex) error {
 		if _, err := storetest.Commit(s, ws); err != nil {
 			return err
 		}
-		mu.Lock()
-		fmt.Println(n, ws.Revision)
-		mu.Unlock()
+		if err := acknowledge(n, ws.Revision); err != nil {
+			return err
+		}
 	}
 	return nil
 }
@@ -135,7 +140,7 @@ func killWriter(t *testing.T, dir string, after int, acknowledged map[task.ID]ui
 	for lines.Scan() {
 		number, revision, ok := strings.Cut(lines.Text(), " ")
 		if !ok {
-			continue // ready, or a line cut off by the kill
+			continue // cut off by the kill
 		}
 		n, err1 := strconv.ParseUint(number, 10, 64)
 		r, err2 := strconv.ParseUint(revision, 10, 64)

@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"testing"
 	"time"
 
@@ -128,10 +129,10 @@ func TestMigrate(t *testing.T) {
 			t.Error(err)
 		}
 	}()
-	var ran []uint8
+	var ran []int
 	step := func(version uint8, fail error) migration {
 		return migration{version: version, what: "test", apply: func(tx *bolt.Tx) error {
-			ran = append(ran, version)
+			ran = append(ran, int(version))
 			_, err := tx.CreateBucket([]byte{'v', version + '0'})
 			return errors.Join(err, fail)
 		}}
@@ -159,7 +160,7 @@ func TestMigrate(t *testing.T) {
 	if err := prepare(db, path, all, time.Now()); err != nil || version() != 3 {
 		t.Errorf("migrate: got version %d, error %v; want 3", version(), err)
 	}
-	if err := prepare(db, path, all, time.Now()); err != nil || fmt.Sprint(ran) != "[2 3 3]" {
+	if err := prepare(db, path, all, time.Now()); err != nil || !slices.Equal(ran, []int{2, 3, 3}) {
 		t.Errorf("migrations run: got %v, error %v; want 2, the failed 3, 3, and nothing twice", ran, err)
 	}
 	errorSays(t, "older program", prepare(db, path, migrations(), time.Now()), store.ErrVersion)

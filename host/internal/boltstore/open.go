@@ -42,7 +42,8 @@ type Options struct {
 	ReadOnly bool
 	// LockTimeout is how long to wait for the lock. 0 = DefaultLockTimeout.
 	LockTimeout time.Duration
-	// Command is what the owner note says of this process. "" = its command line.
+	// Command is what the owner note says of this process. "" = the words of its command
+	// line before the first flag: flags may carry secrets.
 	Command string
 	// Now is the clock for the host id of a new store and for the expiry of idempotency
 	// keys. nil = time.Now.
@@ -54,12 +55,24 @@ func (o Options) withDefaults() Options {
 		o.LockTimeout = DefaultLockTimeout
 	}
 	if o.Command == "" {
-		o.Command = strings.Join(append([]string{filepath.Base(os.Args[0])}, os.Args[1:]...), " ")
+		o.Command = commandWords(os.Args)
 	}
 	if o.Now == nil {
 		o.Now = time.Now
 	}
 	return o
+}
+
+// commandWords is a program's name with its arguments up to the first flag.
+func commandWords(args []string) string {
+	words := []string{filepath.Base(args[0])}
+	for _, arg := range args[1:] {
+		if strings.HasPrefix(arg, "-") {
+			break
+		}
+		words = append(words, arg)
+	}
+	return strings.Join(words, " ")
 }
 
 // Store is a host's state in one file. All methods may be called from any goroutine.
@@ -77,6 +90,7 @@ type Store struct {
 
 	ops       [operations]opCount
 	commits   atomic.Uint64
+	commitNs  atomic.Int64 // spent in transactions
 	writeSets atomic.Uint64
 
 	closing  sync.Once

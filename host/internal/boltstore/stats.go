@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"sync/atomic"
+	"time"
 
 	bolt "go.etcd.io/bbolt"
 
@@ -58,7 +59,7 @@ func (c *opCount) add(calls, reads, puts uint64) {
 func (s *Store) Stats(ctx context.Context) (store.Stats, error) {
 	out := store.Stats{
 		SchemaVersion: SchemaVersion, HostID: s.hostID, Epoch: s.epoch, Path: s.path,
-		Commits: s.commits.Load(), WriteSets: s.writeSets.Load(),
+		Commits: s.commits.Load(), WriteSets: s.writeSets.Load(), CommitTime: time.Duration(s.commitNs.Load()),
 		Operations: make(map[string]store.OperationStats, operations),
 	}
 	err := s.view(ctx, opStats, func(t *txn) error {

@@ -38,7 +38,8 @@ type DuplicateError struct {
 func (e *DuplicateError) Error() string { return "duplicate of task " + string(e.ID) }
 
 // WriteSet is everything that one decision changes: it is committed as a whole or not
-// at all. A write set without a task (TaskID empty) carries only events.
+// at all. A write set without a task (TaskID empty) carries only events; one with a task
+// changes the task or a step, because that is where its revision is kept.
 type WriteSet struct {
 	TaskID task.ID
 	// Expected is the revision that the decision was made on, 0 for a creation.
@@ -105,7 +106,7 @@ type Summary struct {
 	Failure     *task.Failure
 	StartedAt   time.Time
 	CompletedAt time.Time
-	UpdatedAt   time.Time
+	UpdatedAt   time.Time // when the task itself changed last, not one of its steps
 }
 
 // Filter selects tasks; zero fields select all.
@@ -175,8 +176,9 @@ type Stats struct {
 	Buckets       []BucketStats
 	Tasks         map[task.Status]uint64 // the maintained counters
 	LastSeq       uint64
-	Commits       uint64 // transactions since open
-	WriteSets     uint64 // write sets since open
+	Commits       uint64        // transactions since open
+	CommitTime    time.Duration // spent in transactions since open
+	WriteSets     uint64        // write sets since open
 	Operations    map[string]OperationStats
 }
 
@@ -205,21 +207,27 @@ type Store interface {
 	// submission, many in one transaction when they gather. The set is encoded before
 	// Submit returns. done is called exactly once, from the committer's goroutine and in
 	// order, after the write set is durable or has failed; it must not block. Errors:
-	// ErrConflict, *DuplicateError, task.ErrKeyConflict, task.ErrTooLarge, ErrClosed,
-	// or what the disk said. One write set's failure never fails another.
+	// ErrConflict, *DuplicateError, task.ErrKeyConflict, task.ErrTooLarge, task.ErrInvalid
+	// for a set that no decision can have made, ErrClosed, ErrReadOnly, or what the disk
+	// said. One write set's failure fails no other task's; sets of the same task that were
+	// submitted before the failure was told conflict, because they were decided on it.
+	// On a closed store and on one open for reading, done is called before Submit returns.
 	Submit(ws *WriteSet, done func(Commit, error))
 	// SaveCheckpoint queues a checkpoint, which replaces the step's last one, in the
 	// same way. It does not touch the task's revision. A checkpoint of a step that has
 	// ended meanwhile is dropped without an error.
 	SaveCheckpoint(cp *Checkpoint, done func(error))
-	// SaveCrash stores a crash report and returns when it is durable.
+	// SaveCrash stores a crash report and returns when it is durable; of each plugin the
+	// newest MaxCrashes are kept.
 	SaveCrash(ctx context.Context, c *Crash) error
 
 	// Load returns a task with all its steps: one range read. task.ErrNotFound.
 	Load(ctx context.Context, id task.ID) (*Aggregate, error)
-	// Live calls fn for every unfinished task, oldest first, until fn returns an error.
+	// Live calls fn for every unfinished task, oldest first, until fn returns an error. fn
+	// may use the store.
 	Live(ctx context.Context, fn func(*Aggregate) error) error
-	// List returns summaries by creation time and whether more follow.
+	// List returns summaries by creation time, which is the time in the ids, and whether
+	// more follow.
 	List(ctx context.Context, f Filter, p Page) (page []Summary, more bool, err error)
 	// Resolve returns the one task whose id starts with prefix (any case):
 	// task.ErrNotFound, task.ErrAmbiguous.
