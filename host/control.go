@@ -5,6 +5,7 @@ import (
 
 	"github.com/tasker-engine/tasker/host/internal/api"
 	"github.com/tasker-engine/tasker/host/internal/store"
+	"github.com/tasker-engine/tasker/host/internal/supervisor"
 )
 
 // Service is what can be asked of a host: in this process (a Host), in another one (a
@@ -54,6 +55,13 @@ const (
 const (
 	DefaultPage = store.DefaultPage
 	MaxPage     = store.MaxPage
+)
+
+// Defaults of [Options] that the supervisor sets.
+const (
+	DefaultCancelGrace  = supervisor.DefaultCancelGrace
+	DefaultStartTimeout = supervisor.DefaultStartTimeout
+	DefaultHangTimeout  = supervisor.DefaultHangTimeout
 )
 
 // Errors of a [Service], beside those of package task.

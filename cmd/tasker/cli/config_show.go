@@ -1,0 +1,98 @@
+package cli
+
+import (
+	"encoding/json"
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/spf13/cobra"
+)
+
+func (a *app) configCommand() *cobra.Command {
+	return a.noun("config", "What is set, and where", a.configShowCommand())
+}
+
+// settingJSON is one line of `config show --json`.
+type settingJSON struct {
+	Key    string `json:"key"`
+	Value  any    `json:"value"`
+	Origin string `json:"origin"` // "default", the file, the variable's name, or "flag --name"
+}
+
+func (a *app) configShowCommand() *cobra.Command {
+	c := &cobra.Command{
+		Use:   "show",
+		Short: "Print every effective value and where it comes from",
+		Long: `Print every effective value and where it comes from: a flag, an environment variable,
+the file tasker.yaml in the home, or the default. No key has to be set.
+
+--json prints an array of {"key", "value", "origin"}.`,
+		Example: `  tasker config show
+  TASKER_GRACE=5s tasker config show --home /var/lib/tasker`,
+		Args: args(0, 0),
+	}
+	hostFlags(c)
+	c.Flags().String("health-addr", "", "loopback address for /livez and /readyz")
+	asJSON := jsonFlag(c)
+	c.RunE = func(c *cobra.Command, _ []string) error {
+		cfg, err := a.config(c)
+		if err != nil {
+			return err
+		}
+		lines := cfg.show()
+		if *asJSON {
+			return a.printJSON(lines)
+		}
+		t := table{head: []string{"KEY", "VALUE", "ORIGIN"}}
+		for _, l := range lines {
+			t.add(l.Key, showValue(l.Value), l.Origin)
+		}
+		t.print(a.out)
+		return nil
+	}
+	return c
+}
+
+// show lists the effective values.
+func (cfg *config) show() []settingJSON {
+	var lines []settingJSON
+	for _, s := range settings() {
+		lines = append(lines, settingJSON{Key: s.key, Value: s.show(cfg), Origin: cfg.origins[s.key]})
+	}
+	for _, name := range slices.Sorted(maps.Keys(cfg.Plugins)) {
+		p := cfg.Plugins[name]
+		origin := cfg.origins["plugins"]
+		if p.Config != nil {
+			lines = append(lines, settingJSON{"plugins." + name + ".config", p.Config, origin})
+		}
+		if p.Env != nil {
+			lines = append(lines, settingJSON{"plugins." + name + ".env", p.Env, origin})
+		}
+		if p.StartTimeout > 0 {
+			lines = append(lines, settingJSON{"plugins." + name + ".start_timeout", p.StartTimeout.String(), origin})
+		}
+	}
+	return lines
+}
+
+// showValue prints a value for people.
+func showValue(v any) string {
+	switch v := v.(type) {
+	case string:
+		if v == "" {
+			return "-"
+		}
+		return v
+	case []string:
+		if len(v) == 0 {
+			return "-"
+		}
+		return strings.Join(v, ", ")
+	}
+	text, err := json.Marshal(v)
+	if err != nil {
+		return err.Error()
+	}
+	return string(text)
+}

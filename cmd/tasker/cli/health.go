@@ -1,0 +1,126 @@
+package cli
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/tasker-engine/tasker/host"
+	"github.com/tasker-engine/tasker/host/task"
+)
+
+// healthJSON is what `health --json` prints.
+type healthJSON struct {
+	Ready    bool                     `json:"ready"`
+	Live     bool                     `json:"live"`
+	Problems []string                 `json:"problems"`
+	Mode     string                   `json:"mode"` // serve, run, or none without a host
+	Version  *string                  `json:"version"`
+	PID      *int                     `json:"pid"`
+	Home     string                   `json:"home"`
+	HostID   string                   `json:"host_id"`
+	Since    *string                  `json:"since"`
+	Store    storeHealthJSON          `json:"store"`
+	Plugins  map[task.PluginState]int `json:"plugins"`
+	Tasks    map[task.Status]uint64   `json:"tasks"`
+}
+
+type storeHealthJSON struct {
+	OK            bool   `json:"ok"`
+	Path          string `json:"path"`
+	SchemaVersion int    `json:"schema_version"`
+	Epoch         uint64 `json:"epoch"`
+	FileBytes     int64  `json:"file_bytes"`
+	LastSeq       uint64 `json:"last_seq"`
+}
+
+func (a *app) healthCommand() *cobra.Command {
+	c := &cobra.Command{
+		Use:   "health",
+		Short: "Say how the host is doing",
+		Long: `Say how the host of the home is doing: whether it takes work, its store, its plugins by
+state and its tasks by status. The same answers are at /livez and /readyz of the
+optional health port (see --health-addr of ` + "`tasker serve`" + `).
+
+--json prints {"ready", "live", "problems", "mode", "version", "pid", "home", "host_id",
+"since", "store", "plugins", "tasks"}.
+
+The exit code is 0 when the host is ready, 1 when it is not or none is running.`,
+		Example: "  tasker health --json | jq .problems",
+		Args:    args(0, 0),
+	}
+	asJSON := jsonFlag(c)
+	c.RunE = func(c *cobra.Command, _ []string) error {
+		return a.ask(c, func(ctx context.Context, _ *config, s host.Service) error {
+			h, err := s.Health(ctx)
+			if err != nil {
+				return err
+			}
+			if *asJSON {
+				err = a.printJSON(newHealthJSON(h))
+			} else {
+				a.printHealth(h)
+			}
+			if err == nil && !h.Ready {
+				return exit(exitFailed)
+			}
+			return err
+		})
+	}
+	return c
+}
+
+func newHealthJSON(h *host.Health) healthJSON {
+	out := healthJSON{
+		Ready: h.Ready, Live: h.Live, Problems: list(h.Problems), Mode: string(h.Mode), Version: optional(h.Version),
+		Home: h.Home, HostID: h.HostID, Since: stamp(h.Since), Plugins: h.Plugins, Tasks: h.Tasks,
+		Store: storeHealthJSON{
+			OK: h.Store.OK, Path: h.Store.Path, SchemaVersion: h.Store.SchemaVersion, Epoch: h.Store.Epoch,
+			FileBytes: h.Store.FileBytes, LastSeq: h.Store.LastSeq,
+		},
+	}
+	if h.PID > 0 {
+		out.PID = &h.PID
+	}
+	if out.Plugins == nil {
+		out.Plugins = map[task.PluginState]int{}
+	}
+	return out
+}
+
+func (a *app) printHealth(h *host.Health) {
+	state := "not ready"
+	if h.Ready {
+		state = "ready"
+	}
+	a.out.printf("%-9s %s\n", "state", state)
+	for _, p := range h.Problems {
+		a.out.printf("%-9s %s\n", "problem", oneLine(p))
+	}
+	if h.Mode != host.ModeNone {
+		a.out.printf("%-9s %s, process %d, version %s, since %s (%s)\n", "host", h.Mode, h.PID, h.Version,
+			clock(h.Since), seconds(a.now().Sub(h.Since)))
+	}
+	a.out.printf("%-9s %s\n", "home", h.Home)
+	a.out.printf("%-9s %s, schema %d, last event %s\n", "store", size(h.Store.FileBytes), h.Store.SchemaVersion, number(h.Store.LastSeq))
+	a.out.printf("%-9s %s\n", "plugins", counts(h.Plugins))
+	a.out.printf("%-9s %s\n", "tasks", counts(h.Tasks))
+}
+
+// counts is "3 ready, 1 quarantined", in the order of the words.
+func counts[K ~string, N int | uint64](m map[K]N) string {
+	var parts []string
+	for _, k := range slices.Sorted(maps.Keys(m)) {
+		if m[k] > 0 {
+			parts = append(parts, fmt.Sprintf("%s %s", number(m[k]), k))
+		}
+	}
+	if len(parts) == 0 {
+		return "none"
+	}
+	return strings.Join(parts, ", ")
+}

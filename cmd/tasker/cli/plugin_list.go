@@ -1,0 +1,163 @@
+package cli
+
+import (
+	"encoding/json"
+	"fmt"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/tasker-engine/tasker/host"
+	"github.com/tasker-engine/tasker/host/task"
+)
+
+// pluginJSON is one plugin in `plugin list --json` and `plugin describe --json`.
+type pluginJSON struct {
+	Name          string             `json:"name"`
+	Version       *string            `json:"version"`
+	State         string             `json:"state"`
+	Cause         *string            `json:"cause"`
+	Since         *string            `json:"since"`
+	RetryAt       *string            `json:"retry_at"`
+	Path          string             `json:"path"`
+	Instance      *string            `json:"instance"`
+	PID           *int               `json:"pid"`
+	Restarts      int                `json:"restarts"`
+	Capacity      int                `json:"capacity"`
+	InFlight      int                `json:"in_flight"`
+	Leaked        int                `json:"leaked"`
+	Handlers      []handlerJSON      `json:"handlers"`
+	Subscriptions []subscriptionJSON `json:"subscriptions"`
+	Emits         []emitJSON         `json:"emits"`
+	Notes         []string           `json:"notes"`
+}
+
+type handlerJSON struct {
+	Name           string          `json:"name"` // plugin/handler
+	Version        uint32          `json:"version"`
+	Description    *string         `json:"description"`
+	Idempotent     string          `json:"idempotent"`
+	MaxConcurrency int             `json:"max_concurrency"` // 0 = the plugin's
+	InputSchema    json.RawMessage `json:"input_schema"`
+	ConfigSchema   json.RawMessage `json:"config_schema"`
+	OutputSchema   json.RawMessage `json:"output_schema"`
+}
+
+type subscriptionJSON struct {
+	Name   string   `json:"name"`
+	Events []string `json:"events"`
+	Bound  bool     `json:"bound"`
+}
+
+type emitJSON struct {
+	Name        string  `json:"name"`
+	Version     uint32  `json:"version"`
+	Description *string `json:"description"`
+}
+
+func newPluginJSON(p *host.PluginInfo) pluginJSON {
+	out := pluginJSON{
+		Name: p.Name, Version: optional(p.Version), State: string(p.State), Cause: optional(p.Cause), Since: stamp(p.Since),
+		RetryAt: stamp(p.RetryAt), Path: p.Path, Instance: optional(p.Instance), Restarts: p.Restarts, Capacity: p.Capacity,
+		InFlight: p.InFlight, Leaked: p.Leaked, Handlers: []handlerJSON{}, Subscriptions: []subscriptionJSON{},
+		Emits: []emitJSON{}, Notes: list(p.Notes),
+	}
+	if p.PID > 0 {
+		out.PID = &p.PID
+	}
+	for i := range p.Handlers {
+		h := &p.Handlers[i]
+		out.Handlers = append(out.Handlers, handlerJSON{
+			Name: p.Name + "/" + h.Name, Version: h.Version, Description: optional(h.Description), Idempotent: string(h.Idempotent),
+			MaxConcurrency: h.MaxConcurrency, InputSchema: h.InputSchema, ConfigSchema: h.ConfigSchema, OutputSchema: h.OutputSchema,
+		})
+	}
+	for _, s := range p.Subscriptions {
+		out.Subscriptions = append(out.Subscriptions, subscriptionJSON{s.Name, list(s.Events), s.Bound})
+	}
+	for _, e := range p.Emits {
+		out.Emits = append(out.Emits, emitJSON{e.Name, e.Version, optional(e.Description)})
+	}
+	return out
+}
+
+func (a *app) pluginListCommand() *cobra.Command {
+	c := &cobra.Command{
+		Use:   "list",
+		Short: "List plugins, their state, handlers and events",
+		Long: `List the plugins of the running host: their state and what their handshakes declared.
+Without a host the executables in the plugin directories are asked for their manifests.
+
+--json prints an array of {"name", "version", "state", "cause", "since", "retry_at",
+"path", "instance", "pid", "restarts", "capacity", "in_flight", "leaked", "handlers",
+"subscriptions", "emits", "notes"}.`,
+		Example: `  tasker plugin list
+  tasker plugin list --json | jq -r '.[].handlers[].name'`,
+		Args: args(0, 0),
+	}
+	pluginFlags(c)
+	asJSON := jsonFlag(c)
+	c.RunE = func(c *cobra.Command, _ []string) error {
+		cfg, err := a.config(c)
+		if err != nil {
+			return err
+		}
+		found, err := a.plugins(c.Context(), cfg)
+		if err != nil {
+			return err
+		}
+		if *asJSON {
+			out := make([]pluginJSON, len(found))
+			for i := range found {
+				out[i] = newPluginJSON(&found[i])
+			}
+			return a.printJSON(out)
+		}
+		if len(found) == 0 {
+			a.note("no plugins; name their directory with --plugin-dir")
+			return nil
+		}
+		a.printPlugins(found)
+		return nil
+	}
+	return c
+}
+
+// pluginFlags adds the flags of commands that may look at plugins themselves.
+func pluginFlags(c *cobra.Command) {
+	c.Flags().StringArray("plugin-dir", nil, "directory with plugins, when no host is running (may be repeated)")
+}
+
+func (a *app) printPlugins(found []host.PluginInfo) {
+	t := table{head: []string{"NAME", "VERSION", "STATE", "BUSY", "HANDLERS", "EVENTS", "CAUSE"}}
+	for i := range found {
+		p := &found[i]
+		var handlers, events []string
+		for _, h := range p.Handlers {
+			handlers = append(handlers, fmt.Sprintf("%s@%d", h.Name, h.Version))
+		}
+		for _, s := range p.Subscriptions {
+			events = append(events, "on "+strings.Join(s.Events, "+"))
+		}
+		for _, e := range p.Emits {
+			events = append(events, "emits "+e.Name)
+		}
+		busy := "-"
+		if p.Instance != "" {
+			busy = fmt.Sprintf("%d/%d", p.InFlight, p.Capacity)
+		}
+		cause := oneLine(p.Cause)
+		if p.State == task.PluginReady {
+			cause = ""
+		}
+		t.add(p.Name, orDash(p.Version), string(p.State), busy, orDash(names(handlers)), orDash(strings.Join(events, ", ")), cut(cause, 100))
+	}
+	t.print(a.out)
+}
+
+func orDash(s string) string {
+	if s == "" {
+		return "-"
+	}
+	return s
+}

@@ -1,0 +1,89 @@
+package cli
+
+import (
+	"context"
+	"os"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/tasker-engine/tasker/host"
+)
+
+func (a *app) serveCommand() *cobra.Command {
+	c := &cobra.Command{
+		Use:   "serve",
+		Short: "Run a host until it is stopped",
+		Long: `Run a host in the home until it is stopped: it goes on with unfinished tasks, starts
+plugins, and answers the other commands. It logs to stderr.
+
+The first interrupt or terminate signal ends the intake and lets running attempts end,
+for as long as --grace; the second one stops at once. What is cut runs again when a
+host is started next. Under systemd it says when it is ready (Type=notify).`,
+		Example: `  tasker serve --plugin-dir bin/plugins --template-dir templates
+  tasker serve --home /var/lib/tasker --health-addr 127.0.0.1:7701`,
+		Args: args(0, 0),
+	}
+	hostFlags(c)
+	c.Flags().String("health-addr", "", "loopback host:port that answers /livez and /readyz")
+	c.RunE = func(c *cobra.Command, _ []string) error { return a.serve(c) }
+	return c
+}
+
+func (a *app) serve(c *cobra.Command) error {
+	cfg, err := a.config(c)
+	if err != nil {
+		return err
+	}
+	opts := cfg.hostOptions()
+	opts.Logger = a.logger(cfg, cfg.LogLevel)
+	second, stopListening := secondInterrupt()
+	defer stopListening()
+	opts.Abort = second
+	h, err := host.Open(c.Context(), opts)
+	if err != nil {
+		return err
+	}
+	go a.announce(c.Context(), h, func(health *host.Health) {
+		opts.Logger.Info("serving", "home", cfg.Home, "pid", os.Getpid(), "version", opts.Version,
+			"health_addr", h.HealthAddr(), "problems", health.Problems)
+	})
+	return h.Run(c.Context())
+}
+
+// announce tells the service manager when the host is ready and when it is stopping. It
+// ends with ctx.
+func (a *app) announce(ctx context.Context, h *host.Host, ready func(*host.Health)) {
+	if !awaitReady(ctx, h, ready) {
+		return
+	}
+	if err := a.notify(notifyReady); err != nil {
+		a.note("tasker: %v", err)
+	}
+	<-ctx.Done()
+	if err := a.notify(notifyStopping); err != nil {
+		a.note("tasker: %v", err)
+	}
+}
+
+// awaitReady waits until the host takes work: its plugins are started or have failed.
+func awaitReady(ctx context.Context, h *host.Host, ready func(*host.Health)) bool {
+	select {
+	case <-h.Ready():
+	case <-ctx.Done():
+		return false
+	}
+	const pause = 100 * time.Millisecond // only while plugins are being started
+	for {
+		health, err := h.Health(ctx)
+		if err == nil && health.Ready {
+			ready(health)
+			return true
+		}
+		select {
+		case <-time.After(pause):
+		case <-ctx.Done():
+			return false
+		}
+	}
+}

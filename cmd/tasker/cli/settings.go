@@ -1,0 +1,284 @@
+package cli
+
+import (
+	"encoding/json"
+	"fmt"
+	"net"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/hashicorp/go-hclog"
+
+	"github.com/tasker-engine/tasker/host"
+)
+
+// config is everything that can be set.
+type config struct {
+	Home           string
+	PluginDirs     []string
+	TemplateDirs   []string
+	Environment    string
+	LogLevel       string
+	LogFormat      string
+	HealthAddr     string
+	Grace          time.Duration
+	CancelGrace    time.Duration
+	StartTimeout   time.Duration
+	HangTimeout    time.Duration
+	Concurrency    int
+	WorkflowEvents bool
+	Plugins        map[string]pluginConfig
+
+	// origins says for each key where its value comes from.
+	origins map[string]string
+}
+
+// pluginConfig is what is set for one plugin.
+type pluginConfig struct {
+	Config       json.RawMessage // nil = {}
+	Env          []string
+	StartTimeout time.Duration // 0 = start_timeout
+}
+
+// setting is one key of the configuration. Its variable is TASKER_ and the key in upper
+// case, dots as underscores.
+type setting struct {
+	key   string
+	flag  string // of `run` and `serve`; empty = none
+	value func(*config) any
+	check func(*config) error // nil = anything
+	help  string
+}
+
+// settings lists the keys in the order in which they are shown; `plugins`, the only
+// one that is a tree, is treated apart.
+func settings() []setting {
+	return []setting{
+		{
+			key: "home", flag: "home", value: func(c *config) any { return &c.Home },
+			help: "The directory that holds everything: the store, logs, plugins' data and this file. Not allowed in the file itself.",
+		},
+		{
+			key: "plugin_dirs", flag: "plugin-dir", value: func(c *config) any { return &c.PluginDirs },
+			help: "Directories with executables named `tasker-plugin-*`. Default: `plugins` in the home and `plugins` beside the tasker binary, as far as they exist.",
+		},
+		{
+			key: "template_dirs", flag: "template-dir", value: func(c *config) any { return &c.TemplateDirs },
+			help: "Directories with templates, read with their subdirectories. Default: `templates` in the home, if it exists.",
+		},
+		{
+			key: "environment", flag: "env", value: func(c *config) any { return &c.Environment },
+			help: "The environment whose overrides are merged into templates. Empty means none.",
+		},
+		{
+			key: "log_level", flag: "log-level", value: func(c *config) any { return &c.LogLevel },
+			check: func(c *config) error { return oneOf(c.LogLevel, "trace", "debug", "info", "warn", "error") },
+			help:  "The least level that the host logs, and that plugins are told to: trace, debug, info, warn or error. Default `info`; a host that `tasker run` starts itself says `warn`.",
+		},
+		{
+			key: "log_format", flag: "log-format", value: func(c *config) any { return &c.LogFormat },
+			check: func(c *config) error { return oneOf(c.LogFormat, "text", "json") },
+			help:  "How the host logs to stderr: text or json.",
+		},
+		{
+			key: "health_addr", flag: "health-addr", value: func(c *config) any { return &c.HealthAddr },
+			check: func(c *config) error { return loopback(c.HealthAddr) },
+			help:  "A loopback `host:port` that answers GET /livez and GET /readyz while `tasker serve` runs. Empty means none.",
+		},
+		{
+			key: "grace", flag: "grace", value: func(c *config) any { return &c.Grace },
+			check: func(c *config) error { return positive(c.Grace) },
+			help:  "How long attempts may go on when the host stops. What is cut then runs again when the home is opened next.",
+		},
+		{
+			key: "cancel_grace", value: func(c *config) any { return &c.CancelGrace },
+			check: func(c *config) error { return positive(c.CancelGrace) },
+			help:  "How long an attempt may go on after it was told to stop, by a cancel or a timeout.",
+		},
+		{
+			key: "start_timeout", value: func(c *config) any { return &c.StartTimeout },
+			check: func(c *config) error { return positive(c.StartTimeout) },
+			help:  "How long a plugin may take from its start until it is ready.",
+		},
+		{
+			key: "hang_timeout", value: func(c *config) any { return &c.HangTimeout },
+			check: func(c *config) error { return positive(c.HangTimeout) },
+			help:  "The silence of a plugin that holds attempts which counts as a hang; the plugin is then killed and started again.",
+		},
+		{
+			key: "concurrency", value: func(c *config) any { return &c.Concurrency },
+			check: func(c *config) error {
+				if c.Concurrency < 1 {
+					return fmt.Errorf("%d: want at least 1", c.Concurrency)
+				}
+				return nil
+			},
+			help: "How many attempts a plugin runs at once that declares no limit of its own.",
+		},
+		{
+			key: "events.workflow", value: func(c *config) any { return &c.WorkflowEvents },
+			help: "Whether the `workflow.*` events are recorded, which tell the engine's own steps.",
+		},
+	}
+}
+
+// pluginKeys are the keys below plugins.NAME, with their help.
+func pluginKeys() []struct{ key, help string } {
+	return []struct{ key, help string }{
+		{"config", "The plugin's configuration, as its manifest describes it."},
+		{"env", "Names of environment variables that the plugin may see, if its manifest asks for them."},
+		{"start_timeout", "Overrides `start_timeout` for this plugin."},
+	}
+}
+
+// variable returns the name of a key's environment variable.
+func (s setting) variable() string {
+	return "TASKER_" + strings.ToUpper(strings.ReplaceAll(s.key, ".", "_"))
+}
+
+// set parses a text as the setting's type.
+func (s setting) set(c *config, text string) error {
+	switch p := s.value(c).(type) {
+	case *string:
+		*p = text
+	case *[]string:
+		*p = filepath.SplitList(text)
+	case *time.Duration:
+		d, err := time.ParseDuration(text)
+		if err != nil {
+			return fmt.Errorf("%q: want a duration such as 500ms, 10s or 5m", text)
+		}
+		*p = d
+	case *int:
+		n, err := strconv.Atoi(text)
+		if err != nil {
+			return fmt.Errorf("%q: want a whole number", text)
+		}
+		*p = n
+	case *bool:
+		b, err := strconv.ParseBool(text)
+		if err != nil {
+			return fmt.Errorf("%q: want true or false", text)
+		}
+		*p = b
+	}
+	return nil
+}
+
+// show returns the setting's value as a JSON value: durations are texts.
+func (s setting) show(c *config) any {
+	switch p := s.value(c).(type) {
+	case *string:
+		return *p
+	case *[]string:
+		if *p == nil {
+			return []string{}
+		}
+		return *p
+	case *time.Duration:
+		return p.String()
+	case *int:
+		return *p
+	case *bool:
+		return *p
+	default:
+		return nil
+	}
+}
+
+// defaults returns the configuration of an empty one.
+func defaults() *config {
+	return &config{
+		LogLevel: "info", LogFormat: "text", Grace: host.DefaultGrace, CancelGrace: host.DefaultCancelGrace,
+		StartTimeout: host.DefaultStartTimeout, HangTimeout: host.DefaultHangTimeout, Concurrency: host.DefaultConcurrency,
+		origins: make(map[string]string),
+	}
+}
+
+// defaultDirs are the directories that count when none are named, as far as they exist.
+func (cfg *config) defaultDirs() {
+	if cfg.origins["plugin_dirs"] == originDefault {
+		candidates := []string{filepath.Join(cfg.Home, "plugins")}
+		if exe, err := os.Executable(); err == nil {
+			candidates = append(candidates, filepath.Join(filepath.Dir(exe), "plugins"))
+		}
+		cfg.PluginDirs = existing(candidates)
+	}
+	if cfg.origins["template_dirs"] == originDefault {
+		cfg.TemplateDirs = existing([]string{filepath.Join(cfg.Home, "templates")})
+	}
+}
+
+func existing(dirs []string) []string {
+	var found []string
+	for _, dir := range dirs {
+		if info, err := os.Stat(dir); err == nil && info.IsDir() {
+			found = append(found, dir)
+		}
+	}
+	return found
+}
+
+// hostOptions turns the configuration into a host's.
+func (cfg *config) hostOptions() host.Options {
+	o := host.Options{
+		Home: cfg.Home, PluginDirs: cfg.PluginDirs, TemplateDirs: cfg.TemplateDirs, Environment: cfg.Environment,
+		Version: buildVersion().Version, LogLevel: cfg.LogLevel, HealthAddr: cfg.HealthAddr,
+		Grace: cfg.Grace, CancelGrace: cfg.CancelGrace, StartTimeout: cfg.StartTimeout, HangTimeout: cfg.HangTimeout,
+		Concurrency: cfg.Concurrency, WorkflowEvents: cfg.WorkflowEvents,
+		StartTimeouts: make(map[string]time.Duration), PluginConfigs: make(map[string]json.RawMessage),
+		PluginEnv: make(map[string][]string),
+	}
+	for name, p := range cfg.Plugins {
+		if p.StartTimeout > 0 {
+			o.StartTimeouts[name] = p.StartTimeout
+		}
+		if p.Config != nil {
+			o.PluginConfigs[name] = p.Config
+		}
+		if p.Env != nil {
+			o.PluginEnv[name] = p.Env
+		}
+	}
+	return o
+}
+
+// logger makes the host's logger.
+func (a *app) logger(c *config, level string) hclog.Logger {
+	return hclog.New(&hclog.LoggerOptions{
+		Name: "tasker", Level: hclog.LevelFromString(level), Output: a.stderr, JSONFormat: c.LogFormat == "json",
+		TimeFn: func() time.Time { return a.now().UTC() }, TimeFormat: "2006-01-02T15:04:05.000Z",
+	})
+}
+
+func oneOf(value string, allowed ...string) error {
+	if slices.Contains(allowed, value) {
+		return nil
+	}
+	return fmt.Errorf("%q: want one of %s%s", value, strings.Join(allowed, ", "), didYouMean(value, allowed))
+}
+
+func positive(d time.Duration) error {
+	if d <= 0 {
+		return fmt.Errorf("%s: want more than 0", d)
+	}
+	return nil
+}
+
+func loopback(addr string) error {
+	if addr == "" {
+		return nil
+	}
+	name, _, err := net.SplitHostPort(addr)
+	if err != nil {
+		return fmt.Errorf("%q: want host:port such as 127.0.0.1:7701", addr)
+	}
+	if ip := net.ParseIP(name); name != "localhost" && (ip == nil || !ip.IsLoopback()) {
+		return fmt.Errorf("%q: only a loopback address such as 127.0.0.1 is allowed, because the answers are not protected", addr)
+	}
+	return nil
+}

@@ -1,0 +1,178 @@
+package cli
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/tasker-engine/tasker/host"
+	"github.com/tasker-engine/tasker/host/task"
+)
+
+// listFlags are the flags of `task list`.
+type listFlags struct {
+	statuses      []string
+	template      string
+	tag           string
+	correlationID string
+	since, until  string
+	oldestFirst   bool
+	after         string
+	limit         int
+	all           bool
+}
+
+func (a *app) taskListCommand() *cobra.Command {
+	var flags listFlags
+	c := &cobra.Command{
+		Use:   "list",
+		Short: "List tasks, newest first",
+		Long: `List tasks, newest first, a page at a time. Filters are combined.
+
+--json prints an array of {"id", "template", "status", "error", "tags",
+"correlation_id", "priority", "initiator", "created_at", "started_at", "completed_at",
+"updated_at"}.`,
+		Example: `  tasker task list --status error --since 24h
+  tasker task list --template shop/order --tag vip --limit 10
+  tasker task list --all --json`,
+		Args: args(0, 0),
+	}
+	f := c.Flags()
+	f.StringSliceVar(&flags.statuses, "status", nil, "any of these statuses: "+strings.Join(statusNames(), ", "))
+	f.StringVar(&flags.template, "template", "", "of this template: [namespace/]name[@version]")
+	f.StringVar(&flags.tag, "tag", "", "with this tag")
+	f.StringVar(&flags.correlationID, "correlation-id", "", "with this correlation id")
+	f.StringVar(&flags.since, "since", "", "created since: a time such as 2026-01-31T08:00:00Z, or how long ago such as 24h")
+	f.StringVar(&flags.until, "until", "", "created before: a time, or how long ago")
+	f.BoolVar(&flags.oldestFirst, "oldest-first", false, "oldest first")
+	f.StringVar(&flags.after, "after", "", "id of the last task of the page before")
+	f.IntVar(&flags.limit, "limit", host.DefaultPage, fmt.Sprintf("tasks per page, at most %d", host.MaxPage))
+	f.BoolVar(&flags.all, "all", false, "all pages")
+	_ = c.RegisterFlagCompletionFunc("status", cobra.FixedCompletions(statusNames(), cobra.ShellCompDirectiveNoFileComp))
+	asJSON := jsonFlag(c)
+	c.RunE = func(c *cobra.Command, _ []string) error {
+		filter, page, err := flags.query(a.now())
+		if err != nil {
+			return usageOf(c, err)
+		}
+		return a.ask(c, func(ctx context.Context, _ *config, s host.Service) error {
+			found, more, err := listTasks(ctx, s, filter, page, flags.all)
+			if err != nil {
+				return err
+			}
+			if *asJSON {
+				out := make([]summaryJSON, len(found))
+				for i := range found {
+					out[i] = newSummaryJSON(&found[i])
+				}
+				return a.printJSON(out)
+			}
+			a.printTasks(found, more)
+			return nil
+		})
+	}
+	return c
+}
+
+func statusNames() []string {
+	var names []string
+	for _, s := range task.Statuses() {
+		names = append(names, string(s))
+	}
+	return names
+}
+
+// query turns the flags into a filter and a page.
+func (f *listFlags) query(now time.Time) (host.Filter, host.Page, error) {
+	filter := host.Filter{Tag: f.tag, CorrelationID: f.correlationID, OldestFirst: f.oldestFirst}
+	for _, s := range f.statuses {
+		if !slices.Contains(statusNames(), s) {
+			return filter, host.Page{}, fmt.Errorf("--status: no status %q%s", s, didYouMean(s, statusNames()))
+		}
+		filter.Statuses = append(filter.Statuses, task.Status(s))
+	}
+	if f.template != "" {
+		name, version, _ := strings.Cut(f.template, "@")
+		namespace, short, ok := strings.Cut(name, "/")
+		if !ok {
+			namespace, short = "default", name
+		}
+		filter.Namespace, filter.Template, filter.Version = namespace, short, version
+	}
+	var err error
+	if filter.CreatedFrom, err = instant(f.since, now); err != nil {
+		return filter, host.Page{}, fmt.Errorf("--since: %w", err)
+	}
+	if filter.CreatedTo, err = instant(f.until, now); err != nil {
+		return filter, host.Page{}, fmt.Errorf("--until: %w", err)
+	}
+	if f.limit < 1 || f.limit > host.MaxPage {
+		return filter, host.Page{}, fmt.Errorf("--limit: %d is not between 1 and %d", f.limit, host.MaxPage)
+	}
+	if f.after != "" {
+		if _, err := task.ParseID(f.after); err != nil {
+			return filter, host.Page{}, fmt.Errorf("--after: %w", err)
+		}
+	}
+	return filter, host.Page{After: task.ID(strings.ToUpper(f.after)), Limit: f.limit}, nil
+}
+
+// instant parses a time, or a duration before now.
+func instant(text string, now time.Time) (time.Time, error) {
+	if text == "" {
+		return time.Time{}, nil
+	}
+	if d, err := time.ParseDuration(text); err == nil {
+		return now.Add(-d), nil
+	}
+	for _, layout := range []string{time.RFC3339Nano, time.DateOnly} {
+		if t, err := time.Parse(layout, text); err == nil {
+			return t, nil
+		}
+	}
+	return time.Time{}, fmt.Errorf("%q: want a time such as 2026-01-31T08:00:00Z or 2026-01-31, or how long ago such as 24h", text)
+}
+
+// listTasks reads one page, or all.
+func listTasks(ctx context.Context, s host.Service, f host.Filter, p host.Page, all bool) (found []host.Summary, more bool, err error) {
+	for {
+		page, more, err := s.ListTasks(ctx, f, p)
+		if err != nil {
+			return nil, false, err
+		}
+		found = append(found, page...)
+		if !all || !more || len(page) == 0 {
+			return found, more, nil
+		}
+		p.After = page[len(page)-1].Spec.ID
+	}
+}
+
+func (a *app) printTasks(found []host.Summary, more bool) {
+	if len(found) == 0 {
+		a.note("no tasks")
+		return
+	}
+	t := table{head: []string{"ID", "STATUS", "TEMPLATE", "CREATED", "TIME", "TAGS", "ERROR"}}
+	for i := range found {
+		s := &found[i]
+		end := s.CompletedAt
+		if end.IsZero() {
+			end = a.now()
+		}
+		failure := ""
+		if s.Failure != nil {
+			failure = cut(oneLine(s.Failure.Error()), 60)
+		}
+		t.add(string(s.Spec.ID), string(s.Status), s.Spec.Template.String(), clock(s.Spec.CreatedAt),
+			seconds(end.Sub(s.Spec.CreatedAt)), strings.Join(s.Spec.Tags, ","), failure)
+	}
+	t.print(a.out)
+	if more {
+		a.note("more follow: add --after %s, or --all", found[len(found)-1].Spec.ID)
+	}
+}

@@ -1,0 +1,125 @@
+package cli
+
+import (
+	"errors"
+	"fmt"
+	"os"
+
+	"github.com/spf13/cobra"
+
+	"github.com/tasker-engine/tasker/host/template"
+)
+
+// checkJSON is one file of `template check --json`.
+type checkJSON struct {
+	File     string               `json:"file"`
+	Template *string              `json:"template"` // namespace/name@version, null when it is wrong
+	Steps    int                  `json:"steps"`
+	Problems template.Diagnostics `json:"problems"`
+}
+
+func (a *app) templateCheckCommand() *cobra.Command {
+	c := &cobra.Command{
+		Use:   "check FILE|DIR...",
+		Short: "Check template files and say all that is wrong with them",
+		Long: `Check template files, and those in directories, and say all that is wrong with them,
+each as file:line:column: message. Handlers are not looked for: plugins may come later.
+
+--json prints an array of {"file", "template", "steps", "problems": [{"file", "line",
+"column", "message", "hint"}]}.
+
+The exit code is 1 when anything is wrong.`,
+		Example: `  tasker template check order.yaml
+  tasker template check templates --env production`,
+		Args: args(1, -1),
+	}
+	c.Flags().String("env", "", "environment whose overrides are merged")
+	asJSON := jsonFlag(c)
+	c.RunE = func(c *cobra.Command, given []string) error {
+		cfg, err := a.config(c)
+		if err != nil {
+			return err
+		}
+		var out []checkJSON
+		for _, path := range given {
+			checked, err := checkPath(path, cfg.Environment)
+			if err != nil {
+				return err
+			}
+			out = append(out, checked...)
+		}
+		if *asJSON {
+			if err := a.printJSON(list(out)); err != nil {
+				return err
+			}
+		}
+		return a.verdict(out, *asJSON)
+	}
+	return c
+}
+
+// checkPath checks a file, or the files of a directory.
+func checkPath(path, environment string) ([]checkJSON, error) {
+	info, err := os.Stat(path)
+	if err != nil {
+		return nil, fmt.Errorf("template: %w", err)
+	}
+	if !info.IsDir() {
+		t, err := parseTemplate(path, environment)
+		var problems template.Diagnostics
+		switch {
+		case errors.As(err, &problems):
+			return []checkJSON{{File: path, Problems: problems}}, nil
+		case err != nil:
+			return nil, err
+		}
+		ref := t.Ref().String()
+		return []checkJSON{{File: path, Template: &ref, Steps: len(t.Steps), Problems: template.Diagnostics{}}}, nil
+	}
+	set, err := template.Load(template.Options{Environment: environment}, path)
+	if err != nil {
+		return nil, err
+	}
+	var out []checkJSON
+	for _, e := range set.List() {
+		ref := e.Template.Ref().String()
+		out = append(out, checkJSON{File: e.File, Template: &ref, Steps: len(e.Template.Steps), Problems: template.Diagnostics{}})
+	}
+	byFile := make(map[string]int)
+	for _, d := range set.Problems() {
+		i, ok := byFile[d.File]
+		if !ok {
+			i = len(out)
+			byFile[d.File] = i
+			out = append(out, checkJSON{File: d.File})
+		}
+		out[i].Problems = append(out[i].Problems, d)
+	}
+	return out, nil
+}
+
+// verdict prints what is well and what is wrong, and decides on the exit code.
+func (a *app) verdict(checked []checkJSON, asJSON bool) error {
+	wrong := 0
+	for _, c := range checked {
+		if len(c.Problems) > 0 {
+			wrong++
+		}
+		if asJSON {
+			continue
+		}
+		for _, d := range c.Problems {
+			a.note("%s", d.Error())
+		}
+		if len(c.Problems) == 0 {
+			a.out.printf("%s: %s is well, %s\n", c.File, *c.Template, plural(c.Steps, "step"))
+		}
+	}
+	if wrong > 0 {
+		return exit(exitFailed)
+	}
+	if len(checked) == 0 {
+		a.note("no template files there")
+	}
+	return nil
+}

@@ -1,0 +1,59 @@
+package cli
+
+import (
+	"encoding/json"
+	"strings"
+
+	"github.com/spf13/cobra"
+)
+
+func (a *app) templateShowCommand() *cobra.Command {
+	c := &cobra.Command{
+		Use:   "show TEMPLATE",
+		Short: "Show a template",
+		Long: `Show a template: what it is, its steps, and the schema of its input. TEMPLATE is the
+path of a file, or [namespace/]name[@version] of a registered template.
+
+--source prints the file as it was read. --json prints the keys of ` + "`template list --json`" + `
+and "snapshot": the template after environment and defaults, as it is stored with a task.`,
+		Example: `  tasker template show shop/order --source
+  tasker template show order.yaml --env production --json`,
+		Args:              args(1, 1),
+		ValidArgsFunction: a.completeTemplates,
+	}
+	templateFlags(c)
+	source := c.Flags().Bool("source", false, "print the file as it was read")
+	asJSON := jsonFlag(c)
+	c.RunE = func(c *cobra.Command, given []string) error {
+		cfg, err := a.config(c)
+		if err != nil {
+			return err
+		}
+		info, t, err := a.template(c.Context(), cfg, given[0])
+		if err != nil {
+			return err
+		}
+		switch {
+		case *source:
+			a.out.printf("%s", info.Source)
+			return nil
+		case *asJSON:
+			return a.printJSON(struct {
+				templateJSON
+
+				Snapshot json.RawMessage `json:"snapshot"`
+			}{newTemplateJSON(info), info.Snapshot})
+		}
+		a.out.printf("template     %s\nfile         %s\n", info.Ref, info.Path)
+		if info.Description != "" {
+			a.out.printf("description  %s\n", oneLine(info.Description))
+		}
+		a.out.printf("handlers     %s\n", strings.Join(info.Handlers, ", "))
+		if len(info.InputSchema) > 0 {
+			a.out.printf("input        %s\n", info.InputSchema)
+		}
+		a.out.printf("\n%s", t.Text())
+		return nil
+	}
+	return c
+}
