@@ -45,7 +45,7 @@ func Run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 	defer signal.Stop(pipe)
 
 	a := &app{stdin: stdin, out: &answer{w: stdout}, stderr: stderr, lookup: os.LookupEnv, now: time.Now}
-	root := a.root()
+	root := a.root() //nolint:contextcheck // commands get their context from cobra
 	root.SetArgs(args)
 	return a.finish(root.ExecuteContext(ctx))
 }
