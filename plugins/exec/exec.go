@@ -24,7 +24,7 @@ const (
 )
 
 // waitDelay is how long the output of a command may stay open after it has ended: by children that it left.
-const waitDelay = 2 * time.Second
+const waitDelay = time.Second
 
 // plugin is the plugin.
 func plugin() sdk.Plugin {
@@ -89,7 +89,7 @@ func (c config) command(ctx context.Context) *exec.Cmd {
 	if c.Shell {
 		argv = shell(c.Command[0])
 	}
-	cmd := exec.CommandContext(ctx, argv[0], argv[1:]...) //nolint:gosec // running what the template says is the purpose
+	cmd := exec.CommandContext(ctx, argv[0], argv[1:]...)
 	cmd.Dir = c.Dir
 	cmd.Env = c.environment(ctx)
 	return cmd

@@ -29,7 +29,7 @@ const helperArg = "--exec-helper"
 
 func TestMain(m *testing.M) {
 	if len(os.Args) > 2 && os.Args[1] == helperArg {
-		os.Exit(helper(os.Args[2], os.Args[3:]))
+		os.Exit(helper(os.Args[2], os.Args[3:])) //nolint:forbidigo // this is a main
 	}
 	goleak.VerifyTestMain(m)
 }
@@ -243,30 +243,30 @@ func TestStderrIsLogged(t *testing.T) {
 
 // TestNothingIsLeft ends commands in every way, and looks for what they left.
 func TestNothingIsLeft(t *testing.T) {
+	t.Parallel()
 	tests := map[string]struct {
 		config  values
-		timeout time.Duration
-		cancel  bool
+		cancel  string
 		verdict sdk.Verdict // Undecided: success
 		code    string
 	}{
-		"cancelled":                  {config: values{"command": command("hang")}, cancel: true, verdict: sdk.Cancelled, code: "cancel_requested"},
-		"cancelled, stubborn":        {config: values{"command": command("hang", "stubborn"), "kill_grace": "1ms"}, cancel: true, verdict: sdk.Cancelled, code: "cancel_requested"},
-		"cancelled, with a child":    {config: values{"command": command("leave", "wait"), "kill_grace": "1ms"}, cancel: true, verdict: sdk.Cancelled, code: "cancel_requested"},
-		"out of time":                {config: values{"command": command("hang"), "kill_grace": "1ms"}, timeout: time.Second, verdict: sdk.Retryable, code: sdk.CodeTimeout},
+		"cancelled":                  {config: values{"command": command("hang")}, cancel: "cancel_requested", verdict: sdk.Cancelled, code: "cancel_requested"},
+		"cancelled, stubborn":        {config: values{"command": command("hang", "stubborn"), "kill_grace": "1ms"}, cancel: "cancel_requested", verdict: sdk.Cancelled, code: "cancel_requested"},
+		"cancelled, with a child":    {config: values{"command": command("leave", "wait"), "kill_grace": "1ms"}, cancel: "cancel_requested", verdict: sdk.Cancelled, code: "cancel_requested"},
+		"out of time":                {config: values{"command": command("hang")}, cancel: sdk.ReasonTimeout, verdict: sdk.Retryable, code: sdk.CodeTimeout},
 		"ended, with a child behind": {config: values{"command": command("leave"), "kill_grace": "1ms"}},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			p := sdktest.Start(t, plugin())
-			r := p.Begin(t, sdktest.Attempt{Handler: "run", Config: tt.config, Timeout: tt.timeout})
+			r := p.Begin(t, sdktest.Attempt{Handler: "run", Config: tt.config})
 			pid, err := strconv.Atoi(r.Log(t).Message) // it runs
 			if err != nil {
 				t.Fatal(err)
 			}
-			if tt.cancel {
-				r.Cancel(t, "cancel_requested")
+			if tt.cancel != "" {
+				r.Cancel(t, tt.cancel)
 			}
 			got := r.Wait(t)
 			switch f := got.Failure; {
