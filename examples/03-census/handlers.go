@@ -75,9 +75,7 @@ func analyse(ctx context.Context, _ Input) (census.Analysis, error) {
 	if err != nil {
 		return census.Analysis{}, err
 	}
-	return census.Analyse(ctx, tree.Root, shard, tree.Shards[shard], func(done, total int) {
-		sdk.Heartbeat(ctx, float64(done)/float64(total), fmt.Sprintf("%d of %d files", done, total))
-	})
+	return census.Analyse(ctx, tree.Root, shard, tree.Shards[shard], func(share float64, note string) { sdk.Heartbeat(ctx, share, note) })
 }
 
 // compare looks for copies of one shard's functions.
@@ -86,9 +84,7 @@ func compare(ctx context.Context, _ Input) (census.Comparison, error) {
 	if err != nil {
 		return census.Comparison{}, err
 	}
-	return census.Compare(ctx, tree, shard, func(done, total int) {
-		sdk.Heartbeat(ctx, float64(done)/float64(total), "comparing")
-	})
+	return census.Compare(ctx, tree, shard, func(share float64, note string) { sdk.Heartbeat(ctx, share, note) })
 }
 
 // treeAndShard is what the two steps of a shard begin with.

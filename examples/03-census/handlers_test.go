@@ -135,7 +135,7 @@ func TestCancel(t *testing.T) {
 	p := sdktest.Start(t, plugin())
 	found := run[census.Tree](t, p, sdktest.Attempt{Handler: "discover", Config: DiscoverConfig{1}})
 	r := p.Begin(t, sdktest.Attempt{Handler: "analyse", Config: ShardConfig{0}, Results: map[string]any{"discover": found}})
-	if h := r.Heartbeat(t); !strings.Contains(h.Note, " files") {
+	if h := r.Heartbeat(t); !strings.Contains(h.Note, " files read") {
 		t.Errorf("heartbeat = %+v, want one that counts files", h)
 	}
 	r.Cancel(t, "cancel_requested")

@@ -3,6 +3,7 @@ package census
 import (
 	"cmp"
 	"context"
+	"fmt"
 	"go/ast"
 	"path"
 	"slices"
@@ -13,10 +14,12 @@ import (
 // Ranked is how many functions each ranking of an [Analysis] and a [Census] holds.
 const Ranked = 20
 
-// Analyse reads the packages of one shard below root. It calls progress, which may be nil, after each file
-// with the files read and the files expected. A file that does not parse is kept as a [Problem]; a file or
+// Progress hears how far long work is: the share that is done, 0 to 1, and a note for people.
+type Progress func(share float64, note string)
+
+// Analyse reads the packages of one shard below root, and reports progress after each file. A file that does not parse is kept as a [Problem]; a file or
 // directory that cannot be read is an error, and so is the end of ctx, which is looked at before each file.
-func Analyse(ctx context.Context, root string, index int, shard Shard, progress func(done, total int)) (Analysis, error) {
+func Analyse(ctx context.Context, root string, index int, shard Shard, progress Progress) (Analysis, error) {
 	start := time.Now()
 	a := Analysis{
 		Shard: index, Packages: []Package{},
@@ -29,9 +32,7 @@ func Analyse(ctx context.Context, root string, index int, shard Shard, progress 
 			p = newPackageReader(&a, dir)
 		}
 		p.file(name, src)
-		if progress != nil {
-			progress(a.Files, shard.Files)
-		}
+		progress(float64(a.Files)/float64(shard.Files), fmt.Sprintf("%d of %d files read", a.Files, shard.Files))
 	})
 	if err != nil {
 		return Analysis{}, err

@@ -19,6 +19,8 @@ import (
 
 var noon = time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC)
 
+func quiet(float64, string) {}
+
 // unpack writes the files of an archive into a directory of the test.
 func unpack(t *testing.T, archive string) string {
 	t.Helper()
@@ -53,11 +55,11 @@ func take(t *testing.T, root string, n int, skip ...string) census.Census {
 	var analyses []census.Analysis
 	var comparisons []census.Comparison
 	for i, s := range tree.Shards {
-		a, err := census.Analyse(t.Context(), tree.Root, i, s, nil)
+		a, err := census.Analyse(t.Context(), tree.Root, i, s, quiet)
 		if err != nil {
 			t.Fatal(err)
 		}
-		c, err := census.Compare(t.Context(), tree, i, nil)
+		c, err := census.Compare(t.Context(), tree, i, quiet)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -242,12 +244,12 @@ func TestCancel(t *testing.T) {
 		t.Fatal(err)
 	}
 	// Cancelled by the progress of the first file, the work ends before the second.
-	for name, work := range map[string]func(ctx context.Context, progress func(int, int)) error{
-		"analyse": func(ctx context.Context, progress func(int, int)) error {
+	for name, work := range map[string]func(ctx context.Context, progress census.Progress) error{
+		"analyse": func(ctx context.Context, progress census.Progress) error {
 			_, err := census.Analyse(ctx, tree.Root, 0, tree.Shards[0], progress)
 			return err
 		},
-		"compare": func(ctx context.Context, progress func(int, int)) error {
+		"compare": func(ctx context.Context, progress census.Progress) error {
 			_, err := census.Compare(ctx, tree, 0, progress)
 			return err
 		},
@@ -255,7 +257,7 @@ func TestCancel(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			ctx, cancel := context.WithCancel(t.Context())
 			calls := 0
-			err := work(ctx, func(int, int) { calls++; cancel() })
+			err := work(ctx, func(float64, string) { calls++; cancel() })
 			if !errors.Is(err, context.Canceled) || calls != 1 {
 				t.Errorf("err = %v after %d files, want a cancelled context after 1", err, calls)
 			}

@@ -15,13 +15,9 @@ const alike = 0.8
 
 // Compare looks for copies between the functions of one shard and those of the shards it answers for: its own
 // and the next half of the ring, so that over all shards each pair of functions is compared exactly once.
-// It calls progress, which may be nil, with the work done and the work expected, in no particular unit.
-// Errors are those of reading, and the end of ctx, which is looked at before each file and each body.
-func Compare(ctx context.Context, tree Tree, index int, progress func(done, total int)) (Comparison, error) {
+// It reports progress after each file and each function. Errors are those of reading, and the end of ctx, which is looked at before each file and each body.
+func Compare(ctx context.Context, tree Tree, index int, progress Progress) (Comparison, error) {
 	start := time.Now()
-	if progress == nil {
-		progress = func(int, int) {}
-	}
 	var files int
 	partners := ring(index, len(tree.Shards))
 	for _, i := range partners {
@@ -34,7 +30,7 @@ func Compare(ctx context.Context, tree Tree, index int, progress func(done, tota
 		err := eachFile(ctx, tree.Root, tree.Shards[partner], func(dir, name string, src []byte) {
 			shards[i] = append(shards[i], words.read(dir, name, src)...)
 			read++
-			progress(read, 2*files)
+			progress(float64(read)/float64(2*files), fmt.Sprintf("%d of %d files read", read, files))
 		})
 		if err != nil {
 			return Comparison{}, err
@@ -42,7 +38,7 @@ func Compare(ctx context.Context, tree Tree, index int, progress func(done, tota
 	}
 	own := len(shards[0])
 	links, err := link(ctx, slices.Concat(shards...), own, func(done, total int) {
-		progress(files+files*done/total, 2*files)
+		progress(0.5+float64(done)/float64(2*total), fmt.Sprintf("%d of %d functions compared", done, total))
 	})
 	if err != nil {
 		return Comparison{}, err
