@@ -15,6 +15,7 @@ func TestMain(m *testing.M) { hosttest.Main(m) }
 // TestCases runs the cases that every release passes, as far as the end of the task and
 // of its steps tell them; every one is also replayed against the transition tables.
 func TestCases(t *testing.T) {
+	t.Parallel()
 	h := hosttest.Start(t)
 	tests := []struct {
 		name     string
@@ -168,6 +169,7 @@ func wantBackoff(t *testing.T, v *task.View, events []hosttest.Event) {
 }
 
 func TestHistories(t *testing.T) {
+	t.Parallel()
 	h := hosttest.Start(t)
 	tests := []struct{ name, template, want string }{
 		{
@@ -199,6 +201,7 @@ func TestHistories(t *testing.T) {
 
 // TestOverlap proves what runs beside what, by the times that the events carry.
 func TestOverlap(t *testing.T) {
+	t.Parallel()
 	h := hosttest.Start(t)
 	t.Run("DIAMOND7", func(t *testing.T) {
 		h := h.With(t)
@@ -272,6 +275,7 @@ func wantAfter(t *testing.T, v *task.View, later, earlier task.StepName) {
 // TestPriority proves that of the steps that wait for a slot the most important is
 // claimed first, whatever task it belongs to.
 func TestPriority(t *testing.T) {
+	t.Parallel()
 	h := hosttest.Start(t)
 	busy := h.Create(graph(slices12("handler: mock/limited, config: {for: 200ms}")...))
 	h.Await(busy, func(v *task.View) bool { return strings.Count(hosttest.Describe(v), "in_progress") >= 12 })

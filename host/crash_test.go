@@ -14,6 +14,7 @@ import (
 // TestKillPluginMidStep kills the process of a plugin with attempts in flight: they are
 // lost, the next attempts start without help, and nothing completes twice.
 func TestKillPluginMidStep(t *testing.T) {
+	t.Parallel()
 	h := hosttest.Start(t)
 	id := h.Create(graph("a | handler: mock/sleep, config: {for: 300ms}", "b | handler: mock/sleep, config: {for: 300ms}", "c <- a, b"))
 	h.AwaitStep(id, "a", task.StepInProgress)
@@ -38,6 +39,7 @@ func TestKillPluginMidStep(t *testing.T) {
 }
 
 func TestOnCrash(t *testing.T) {
+	t.Parallel()
 	h := hosttest.Start(t, hosttest.Expect("plugin crashed"))
 	t.Run("retry", func(t *testing.T) {
 		h := h.With(t)
@@ -80,6 +82,7 @@ func TestOnCrash(t *testing.T) {
 // TestLossBudget lets a step take down its plugin until nobody wants it any more. A step
 // beside it that is lost every time, too, keeps its retries.
 func TestLossBudget(t *testing.T) {
+	t.Parallel()
 	h := hosttest.Start(t, hosttest.Expect("plugin crashed"))
 	id := h.Create(graph("ok", "poison <- ok | handler: mock/exit"))
 	v := h.Checked(id)
@@ -93,6 +96,7 @@ func TestLossBudget(t *testing.T) {
 
 // TestPluginDownBurnsNoAttempts lets steps wait for a plugin that is not there.
 func TestPluginDownBurnsNoAttempts(t *testing.T) {
+	t.Parallel()
 	h := hosttest.Start(t)
 	h.KillPlugin("mock")
 	id := h.Create(graph("a"))
@@ -104,6 +108,7 @@ func TestPluginDownBurnsNoAttempts(t *testing.T) {
 // TestGracefulStopFinishesWhatRuns drains: the running attempt ends, the next step runs
 // when the home is opened again.
 func TestGracefulStopFinishesWhatRuns(t *testing.T) {
+	t.Parallel()
 	h := hosttest.Start(t)
 	id := h.Create(graph("a | handler: mock/sleep, config: {for: 200ms}", "b <- a"))
 	h.AwaitStep(id, "a", task.StepInProgress)
@@ -125,6 +130,7 @@ func TestGracefulStopFinishesWhatRuns(t *testing.T) {
 
 // TestRestartKeepsTimers stops the host while steps wait for a retry and for a deadline.
 func TestRestartKeepsTimers(t *testing.T) {
+	t.Parallel()
 	h := hosttest.Start(t)
 	retry := h.Create(graph("a | f1, retry: {base: 700ms}"))
 	deadline := h.Create(graphWith("deadline: 700ms\n", "a | f9, retry: {base: 1h, cap: 1h}"))
@@ -146,6 +152,7 @@ func TestRestartKeepsTimers(t *testing.T) {
 // TestTimedOutAttemptIsWaitedFor proves that two attempts of a step do not run at once:
 // the next one starts when the old one has answered or its grace is over.
 func TestTimedOutAttemptIsWaitedFor(t *testing.T) {
+	t.Parallel()
 	h := hosttest.Start(t, hosttest.Options(func(o *host.Options) { o.CancelGrace = 400 * time.Millisecond }))
 	id := h.Create(graph("a | handler: mock/hang, timeout: 20ms, retry: {limit: 2, base: 1ms}, config: {ignore_cancel: true}"))
 	h.Checked(id)

@@ -19,6 +19,7 @@ func key(k string) hosttest.RequestOption {
 }
 
 func TestSameKeyFrom50Clients(t *testing.T) {
+	t.Parallel()
 	h := hosttest.Start(t)
 	const clients = 50
 	var mu sync.Mutex
@@ -55,6 +56,7 @@ func TestSameKeyFrom50Clients(t *testing.T) {
 }
 
 func TestEqualInputsAreEqualWhateverTheirForm(t *testing.T) {
+	t.Parallel()
 	h := hosttest.Start(t)
 	first := h.Create(graph("a"), key("k"), hosttest.Input(`{"a":1,"b":[1.0,2]}`))
 	created, err := h.TryCreate(graph("a"), key("k"), hosttest.Input(` { "b" : [ 1.0, 2 ], "a": 1 } `))
@@ -65,6 +67,7 @@ func TestEqualInputsAreEqualWhateverTheirForm(t *testing.T) {
 }
 
 func TestIdentityHash(t *testing.T) {
+	t.Parallel()
 	h := hosttest.Start(t)
 	template := graphWith("identity: hash\n", "a")
 	first := h.Create(template, hosttest.Input(`{"n":1}`))
@@ -78,6 +81,7 @@ func TestIdentityHash(t *testing.T) {
 
 // TestRefusedRequests proves that what is refused says why and stores nothing.
 func TestRefusedRequests(t *testing.T) {
+	t.Parallel()
 	h := hosttest.Start(t)
 	long := strings.Repeat("x", task.MaxText+1)
 	tests := []struct {
@@ -166,6 +170,7 @@ func TestRefusedRequests(t *testing.T) {
 // TestUnknownHandlerWaits creates a task whose handler nobody offers: it is warned of,
 // the step waits and burns no attempt, and its reason says what to do.
 func TestUnknownHandlerWaits(t *testing.T) {
+	t.Parallel()
 	h := hosttest.Start(t)
 	created, err := h.TryCreate(graph("a | handler: mock/ecko", "b | handler: missing/handler"))
 	if err != nil || len(created.Warnings) != 2 {
@@ -185,6 +190,7 @@ func TestUnknownHandlerWaits(t *testing.T) {
 
 // TestHighestVersion is the trap "versions compared as strings".
 func TestHighestVersion(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	for _, version := range []string{"1.9.0", "1.10.0", "1.2.0"} {
 		text := strings.Replace(graph("a"), "version: 1.0.0", "version: "+version, 1)
@@ -200,6 +206,7 @@ func TestHighestVersion(t *testing.T) {
 }
 
 func TestCorrelationID(t *testing.T) {
+	t.Parallel()
 	h := hosttest.Start(t)
 	given := h.Create(graph("a"), func(r *task.Request) { r.CorrelationID = "abc-1" })
 	fresh := h.Create(graph("a"))

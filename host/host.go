@@ -18,6 +18,7 @@ import (
 	"github.com/tasker-engine/tasker/host/internal/api"
 	"github.com/tasker-engine/tasker/host/internal/boltstore"
 	"github.com/tasker-engine/tasker/host/internal/engine"
+	"github.com/tasker-engine/tasker/host/internal/killpoint"
 	"github.com/tasker-engine/tasker/host/internal/publish"
 	"github.com/tasker-engine/tasker/host/internal/runner"
 	"github.com/tasker-engine/tasker/host/internal/supervisor"
@@ -73,7 +74,7 @@ func Open(ctx context.Context, opts Options) (_ *Host, err error) {
 	h := &Host{opts: opts, log: opts.Logger, started: opts.Now(), ready: make(chan struct{}), settled: newSettled()}
 	h.ids.entropy = ulid.Monotonic(rand.NewChaCha8(seed()), 0)
 	h.reading = reading{store: st, templates: set, now: opts.Now, plugins: h, snapshots: newSnapshotCache()}
-	if err := h.assemble(); err != nil {
+	if err := h.assemble(ctx); err != nil {
 		return nil, errors.Join(err, st.Close())
 	}
 	for _, d := range set.Problems() {
@@ -83,7 +84,7 @@ func Open(ctx context.Context, opts Options) (_ *Host, err error) {
 }
 
 // assemble makes the parts and ties them together.
-func (h *Host) assemble() error {
+func (h *Host) assemble(ctx context.Context) error {
 	hostID, epoch := h.store.Identity()
 	h.journal = newEventLog(h.store)
 	h.events = publish.ForHost(hostID, epoch, h.journal.Submit, func(err error) {
@@ -92,7 +93,7 @@ func (h *Host) assemble() error {
 		}
 	})
 	h.runner = runner.New(runner.Options{
-		Store: h.journal, Now: h.opts.Now, Logger: h.log.Named("runner"),
+		Store: killpoint.Store(ctx, h.journal), Now: h.opts.Now, Logger: h.log.Named("runner"),
 		Engine: engine.Host{
 			Epoch: epoch, CancelGrace: h.opts.CancelGrace, Workflow: h.opts.WorkflowEvents, Rand: h.opts.Rand,
 		},
@@ -125,7 +126,7 @@ func (h *Host) Run(ctx context.Context) error {
 	work, cut := context.WithCancel(context.WithoutCancel(ctx))
 	defer cut()
 	parts, partsCtx := errgroup.WithContext(work)
-	parts.Go(func() error { return h.runner.Run(partsCtx, h.supervisor) })
+	parts.Go(func() error { return h.runner.Run(partsCtx, killpoint.Dispatcher(partsCtx, h.supervisor)) })
 	parts.Go(func() error { return h.supervisor.Run(partsCtx) })
 	parts.Go(func() error { return h.server.Run(partsCtx) })
 	h.events.HostStarted(h.opts.Version, h.opts.Now())

@@ -16,6 +16,7 @@ import (
 const repaired = "f3"
 
 func TestRetryStepCompletesTask(t *testing.T) {
+	t.Parallel()
 	h := hosttest.Start(t)
 	id := h.Create(linear6(repaired))
 	h.WantSteps(h.Checked(id), "a=complete/1 b=complete/1 c=error/3 d=pending/0 e=pending/0 f=pending/0")
@@ -29,6 +30,7 @@ func TestRetryStepCompletesTask(t *testing.T) {
 }
 
 func TestRetryTask(t *testing.T) {
+	t.Parallel()
 	h := hosttest.Start(t)
 	id := h.Create(graph("a | "+repaired, "b | handler: mock/flaky, config: {kind: permanent, times: 1}", "c <- a, b"))
 	h.WantTask(h.Checked(id), task.Error)
@@ -42,6 +44,7 @@ func TestRetryTask(t *testing.T) {
 }
 
 func TestResolvedParentLetsChildRun(t *testing.T) {
+	t.Parallel()
 	h := hosttest.Start(t)
 	id := h.Create(graph("parent | handler: mock/flaky, config: {kind: permanent}", "child <- parent"))
 	h.WantSteps(h.Checked(id), "parent=error/1 child=pending/0")
@@ -55,6 +58,7 @@ func TestResolvedParentLetsChildRun(t *testing.T) {
 }
 
 func TestResolveTask(t *testing.T) {
+	t.Parallel()
 	h := hosttest.Start(t)
 	id := h.TaskIn(task.Error)
 	h.Resolve(id, "", "")
@@ -67,6 +71,7 @@ func TestResolveTask(t *testing.T) {
 
 // TestCancelStopsARunningTask is also the trap "cancel did not stop a running task".
 func TestCancelStopsARunningTask(t *testing.T) {
+	t.Parallel()
 	h := hosttest.Start(t)
 	id := h.Create(graph("a | handler: mock/hang", "b <- a", "waits | f9, retry: {base: 1h, cap: 1h}"))
 	h.AwaitStep(id, "a", task.StepInProgress)
@@ -83,6 +88,7 @@ func TestCancelStopsARunningTask(t *testing.T) {
 // TestLateResultChangesNothing lets an attempt answer after its task was cancelled and
 // its grace was over.
 func TestLateResultChangesNothing(t *testing.T) {
+	t.Parallel()
 	h := hosttest.Start(t, hosttest.Options(func(o *host.Options) { o.CancelGrace = 20 * time.Millisecond }),
 		hosttest.Plugins("github.com/tasker-engine/tasker/plugins/mock"))
 	id := h.Create(graph("stubborn | handler: mock/hang, config: {ignore_cancel: true}"))
@@ -97,6 +103,7 @@ func TestLateResultChangesNothing(t *testing.T) {
 }
 
 func TestPauseHoldsAndResumeGoesOn(t *testing.T) {
+	t.Parallel()
 	h := hosttest.Start(t)
 	id := h.Create(graph("a | handler: mock/sleep, config: {for: 100ms}", "b <- a"))
 	h.AwaitStep(id, "a", task.StepInProgress)
@@ -115,6 +122,7 @@ func TestPauseHoldsAndResumeGoesOn(t *testing.T) {
 }
 
 func TestBypass(t *testing.T) {
+	t.Parallel()
 	h := hosttest.Start(t)
 	bypass := func(names ...task.StepName) hosttest.RequestOption {
 		return func(r *task.Request) { r.Bypass = names }
@@ -136,6 +144,7 @@ func TestBypass(t *testing.T) {
 }
 
 func TestOperationsThatMakeNoSense(t *testing.T) {
+	t.Parallel()
 	h := hosttest.Start(t)
 	ctx := context.Background()
 	done, failed := string(h.TaskIn(task.Complete)), string(h.TaskIn(task.Error))
@@ -164,6 +173,7 @@ func TestOperationsThatMakeNoSense(t *testing.T) {
 }
 
 func TestWatchEndsWithTheHost(t *testing.T) {
+	t.Parallel()
 	h := hosttest.Start(t)
 	id, _ := h.StepIn(task.StepWaitingForRetry)
 	ended := make(chan error, 1)
@@ -182,6 +192,7 @@ func TestWatchEndsWithTheHost(t *testing.T) {
 }
 
 func TestEventsFollow(t *testing.T) {
+	t.Parallel()
 	h := hosttest.Start(t)
 	id := h.Create(graph("a"))
 	h.End(id)

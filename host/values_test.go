@@ -14,6 +14,7 @@ import (
 // TestLargeValues sends inputs and results of all sizes through a plugin: inline ones,
 // blobs, blobs larger than a frame.
 func TestLargeValues(t *testing.T) {
+	t.Parallel()
 	h := hosttest.Start(t)
 	for _, size := range []int{10, task.MaxInline - 1, task.MaxInline + 1, 2 << 20, 6 << 20} {
 		t.Run(fmt.Sprint(size), func(t *testing.T) {
@@ -43,6 +44,7 @@ func TestLargeValues(t *testing.T) {
 }
 
 func TestResultOverTheLimit(t *testing.T) {
+	t.Parallel()
 	h := hosttest.Start(t)
 	v := h.Checked(h.Create(graph(fmt.Sprintf("big | handler: mock/big, config: {bytes: %d}", task.MaxValue), "b <- big")))
 	h.WantTask(v, task.Error)
@@ -56,6 +58,7 @@ func TestResultOverTheLimit(t *testing.T) {
 // TestCheckpoint hands what an attempt kept to the next one, after a timeout and after a
 // restart of the host.
 func TestCheckpoint(t *testing.T) {
+	t.Parallel()
 	h := hosttest.Start(t)
 	id := h.Create(graph("a | handler: mock/heartbeat, retry: {limit: 9}, timeout: 1500ms, " +
 		"config: {every: 20ms, for: 2s, checkpoint: true}"))
@@ -72,6 +75,7 @@ func TestCheckpoint(t *testing.T) {
 }
 
 func TestCheckpointSurvivesTheHost(t *testing.T) {
+	t.Parallel()
 	h := hosttest.Start(t)
 	id := h.Create(graph("a | handler: mock/heartbeat, config: {every: 10ms, for: 1500ms, checkpoint: true}"))
 	h.Await(id, func(v *task.View) bool { return hosttest.Step(v, "a").Progress > 0 })
@@ -90,6 +94,7 @@ func TestCheckpointSurvivesTheHost(t *testing.T) {
 
 // TestValueReferences resolves what events refer to.
 func TestValueReferences(t *testing.T) {
+	t.Parallel()
 	h := hosttest.Start(t)
 	id := h.Create(graph("big | handler: mock/big, config: {bytes: 100000}"))
 	h.End(id)

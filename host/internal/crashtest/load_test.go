@@ -1,0 +1,98 @@
+package crashtest_test
+
+import (
+	"encoding/json"
+	"fmt"
+	"math/rand/v2"
+	"strings"
+
+	"github.com/tasker-engine/tasker/host/task"
+)
+
+// templates are the mix that is run: LEDGER stands for the file that every handler
+// writes into.
+func templates() []string {
+	return []string{
+		`name: chain
+steps:
+- {name: a, handler: mock/noop, config: {ledger: LEDGER}}
+- {name: b, depends_on: [a], handler: mock/noop, config: {ledger: LEDGER}}
+- {name: c, depends_on: [b], handler: mock/flaky, config: {ledger: LEDGER, times: 1}}
+- {name: d, depends_on: [c], handler: mock/sleep, config: {ledger: LEDGER, for: 5ms}}
+- {name: e, depends_on: [d], handler: mock/echo, config: {ledger: LEDGER}}
+`,
+		`name: diamond
+steps:
+- {name: start, handler: mock/noop, config: {ledger: LEDGER}}
+- {name: p1, depends_on: [start], handler: mock/flaky, config: {ledger: LEDGER, times: 1}}
+- {name: p2, depends_on: [start], handler: mock/sleep, config: {ledger: LEDGER, for: 40ms}}
+- {name: merge, depends_on: [p1, p2], handler: mock/echo, config: {ledger: LEDGER}}
+`,
+		fan(),
+		`name: beats
+steps:
+- {name: a, handler: mock/heartbeat, config: {ledger: LEDGER, every: 10ms, for: 120ms, checkpoint: true}}
+- {name: b, depends_on: [a], handler: mock/big, config: {ledger: LEDGER, bytes: 100000}}
+- {name: c, depends_on: [b], handler: mock/echo, config: {ledger: LEDGER}}
+`,
+		`name: fails
+steps:
+- {name: a, handler: mock/flaky, config: {ledger: LEDGER, kind: permanent}}
+- {name: b, depends_on: [a], handler: mock/noop, config: {ledger: LEDGER}}
+- {name: c, handler: mock/sleep, config: {ledger: LEDGER, for: 20ms}}
+`,
+		`name: optional
+steps:
+- {name: a, optional: true, handler: mock/flaky, config: {ledger: LEDGER}}
+- {name: b, depends_on: [a], handler: mock/panic, config: {ledger: LEDGER, times: 1}}
+`,
+		`name: slow
+steps:
+- {name: a, handler: mock/hang, timeout: 30ms, retry: {limit: 2}, config: {ledger: LEDGER}}
+- {name: b, handler: mock/sleep, config: {ledger: LEDGER, for: 150ms}}
+- {name: c, depends_on: [b], handler: mock/noop, config: {ledger: LEDGER}}
+`,
+		`name: crashes
+steps:
+- {name: a, handler: mock/noop, config: {ledger: LEDGER}}
+- {name: b, depends_on: [a], handler: mock/exit, config: {ledger: LEDGER, times: 1}}
+- {name: c, depends_on: [b], handler: mock/noop, config: {ledger: LEDGER}}
+`,
+	}
+}
+
+// fan is one step, twenty beside each other, and one below all of them.
+func fan() string {
+	var b strings.Builder
+	b.WriteString("name: fan\nsteps:\n- {name: a, handler: mock/noop, config: {ledger: LEDGER}}\n")
+	names := make([]string, 20)
+	for i := range names {
+		names[i] = fmt.Sprintf("f%d", i)
+		fmt.Fprintf(&b, "- {name: %s, depends_on: [a], handler: mock/sleep, config: {ledger: LEDGER, for: %dms}}\n", names[i], i)
+	}
+	fmt.Fprintf(&b, "- {name: z, depends_on: [%s], handler: mock/noop, config: {ledger: LEDGER}}\n", strings.Join(names, ", "))
+	return b.String()
+}
+
+// requests are those of a round, after those of the round before. Their keys make a
+// repeated request harmless.
+func requests(ledger string, seed uint64, round, tasks int) (out []task.Request) {
+	all := templates()
+	for r := max(round-1, 0); r <= round; r++ {
+		rnd := rand.New(rand.NewPCG(seed, uint64(r)+1<<32)) //nolint:gosec // choices that can be repeated
+		for n := range tasks {
+			i := rnd.IntN(len(all))
+			if i == len(all)-1 && rnd.IntN(3) > 0 { // a crash of the plugin holds up all the others
+				i = 0
+			}
+			text := strings.ReplaceAll(all[i], "LEDGER", ledger)
+			text = strings.Replace(text, "\nsteps:", "\nversion: 1.0.0\ndefaults: {retry: {base: 15ms}}\nsteps:", 1)
+			out = append(out, task.Request{
+				Source: []byte(text), SourceName: "load.yaml", Priority: rnd.Int32N(3),
+				Input:          json.RawMessage(fmt.Sprintf(`{"round":%d,"task":%d}`, r, n)),
+				IdempotencyKey: fmt.Sprintf("%d-%d", r, n),
+			})
+		}
+	}
+	return out
+}
