@@ -132,27 +132,27 @@ func (b *lockedBuffer) String() string {
 }
 
 // shortDir makes a directory with a short name: socket paths are limited.
-func shortDir(t testing.TB) string {
-	t.Helper()
+func shortDir(tb testing.TB) string {
+	tb.Helper()
 	dir, err := os.MkdirTemp("", "sv") //nolint:usetesting // its names are long
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
-	t.Cleanup(func() { _ = os.RemoveAll(dir) })
+	tb.Cleanup(func() { _ = os.RemoveAll(dir) })
 	return dir
 }
 
 // installPlugins makes a plugin directory with test plugins of these modes.
-func installPlugins(t testing.TB, modes ...string) string {
-	t.Helper()
+func installPlugins(tb testing.TB, modes ...string) string {
+	tb.Helper()
 	exe, err := os.Executable()
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
-	dir := t.TempDir()
+	dir := tb.TempDir()
 	for _, mode := range modes {
 		if err := os.Symlink(exe, filepath.Join(dir, BinaryPrefix+mode)); err != nil {
-			t.Fatal(err)
+			tb.Fatal(err)
 		}
 	}
 	return dir

@@ -164,13 +164,16 @@ type limiter struct {
 }
 
 // Lines of one process that reach its log: so many per second, and so many at once.
+// Attempts log through their own channel and have their own allowance.
 const (
-	linesPerSecond = 500
-	linesBurst     = 2000
+	printedPerSecond = 500
+	printedBurst     = 2_000
+	loggedPerSecond  = 5_000
+	loggedBurst      = 20_000
 )
 
-func newLimiter() limiter {
-	return limiter{perSecond: linesPerSecond, burst: linesBurst, tokens: linesBurst}
+func newLimiter(perSecond, burst float64) limiter {
+	return limiter{perSecond: perSecond, burst: burst, tokens: burst}
 }
 
 // allow reports whether a line passes, and how many were held back before it.

@@ -37,7 +37,8 @@ type output struct {
 	stdout, stderr *lineWriter // what the library streams back from a Go plugin's os.Stdout and os.Stderr
 
 	mu      sync.Mutex
-	limiter limiter
+	prints  limiter
+	logs    limiter
 	last    ring // stderr
 	printed ring // everything
 	trace   trace
@@ -45,7 +46,7 @@ type output struct {
 
 func newOutput(instance string, log *pluginLog) *output {
 	o := &output{
-		instance: instance, log: log, limiter: newLimiter(),
+		instance: instance, log: log, prints: newLimiter(printedPerSecond, printedBurst), logs: newLimiter(loggedPerSecond, loggedBurst),
 		last: ring{limit: keptStderr}, printed: ring{limit: keptPrinted},
 	}
 	o.stdout = newLineWriter(func(line []byte, truncated bool) { o.line(sourceStdout, line, truncated) })
@@ -71,11 +72,9 @@ func (o *output) line(from source, line []byte, truncated bool) {
 		o.last.add(kept)
 		o.trace.add(kept)
 	}
-	ok, suppressed := o.limiter.allow(time.Now())
+	ok, suppressed := o.prints.allow(time.Now())
 	o.mu.Unlock()
-	if suppressed > 0 {
-		o.note(fmt.Sprintf("%d lines suppressed: more than %d per second", suppressed, linesPerSecond))
-	}
+	o.noteSuppressed(suppressed, printedPerSecond)
 	if !ok {
 		return
 	}
@@ -94,14 +93,19 @@ func (o *output) note(message string) {
 	o.log.write(LogLine{At: time.Now().UTC(), Level: "warn", Source: string(sourceHost), Instance: o.instance, Message: message})
 }
 
+// noteSuppressed tells how many lines were held back, if any.
+func (o *output) noteSuppressed(n, perSecond int) {
+	if n > 0 {
+		o.note(fmt.Sprintf("%d lines suppressed: more than %d per second", n, perSecond))
+	}
+}
+
 // attempt adds a line that an attempt logged.
 func (o *output) attempt(attempt, level, message string, fields json.RawMessage) {
 	o.mu.Lock()
-	ok, suppressed := o.limiter.allow(time.Now())
+	ok, suppressed := o.logs.allow(time.Now())
 	o.mu.Unlock()
-	if suppressed > 0 {
-		o.note(fmt.Sprintf("%d lines suppressed: more than %d per second", suppressed, linesPerSecond))
-	}
+	o.noteSuppressed(suppressed, loggedPerSecond)
 	if !ok {
 		return
 	}
@@ -122,12 +126,11 @@ func (o *output) close() {
 	o.stdout.flush()
 	o.stderr.flush()
 	o.mu.Lock()
-	suppressed := o.limiter.suppressed
-	o.limiter.suppressed = 0
+	prints, logs := o.prints.suppressed, o.logs.suppressed
+	o.prints.suppressed, o.logs.suppressed = 0, 0
 	o.mu.Unlock()
-	if suppressed > 0 {
-		o.note(fmt.Sprintf("%d lines suppressed: more than %d per second", suppressed, linesPerSecond))
-	}
+	o.noteSuppressed(prints, printedPerSecond)
+	o.noteSuppressed(logs, loggedPerSecond)
 }
 
 // report returns the last lines of stderr and the panic trace or dump among them.

@@ -55,7 +55,6 @@ func (p *plugin) run(life, intake context.Context, found error) {
 	defer close(p.ended)
 	next := startAgain
 	if found != nil {
-		p.sup.opts.Logger.Error("plugin is refused", "plugin", p.name, "cause", found)
 		p.setState(task.PluginRefused, found.Error())
 		next = startNever
 	}
@@ -214,8 +213,7 @@ func (p *plugin) bringUp(ctx context.Context, l *launch) (in *instance, again bo
 func (p *plugin) becameReady(in *instance) {
 	m := in.manifest
 	info := p.snapshot()
-	p.sup.opts.Logger.Info("plugin is ready", "plugin", m.Name, "version", m.Version, "instance", in.id,
-		"accepted", info.Accepted, "refused", info.Refused)
+	p.sup.opts.Logger.Info("plugin declares", "plugin", m.Name, "version", m.Version, "accepted", info.Accepted, "refused", info.Refused)
 	p.setState(task.PluginReady, "")
 	in.run()
 	p.sup.opts.Sink.InstanceReady(task.Instance{
@@ -231,7 +229,6 @@ func (p *plugin) failedStart(intake context.Context, err error) verdict {
 	case intake.Err() != nil:
 		return startNoMore
 	case errors.As(err, &failure) && failure.Refused, errors.As(err, &r):
-		p.sup.opts.Logger.Error("plugin is refused", "plugin", p.name, "cause", err)
 		p.setState(task.PluginRefused, err.Error())
 		return startNever
 	default:
@@ -247,7 +244,6 @@ func (p *plugin) crashed(why string, ready time.Duration, useful bool) verdict {
 	if quarantined {
 		life.State, life.RetryAt, life.Crashes = task.PluginQuarantined, time.Time{}, len(p.history.crashes)
 	}
-	p.sup.opts.Logger.Warn("plugin crashed", "plugin", p.name, "cause", why, "state", string(life.State), "retry_in", wait)
 	p.tell(life)
 	if quarantined {
 		return startNever
@@ -297,6 +293,7 @@ func (p *plugin) tell(life task.PluginLife) {
 		p.info.Crashes++
 	}
 	p.mu.Unlock()
+	p.sup.logLife(life)
 	p.sup.opts.Sink.Life(life)
 }
 

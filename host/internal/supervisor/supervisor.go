@@ -9,6 +9,8 @@ import (
 	"sync"
 	"time"
 
+	"github.com/hashicorp/go-hclog"
+
 	"github.com/tasker-engine/tasker/host/task"
 )
 
@@ -280,6 +282,28 @@ func (s *Supervisor) log(name string) *pluginLog {
 		s.logs[name] = l
 	}
 	return l
+}
+
+// logLife writes one line per change of state, as loud as the state is bad.
+func (s *Supervisor) logLife(life task.PluginLife) {
+	level := hclog.Info
+	switch life.State {
+	case task.PluginStarting, task.PluginHandshaking, task.PluginConfiguring:
+		level = hclog.Debug
+	case task.PluginDegraded, task.PluginBackoff:
+		level = hclog.Warn
+	case task.PluginQuarantined, task.PluginRefused:
+		level = hclog.Error
+	case task.PluginReady, task.PluginDraining, task.PluginStopped:
+	}
+	args := []any{"plugin", life.Plugin, "instance", life.Instance}
+	if life.Cause != "" {
+		args = append(args, "cause", life.Cause)
+	}
+	if !life.RetryAt.IsZero() {
+		args = append(args, "retry_at", life.RetryAt)
+	}
+	s.opts.Logger.Log(level, "plugin is "+string(life.State), args...)
 }
 
 func (s *Supervisor) closeLogs() {

@@ -329,6 +329,30 @@ func TestQuarantineAndResume(t *testing.T) {
 	})
 }
 
+func TestRestartReadsTheBinaryAgain(t *testing.T) {
+	h := startHost(t, nil, "good")
+	in := h.instanceOf("good", 1)
+	path := h.Plugins()[0].Path
+	target, err := os.Readlink(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Remove(path); err != nil {
+		t.Fatal(err)
+	}
+	h.Dispatch(in.ID, []*task.Assignment{attempt(1, "exit", `1`)})
+	if l := h.inState("good", task.PluginRefused); !strings.Contains(l.Cause, "no such file") {
+		t.Errorf("cause = %q, want that the binary is missing", l.Cause)
+	}
+	if err := os.Symlink(target, path); err != nil {
+		t.Fatal(err)
+	}
+	if err := h.Resume("good"); err != nil {
+		t.Fatal(err)
+	}
+	h.instanceOf("good", 2)
+}
+
 func TestResumeOfARunningPluginIsRefused(t *testing.T) {
 	h := startHost(t, nil, "good")
 	h.instanceOf("good", 1)

@@ -174,6 +174,10 @@ func (p *testPlugin) Watch(_ *pluginv1.WatchRequest, stream grpc.ServerStreaming
 		if err := stream.Send(&pluginv1.WatchResponse{Status: status}); err != nil {
 			return err
 		}
+		if strings.HasPrefix(p.mode, "silent") {
+			<-stream.Context().Done()
+			return nil
+		}
 		select {
 		case status = <-p.status:
 		case <-ticker.C:

@@ -86,6 +86,20 @@ func TestTrapStoppedPluginIsHungAndStartedAgain(t *testing.T) {
 	h.instanceOf("good", 2)
 }
 
+// A hang leaves no trace unless the process is asked for one before it is killed.
+func TestTrapHungPluginLeavesItsGoroutines(t *testing.T) {
+	h := startHost(t, func(o *Options) { o.HangTimeout = 100 * time.Millisecond }, "silent")
+	in := h.instanceOf("silent", 1)
+	h.Dispatch(in.ID, []*task.Assignment{attempt(1, "hold", `1`)})
+	if got := h.lost(in.ID); got != task.LossHung {
+		t.Errorf("cause = %s, want %s", got, task.LossHung)
+	}
+	c := h.crash(in.ID)
+	if !strings.HasPrefix(c.Panic, "SIGQUIT: quit") || !strings.Contains(c.Panic, "(*testPlugin).execute") {
+		t.Errorf("panic = %q, want the dump of the goroutines", c.Panic)
+	}
+}
+
 // Exited of the library stays false while anybody holds the pipes of a dead plugin.
 func TestTrapGrandchildHoldingPipesDoesNotHideACrash(t *testing.T) {
 	for _, handler := range []string{"child", "orphan"} {
