@@ -3,6 +3,7 @@ package engine
 import (
 	"crypto/sha256"
 	"encoding/hex"
+	"encoding/json"
 	"fmt"
 	"slices"
 
@@ -22,6 +23,9 @@ func (Create) apply(d *Decision) error {
 	bypass, err := d.bypassed()
 	if err != nil {
 		return err
+	}
+	if len(t.Input.Inline) > 0 && !json.Valid(t.Input.Inline) {
+		return fmt.Errorf("input is no JSON: %w", task.ErrInvalid)
 	}
 	input, err := d.value(t.Input.Inline, task.InputBlob)
 	if err != nil {

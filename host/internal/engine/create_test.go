@@ -79,6 +79,10 @@ func TestCreateRefused(t *testing.T) {
 		d := prepare(t, shape(t, step("a")), func(s *task.Spec, _ *Host) { s.Input.Inline = large(task.MaxValue + 1) })
 		d.refused(Create{}, task.ErrTooLarge)
 	})
+	t.Run("an input that is no JSON", func(t *testing.T) {
+		d := prepare(t, shape(t, step("a")), func(s *task.Spec, _ *Host) { s.Input.Inline = []byte("{") })
+		d.refused(Create{}, task.ErrInvalid)
+	})
 	t.Run("a task that exists", func(t *testing.T) {
 		d := start(t, shape(t, step("a")))
 		d.refused(Create{}, task.ErrTransition)

@@ -71,7 +71,7 @@ func (h *Host) record(payload event.Payload, at time.Time) {
 	defer h.mu.Unlock() // held over submit: the log keeps the order of n
 	h.n++
 	id := h.id + "/" + strconv.FormatUint(h.epoch, 10) + "/" + strconv.FormatUint(h.n, 10)
-	encoded, err := encode(payload, &eventv1.Event{Id: id, At: at.UnixNano()})
+	encoded, _, err := encode(nil, payload, &eventv1.Event{Id: id, At: at.UnixNano()})
 	if err != nil {
 		h.done(err)
 		return

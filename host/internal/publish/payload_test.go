@@ -288,17 +288,23 @@ func TestSequence(t *testing.T) {
 	}
 }
 
-// TestBrokenJSON: a value that is no JSON is an error of the decision, not a broken
-// event.
+// TestBrokenJSON: a value that is no JSON and got as far as here is an error of the
+// decision.
 func TestBrokenJSON(t *testing.T) {
 	s := newSample(t)
-	s.task.Steps[2].Results.Inline = []byte(`{`)
-	p := publish.ForTask(s.task, s.tmpl, at)
-	p.TaskStarted()
-	p.StepCompleted(&s.task.Steps[2])
-	p.TaskCompleted()
-	if events, seq, err := p.Events(); err == nil {
-		t.Errorf("%d events up to %d and no error", len(events), seq)
+	s.task.Input.Inline = []byte(`{`)
+	s.task.Steps[2].Results.Inline = []byte(`{ `)
+	for _, broken := range []func(*publish.Task){
+		(*publish.Task).TaskInitialized,
+		func(p *publish.Task) { p.StepCompleted(&s.task.Steps[2]) },
+	} {
+		p := publish.ForTask(s.task, s.tmpl, at)
+		p.TaskStarted()
+		broken(p)
+		p.TaskCompleted()
+		if events, seq, err := p.Events(); err == nil || len(events) != 1 {
+			t.Errorf("%d events up to %d, error %v; want the first and an error", len(events), seq, err)
+		}
 	}
 }
 

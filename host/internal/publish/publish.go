@@ -10,8 +10,6 @@ import (
 	"strconv"
 	"time"
 
-	"google.golang.org/protobuf/proto"
-
 	"github.com/tasker-engine/tasker/host/internal/store"
 	"github.com/tasker-engine/tasker/host/task"
 	"github.com/tasker-engine/tasker/host/template"
@@ -28,6 +26,7 @@ type Task struct {
 	base     event.Task
 	seq      uint64
 	events   []store.Event
+	scratch  []byte // the payload being encoded
 	err      error
 }
 
@@ -51,15 +50,21 @@ func (p *Task) Events() (events []store.Event, seq uint64, err error) {
 	return p.events, p.seq, p.err
 }
 
-// record encodes one event. Encoding fails only for payloads that hold broken JSON or
-// text that is not UTF-8, which are refused where they come in; the first error is kept
-// for Events.
+// usualPayload is the size in bytes that most payloads stay below.
+const usualPayload = 1 << 10
+
+// record encodes one event. Encoding fails only for payloads that hold broken JSON,
+// which is refused where it comes in; the first error is kept for Events.
 func (p *Task) record(payload event.Payload, step task.StepName) {
 	if p.err != nil {
 		return
 	}
 	p.seq++
-	encoded, err := encode(payload, &eventv1.Event{
+	if p.scratch == nil {
+		p.scratch = make([]byte, 0, usualPayload)
+	}
+	var encoded store.Event
+	encoded, p.scratch, p.err = encode(p.scratch, payload, &eventv1.Event{
 		Id:            string(p.task.ID) + "/" + strconv.FormatUint(p.seq, 10),
 		At:            p.now.UnixNano(),
 		TaskId:        string(p.task.ID),
@@ -70,26 +75,21 @@ func (p *Task) record(payload event.Payload, step task.StepName) {
 		Version:       p.base.Version,
 		CorrelationId: p.base.CorrelationID,
 	})
-	if err != nil {
-		p.err = err
-		return
+	if p.err == nil {
+		p.events = append(p.events, encoded)
 	}
-	p.events = append(p.events, encoded)
 }
 
-func encode(payload event.Payload, envelope *eventv1.Event) (store.Event, error) {
+// encode completes the envelope with the payload and encodes both, using the memory of
+// scratch, which it returns for the next call.
+func encode(scratch []byte, payload event.Payload, envelope *eventv1.Event) (store.Event, []byte, error) {
 	name := payload.EventName()
-	body, err := json.Marshal(payload)
+	body, err := encodePayload(scratch[:0], payload)
 	if err != nil {
-		return store.Event{}, fmt.Errorf("publish %s: %w", name, err)
+		return store.Event{}, nil, fmt.Errorf("publish %s: %w", name, err)
 	}
-	envelope.Type = name
-	envelope.Payload = body
-	encoded, err := proto.Marshal(envelope)
-	if err != nil {
-		return store.Event{}, fmt.Errorf("publish %s: %w", name, err)
-	}
-	return store.Event{Type: name, Encoded: encoded}, nil
+	envelope.Type, envelope.Payload = name, body
+	return store.Event{Type: name, Encoded: encodeEnvelope(envelope)}, body, nil
 }
 
 // timeOf returns nil for the zero time, so that it is absent from the payload.

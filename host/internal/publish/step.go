@@ -18,14 +18,14 @@ func (p *Task) StepStarted(s *task.Step) {
 			e.Dependencies[i] = string(p.template.Steps[o].Name)
 		}
 	}
-	p.record(e, s.Name)
+	p.record(&e, s.Name)
 }
 
 // StepCompleted publishes [event.StepCompleted].
 func (p *Task) StepCompleted(s *task.Step) {
 	e := event.StepCompleted{Step: p.step(s), ExecutionDuration: duration(s)}
 	e.Results, e.ResultsRef = data(s.Results, ResultRef(s.Ordinal))
-	p.record(e, s.Name)
+	p.record(&e, s.Name)
 }
 
 // StepFailed publishes [event.StepFailed] with the step's last failure; final says that
