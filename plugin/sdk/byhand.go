@@ -60,8 +60,10 @@ func explain(w io.Writer, d *declaration) {
 		if s.version != 1 {
 			name += fmt.Sprintf("@%d", s.version)
 		}
-		first, _, _ := strings.Cut(s.bound.options.Description, "\n")
-		_, _ = fmt.Fprintf(t, "  %s\t%s\n", name, first)
+		if first, _, _ := strings.Cut(s.bound.options.Description, "\n"); first != "" {
+			name += "\t" + first
+		}
+		_, _ = fmt.Fprintf(t, "  %s\n", name)
 	}
 	_ = t.Flush()
 	_, _ = fmt.Fprintf(w, `

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"reflect"
+	"slices"
 	"sync"
 	"time"
 
@@ -80,15 +82,22 @@ type power struct {
 // powers lists what is asked for Check and Close: the configuration, then the handlers by name, each value once.
 func (s *Server) powers() []power {
 	var list []power
-	if c := s.decl.plugin.Config; c != nil {
-		list = append(list, power{"Config", c})
-	}
-	for _, sp := range s.decl.specs {
-		if sp.bound.powers != nil {
-			list = append(list, power{fmt.Sprintf("handler %s@%d", sp.name, sp.version), sp.bound.powers})
+	add := func(place string, value any) {
+		if value == nil || slices.ContainsFunc(list, func(p power) bool { return same(p.value, value) }) {
+			return
 		}
+		list = append(list, power{place, value})
+	}
+	add("Config", s.decl.plugin.Config)
+	for _, sp := range s.decl.specs {
+		add(fmt.Sprintf("handler %s@%d", sp.name, sp.version), sp.bound.powers)
 	}
 	return list
+}
+
+// same reports whether two values are one: the same pointer.
+func same(a, b any) bool {
+	return reflect.TypeOf(a).Kind() == reflect.Pointer && reflect.TypeOf(a) == reflect.TypeOf(b) && a == b
 }
 
 // guard calls the author's code; a panic becomes an error.

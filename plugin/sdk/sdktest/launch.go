@@ -113,6 +113,9 @@ func (p *Plugin) Kill() {
 	<-p.proc.exited
 }
 
+// SocketDir is the directory in which a launched plugin listens.
+func (p *Plugin) SocketDir() string { return p.proc.sockets }
+
 // CutLifeline closes the standard input of a launched plugin, which tells it that the host is gone.
 func (p *Plugin) CutLifeline() { _ = p.proc.lifeline.Close() }
 
@@ -153,6 +156,7 @@ type process struct {
 	dir  string
 
 	cmd      *exec.Cmd
+	sockets  string
 	lifeline io.WriteCloser
 	stdout   io.ReadCloser
 	stderr   output
@@ -163,9 +167,9 @@ type process struct {
 var _ runner.Runner = (*process)(nil)
 
 // prepare is a plugin.ClientConfig's RunnerFunc. The command carries the handshake's environment.
-func (p *process) prepare(_ hclog.Logger, handshake *exec.Cmd, _ string) (runner.Runner, error) {
+func (p *process) prepare(_ hclog.Logger, handshake *exec.Cmd, sockets string) (runner.Runner, error) {
 	p.cmd = exec.CommandContext(context.Background(), p.path)
-	p.cmd.Dir = p.dir
+	p.cmd.Dir, p.sockets = p.dir, sockets
 	p.cmd.Env = append(inherited(), append(handshake.Env, p.env...)...)
 	p.cmd.Stderr = &p.stderr
 	p.cmd.WaitDelay = time.Second // a child of the plugin may hold its standard error

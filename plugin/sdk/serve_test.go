@@ -1,0 +1,248 @@
+package sdk_test
+
+import (
+	"bytes"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/tasker-engine/tasker/plugin/sdk"
+	"github.com/tasker-engine/tasker/plugin/sdk/sdktest"
+	pluginv1 "github.com/tasker-engine/tasker/proto/tasker/plugin/v1"
+)
+
+// launchProcess launches this test binary as the plugin "process".
+func launchProcess(t *testing.T, config any) *sdktest.Plugin {
+	t.Helper()
+	return sdktest.Launch(t, self(t), sdktest.Options{Config: config, Env: []string{"SDK_TEST_PLUGIN=process"}})
+}
+
+func self(t *testing.T) string {
+	t.Helper()
+	path, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+// byHand runs the binary as a person does.
+func byHand(t *testing.T, plugin string, args ...string) (stdout, stderr string, code int) {
+	t.Helper()
+	cmd := exec.CommandContext(t.Context(), self(t), args...)
+	cmd.Env = append(os.Environ(), "SDK_TEST_PLUGIN="+plugin)
+	var out, errs bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &out, &errs
+	_ = cmd.Run() // the exit code says it
+	dir := filepath.Dir(self(t))
+	text := strings.NewReplacer(dir, "DIR", filepath.Base(self(t)), "PROGRAM").Replace(errs.String())
+	return out.String(), text, cmd.ProcessState.ExitCode()
+}
+
+func TestByHand(t *testing.T) {
+	const explained = `PROGRAM is a Tasker plugin, process 1.2.3: a Tasker host starts it, not you.
+Behaves like a process.
+
+Handlers:
+  process/hold
+  process/print
+
+To use it, name a handler in a template and tell Tasker where the plugin is:
+  tasker run TEMPLATE --plugin-dir DIR
+
+To look into it:
+  PROGRAM --describe   the manifest: handlers, schemas, limits, as JSON
+  PROGRAM --version    name and version
+`
+	const broken = `plugin "Broken" is declared wrongly:
+  Name: "Broken" is no plugin name; want [a-z][a-z0-9-]{0,31}
+  Version: "one" is no semantic version; want one such as "1.0.0"
+  Handlers["x"]: the handler is nil
+`
+	const described = `{
+  "name": "process",
+  "version": "1.2.3",
+  "title": "Behaves like a process.",
+  "sdk": {
+    "language": "go",
+    "version": "` + sdk.Version + `"
+  },
+  "features": [
+    "step.checkpoint.v1",
+    "step.fetch.v1"
+  ],
+  "handlers": [
+    {
+      "name": "hold",
+      "version": 1,
+      "idempotent": "keyed",
+      "results": "all",
+      "input_schema": {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "properties": {},
+        "type": "object"
+      },
+      "output_schema": {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "type": "string"
+      }
+    },
+    {
+      "name": "print",
+      "version": 1,
+      "idempotent": "keyed",
+      "results": "all",
+      "input_schema": {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "properties": {},
+        "type": "object"
+      },
+      "output_schema": {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "type": "integer"
+      }
+    }
+  ],
+  "config_schema": {
+    "$schema": "https://json-schema.org/draft/2020-12/schema",
+    "properties": {
+      "closed": {
+        "type": "string"
+      }
+    },
+    "additionalProperties": false,
+    "type": "object"
+  },
+  "permissions": {}
+}
+`
+	tests := map[string]struct {
+		plugin         string
+		args           []string
+		stdout, stderr string
+		code           int
+	}{
+		"explains itself":  {plugin: "process", stderr: explained, code: 2},
+		"unknown option":   {plugin: "process", args: []string{"--help"}, stderr: explained, code: 2},
+		"describe":         {plugin: "process", args: []string{"--describe"}, stdout: described},
+		"version":          {plugin: "process", args: []string{"--version"}, stdout: "process 1.2.3\n"},
+		"broken":           {plugin: "broken", stderr: broken, code: 1},
+		"broken, describe": {plugin: "broken", args: []string{"--describe"}, stderr: broken, code: 1},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			stdout, stderr, code := byHand(t, tt.plugin, tt.args...)
+			if code != tt.code {
+				t.Errorf("exit code %d, want %d", code, tt.code)
+			}
+			if diff := cmp.Diff(tt.stdout, stdout); diff != "" {
+				t.Errorf("stdout (-want +got):\n%s", diff)
+			}
+			if diff := cmp.Diff(tt.stderr, stderr); diff != "" {
+				t.Errorf("stderr (-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+func TestLaunchBroken(t *testing.T) {
+	_, err := sdktest.TryLaunch(t, self(t), sdktest.Options{Env: []string{"SDK_TEST_PLUGIN=broken"}})
+	if err == nil || !strings.Contains(err.Error(), `Handlers["x"]: the handler is nil`) {
+		t.Errorf("error %v, want what the plugin printed", err)
+	}
+}
+
+// TestStrayPrints lets a handler and its child print to what was standard output.
+func TestStrayPrints(t *testing.T) {
+	p := launchProcess(t, nil)
+	got := p.Run(t, sdktest.Attempt{Handler: "print"})
+	if string(got.Output) != "2" {
+		t.Fatalf("output %s (failure %v), want the child's exit code 2", got.Output, got.Failure)
+	}
+	p.CutLifeline()
+	p.Exit(t)
+	for _, want := range []string{"printed to stdout\n", "printed to stderr\n", "a Tasker host starts it, not you"} {
+		if !strings.Contains(p.Stderr(), want) {
+			t.Errorf("standard error %q lacks %q", p.Stderr(), want)
+		}
+	}
+}
+
+// TestLifeline ends the process, and what runs in it, when the host is gone.
+func TestLifeline(t *testing.T) {
+	closed := filepath.Join(t.TempDir(), "closed")
+	p := launchProcess(t, map[string]string{"closed": closed})
+	r := p.Begin(t, sdktest.Attempt{Handler: "hold"})
+	r.Log(t)
+	p.CutLifeline()
+	if code := p.Exit(t); code != 0 {
+		t.Errorf("exit code %d, want 0: %s", code, p.Stderr())
+	}
+	if got := r.Wait(t); got.Lost == nil && (got.Failure == nil || got.Failure.Code != sdk.ReasonHostGone) {
+		t.Errorf("outcome %+v, want cancelled or lost", got)
+	}
+	if _, err := os.Stat(closed); err != nil {
+		t.Errorf("the configuration was not closed: %v", err)
+	}
+}
+
+// TestSignals are ignored while the host has not drained the plugin, and end it afterwards.
+func TestSignals(t *testing.T) {
+	if runtime.GOOS == "windows" {
+		t.Skip("there are no such signals")
+	}
+	p := launchProcess(t, nil)
+	r := p.Begin(t, sdktest.Attempt{Handler: "hold"})
+	r.Log(t)
+	p.Signal(t, syscall.SIGTERM)
+	p.Signal(t, os.Interrupt)
+	if left := p.Drain(t, time.Millisecond); left != 1 {
+		t.Errorf("%d attempts left, want the one that the signals did not end", left)
+	}
+	r.Cancel(t, "cancel_requested")
+	r.Wait(t)
+	if left := p.Drain(t, time.Minute); left != 0 {
+		t.Errorf("%d attempts left, want 0", left)
+	}
+	p.Signal(t, syscall.SIGTERM)
+	if code := p.Exit(t); code != 0 {
+		t.Errorf("exit code %d, want 0: %s", code, p.Stderr())
+	}
+}
+
+// TestSocketIsRemoved leaves no socket file behind, however the process ends.
+func TestSocketIsRemoved(t *testing.T) {
+	p := launchProcess(t, nil)
+	before, err := filepath.Glob(filepath.Join(p.SocketDir(), "*"))
+	if err != nil || len(before) == 0 {
+		t.Skipf("no socket file to look at: %v", err)
+	}
+	p.CutLifeline()
+	p.Exit(t)
+	if after, _ := filepath.Glob(filepath.Join(p.SocketDir(), "*")); len(after) > 0 {
+		t.Errorf("left behind: %v", after)
+	}
+}
+
+// TestSilence starts, works and ends without a line on standard error.
+func TestSilence(t *testing.T) {
+	p := launchProcess(t, nil)
+	r := p.Begin(t, sdktest.Attempt{Handler: "hold"})
+	r.Log(t)
+	r.Cancel(t, "cancel_requested")
+	r.Wait(t)
+	p.AwaitStatus(t, func(s *pluginv1.Status) bool { return s.GetState() == pluginv1.State_STATE_READY })
+	p.Drain(t, time.Minute)
+	p.CutLifeline()
+	p.Exit(t)
+	if got := p.Stderr(); got != "" {
+		t.Errorf("standard error:\n%s", got)
+	}
+}
