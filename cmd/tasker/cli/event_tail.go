@@ -128,6 +128,29 @@ func newEventJSON(seq uint64, e *eventv1.Event) eventJSON {
 	return out
 }
 
+// known are the keys of payloads that repeat what the line says, or that nobody reads.
+func known() []string {
+	return []string{
+		"task_id", "namespace", "template", "version", "correlation_id", "step_id", "step_name", "host_id",
+	}
+}
+
+// brief is a payload without what is known, on one line.
+func brief(payload []byte) string {
+	var fields map[string]json.RawMessage
+	if json.Unmarshal(payload, &fields) != nil {
+		return oneLine(string(payload))
+	}
+	for _, key := range known() {
+		delete(fields, key)
+	}
+	short, err := json.Marshal(fields)
+	if err != nil {
+		return oneLine(string(payload))
+	}
+	return oneLine(string(short))
+}
+
 // printEvent prints an event on one line; its payload is cut.
 func (a *app) printEvent(seq uint64, e *eventv1.Event) {
 	const maxPayload = 160
@@ -136,5 +159,5 @@ func (a *app) printEvent(seq uint64, e *eventv1.Event) {
 		subject += " " + e.GetStep()
 	}
 	a.out.printf("%d  %s  %-28s %s  %s\n", seq, time.Unix(0, e.GetAt()).UTC().Format("2006-01-02 15:04:05.000Z"),
-		e.GetType(), subject, cut(oneLine(string(e.GetPayload())), maxPayload))
+		e.GetType(), subject, cut(brief(e.GetPayload()), maxPayload))
 }

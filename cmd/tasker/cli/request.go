@@ -69,8 +69,15 @@ func (a *app) request(c *cobra.Command, flags *requestFlags, cfg *config, ref st
 		r.Template = ref
 		return r, nil
 	}
-	if r.Source, err = templateSource(ref, cfg.Environment); err != nil {
+	t, err := parseTemplate(ref, cfg.Environment)
+	if err != nil {
 		return task.Request{}, err
+	}
+	if err := t.ValidateInput(input); err != nil { // said before anything is started
+		return task.Request{}, err
+	}
+	if r.Source, err = os.ReadFile(ref); err != nil {
+		return task.Request{}, fmt.Errorf("template: %w", err)
 	}
 	r.SourceName, r.Environment = ref, cfg.Environment
 	return r, nil
@@ -113,19 +120,6 @@ func isTemplateFile(ref string) bool {
 	}
 	info, err := os.Stat(ref)
 	return err == nil && info.Mode().IsRegular()
-}
-
-// templateSource reads a template file and checks it, so that what is wrong with it is
-// said before anything is started.
-func templateSource(path, environment string) ([]byte, error) {
-	if _, err := parseTemplate(path, environment); err != nil {
-		return nil, err
-	}
-	src, err := os.ReadFile(path)
-	if err != nil {
-		return nil, fmt.Errorf("template: %w", err)
-	}
-	return src, nil
 }
 
 // parseTemplate reads a template file for an environment that it must know, unless it

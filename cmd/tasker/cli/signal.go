@@ -4,7 +4,12 @@ import (
 	"os"
 	"os/signal"
 	"syscall"
+	"time"
 )
+
+// sameInterrupt is the time within which two signals are one: a wrapper such as timeout
+// signals the process and then its group.
+const sameInterrupt = 100 * time.Millisecond
 
 // secondInterrupt returns a channel that is closed at the second interrupt or terminate
 // signal; the first one ends the command's context. stop ends the listening.
@@ -13,15 +18,17 @@ func secondInterrupt() (second <-chan struct{}, stop func()) {
 	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
 	closed, ended := make(chan struct{}), make(chan struct{})
 	go func() { // ends with stop
-		first := true
+		var first time.Time
 		for {
 			select {
 			case <-signals:
-				if !first {
+				switch {
+				case first.IsZero():
+					first = time.Now()
+				case time.Since(first) > sameInterrupt:
 					close(closed)
 					return
 				}
-				first = false
 			case <-ended:
 				return
 			}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 
 	"github.com/spf13/cobra"
 
@@ -64,9 +65,9 @@ func (a *app) template(ctx context.Context, cfg *config, ref string) (*host.Temp
 		if err != nil {
 			return nil, nil, err
 		}
-		src, err := templateSource(ref, cfg.Environment)
+		src, err := os.ReadFile(ref)
 		if err != nil {
-			return nil, nil, err
+			return nil, nil, fmt.Errorf("template: %w", err)
 		}
 		return &host.TemplateInfo{
 			Ref: t.Ref(), Description: t.Description, Path: ref, Environment: cfg.Environment, Steps: len(t.Steps),
@@ -109,8 +110,8 @@ func (a *app) registered(ctx context.Context, cfg *config, ref string) (*host.Te
 	for _, e := range set.List() {
 		if e.Template.Ref() == t.Ref() {
 			info.Path = e.File
-			if info.Source, err = templateSource(e.File, cfg.Environment); err != nil {
-				return nil, err
+			if info.Source, err = os.ReadFile(e.File); err != nil {
+				return nil, fmt.Errorf("template: %w", err)
 			}
 		}
 	}

@@ -28,8 +28,8 @@ const foldFrom = 5
 // maxIndent keeps deep branches on the screen.
 const maxIndent = 8
 
-// newTree arranges the steps of a task. Steps are alike when they have the same handler
-// and wait for the same rows.
+// newTree arranges the steps of a task. Steps are alike when they have the same handler,
+// wait for the same rows, and are followed by the same handlers.
 func newTree(v *task.View) *tree {
 	index := make(map[task.StepName]int, len(v.Steps))
 	for i := range v.Steps {
@@ -74,7 +74,7 @@ func foldSteps(v *task.View, index map[task.StepName]int) (groups [][]int, of []
 		var order []string
 		alike := make(map[string][]int)
 		for _, i := range level {
-			key := alikeKey(v, i, index, of)
+			key := alikeKey(v, i, index, of, dependents[i])
 			if alike[key] == nil {
 				order = append(order, key)
 			}
@@ -112,13 +112,20 @@ func addGroups(groups [][]int, of, steps []int) [][]int {
 	return groups
 }
 
-func alikeKey(v *task.View, i int, index map[task.StepName]int, of []int) string {
+// alikeKey is the same for alike steps. Of what follows only the handlers count: alike
+// chains have different followers of the same kind.
+func alikeKey(v *task.View, i int, index map[task.StepName]int, of, dependents []int) string {
 	deps := make([]int, 0, len(v.Steps[i].DependsOn))
 	for _, dep := range v.Steps[i].DependsOn {
 		deps = append(deps, of[index[dep]])
 	}
 	slices.Sort(deps)
-	return fmt.Sprint(v.Steps[i].Handler, v.Steps[i].Optional, slices.Compact(deps))
+	followers := make([]string, 0, len(dependents))
+	for _, d := range dependents {
+		followers = append(followers, v.Steps[d].Handler.String())
+	}
+	slices.Sort(followers)
+	return fmt.Sprint(v.Steps[i].Handler, v.Steps[i].Optional, slices.Compact(deps), slices.Compact(followers))
 }
 
 // place is a group and how far it stands to the right.
