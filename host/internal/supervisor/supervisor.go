@@ -303,6 +303,10 @@ func (s *Supervisor) logLife(life task.PluginLife) {
 	if !life.RetryAt.IsZero() {
 		args = append(args, "retry_at", life.RetryAt)
 	}
+	if life.Crashed {
+		s.opts.Logger.Log(level, "plugin crashed", append(args, "state", string(life.State))...)
+		return
+	}
 	s.opts.Logger.Log(level, "plugin is "+string(life.State), args...)
 }
 
