@@ -19,8 +19,9 @@ type statsJSON struct {
 	HostID        string                    `json:"host_id"`
 	Epoch         uint64                    `json:"epoch"`
 	LastSeq       uint64                    `json:"last_seq"`
-	Commits       uint64                    `json:"commits"`    // since it was opened
-	WriteSets     uint64                    `json:"write_sets"` // since it was opened
+	Commits       uint64                    `json:"commits"`     // since it was opened
+	CommitTime    string                    `json:"commit_time"` // of all transactions together, such as "1.2s"
+	WriteSets     uint64                    `json:"write_sets"`  // since it was opened
 	Tasks         map[task.Status]uint64    `json:"tasks"`
 	Buckets       []bucketJSON              `json:"buckets"`
 	Operations    map[string]operationsJSON `json:"operations"`
@@ -46,7 +47,7 @@ func (a *app) storeStatsCommand() *cobra.Command {
 it was opened.
 
 --json prints {"path", "file_bytes", "schema_version", "host_id", "epoch", "last_seq",
-"commits", "write_sets", "tasks", "buckets", "operations"}.`,
+"commits", "commit_time", "write_sets", "tasks", "buckets", "operations"}.`,
 		Example: "  tasker store stats",
 		Args:    args(0, 0),
 	}
@@ -70,7 +71,7 @@ it was opened.
 func newStatsJSON(st *host.StoreStats) statsJSON {
 	out := statsJSON{
 		Path: st.Path, FileBytes: st.FileBytes, SchemaVersion: st.SchemaVersion, HostID: st.HostID, Epoch: st.Epoch,
-		LastSeq: st.LastSeq, Commits: st.Commits, WriteSets: st.WriteSets, Tasks: st.Tasks, Buckets: []bucketJSON{},
+		LastSeq: st.LastSeq, Commits: st.Commits, CommitTime: st.CommitTime.String(), WriteSets: st.WriteSets, Tasks: st.Tasks, Buckets: []bucketJSON{},
 		Operations: make(map[string]operationsJSON, len(st.Operations)),
 	}
 	for _, b := range st.Buckets {

@@ -410,6 +410,7 @@ func statsToWire(s *store.Stats) *hostv1.GetStoreStatsResponse {
 		Commits:    s.Commits,
 		WriteSets:  s.WriteSets,
 		Operations: operations,
+		CommitTime: durationToWire(s.CommitTime),
 	}
 }
 
@@ -432,6 +433,7 @@ func statsFromWire(s *hostv1.GetStoreStatsResponse) *store.Stats {
 		Commits:    s.GetCommits(),
 		WriteSets:  s.GetWriteSets(),
 		Operations: operations,
+		CommitTime: s.GetCommitTime().AsDuration(),
 	}
 }
 

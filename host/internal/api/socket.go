@@ -40,6 +40,10 @@ func maxSocketPath() int {
 	return 107
 }
 
+// pluginSocketTail is what the paths of plugins' sockets are longer than the control
+// socket's: they lie in directories of their own below [RuntimeDir].
+const pluginSocketTail = len("/plugin-dir0123456789/plugin0123456789") - len(".sock")
+
 // socketPath returns where the socket of a home belongs: the first runtime directory
 // in which its path is short enough. The name is made from the home's path, so that a
 // home has one socket and a killed host's is found and replaced.
@@ -53,7 +57,7 @@ func socketPath(home string) (string, error) {
 	var tooLong string
 	for _, dir := range runtimeDirs() {
 		path := filepath.Join(dir, name)
-		if len(path) > maxSocketPath() {
+		if len(path)+pluginSocketTail > maxSocketPath() {
 			tooLong = path
 			continue
 		}
@@ -69,7 +73,8 @@ func socketPath(home string) (string, error) {
 type socketPathError struct{ path string }
 
 func (e *socketPathError) Error() string {
-	return fmt.Sprintf("the control socket's path %s has %d bytes, and a socket's path ends at %d", e.path, len(e.path), maxSocketPath())
+	return fmt.Sprintf("the runtime directory is too deep: sockets below %s would have paths of %d bytes, and a socket's path ends at %d",
+		filepath.Dir(e.path), len(e.path)+pluginSocketTail, maxSocketPath())
 }
 
 func (e *socketPathError) Hint() string {
