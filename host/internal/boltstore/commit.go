@@ -126,11 +126,11 @@ type committer struct {
 	ticket uint64 // of the job at hand
 	// refused are tasks of which a write set failed, with the last ticket whose submitter
 	// cannot have known: until then every set of the task conflicts, because it may have
-	// been decided on the failed one. undelivered while the callbacks have not returned.
+	// been decided on the failed one. untold until the callback is called.
 	refused map[taskKey]uint64
 }
 
-const undelivered = math.MaxUint64
+const untold = math.MaxUint64
 
 func newCommitter(s *Store) (*committer, error) {
 	c := &committer{s: s, refused: make(map[taskKey]uint64)}
@@ -169,9 +169,11 @@ func (c *committer) run() {
 		}
 		errs = c.commit(batch, errs[:0])
 		for i, j := range batch {
+			if errs[i] != nil {
+				c.telling(j)
+			}
 			j.finish(errs[i])
 		}
-		c.delivered()
 		clear(batch)
 	}
 }
@@ -247,21 +249,15 @@ func (c *committer) fill(t *txn, batch []job, errs *[]error) (refused int, err e
 // refuse makes later sets of the same task conflict until their submitters know.
 func (c *committer) refuse(j job) {
 	if set, ok := j.(*setJob); ok && set.hasTask {
-		c.refused[set.key] = undelivered
+		c.refused[set.key] = untold
 	}
 }
 
-// delivered notes that the callbacks of the last batch have returned: what is submitted
-// from now on was decided knowing of every failure.
-func (c *committer) delivered() {
-	if len(c.refused) == 0 {
-		return
-	}
-	last := c.s.queue.lastTicket()
-	for k, until := range c.refused {
-		if until == undelivered {
-			c.refused[k] = last
-		}
+// telling notes that the failure of a job is about to be told: what is submitted from
+// now on may have been decided knowing of it.
+func (c *committer) telling(j job) {
+	if set, ok := j.(*setJob); ok && set.hasTask {
+		c.refused[set.key] = c.s.queue.lastTicket()
 	}
 }
 

@@ -203,16 +203,8 @@ func TestFailedTransaction(t *testing.T) {
 	create := big.Create()
 	_, blob := storetest.Blob(task.ResultBlob(0), make([]byte, 8<<20))
 	create.Blobs = []store.Blob{blob}
-	errs := make(chan error, 3)
-	done := func(_ store.Commit, err error) { errs <- err }
-	hold := make(chan struct{})
-	s.Submit(&store.WriteSet{Events: []store.Event{storetest.Event("", 1, "x", storetest.Start())}}, func(store.Commit, error) { <-hold })
-	for _, ws := range []*store.WriteSet{before.Succeed(0, 1), create, before.Succeed(1)} { // gather behind the held one
-		s.Submit(ws, done)
-	}
-	close(hold)
-	for i := range 3 {
-		if err := <-errs; err == nil || errors.Is(err, store.ErrConflict) {
+	for i, err := range storetest.Gather(s, before.Succeed(0, 1), create, before.Succeed(1)) {
+		if err == nil || errors.Is(err, store.ErrConflict) {
 			t.Errorf("set %d of the failed transaction: got error %v, want the disk's", i, err)
 		}
 	}

@@ -79,6 +79,27 @@ func MustCommit(tb testing.TB, s store.Store, sets ...*store.WriteSet) {
 	}
 }
 
+// Gather submits write sets so that they wait for the committer together: it is held in
+// a callback meanwhile. It returns their errors in order.
+func Gather(s store.Store, sets ...*store.WriteSet) []error {
+	held, release := make(chan struct{}), make(chan struct{})
+	s.Submit(&store.WriteSet{Events: []store.Event{Event("", 1, "test.held", Start())}}, func(store.Commit, error) {
+		close(held)
+		<-release
+	})
+	<-held
+	ch := make(chan error, len(sets))
+	for _, ws := range sets {
+		s.Submit(ws, func(_ store.Commit, err error) { ch <- err })
+	}
+	close(release)
+	errs := make([]error, 0, len(sets))
+	for range sets {
+		errs = append(errs, <-ch)
+	}
+	return errs
+}
+
 // SaveCheckpoint saves a checkpoint and waits for its outcome.
 func SaveCheckpoint(s store.Store, cp *store.Checkpoint) error {
 	ch := make(chan error, 1)

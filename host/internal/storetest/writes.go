@@ -104,15 +104,7 @@ func conflictChain(t *fixture) {
 	fl := NewFlow(1, 3)
 	MustCommit(t, s, fl.Create())
 	other := fl.Clone()
-	sets := []*store.WriteSet{fl.Claim(0), other.Claim(1), other.Claim(2)}
-	var got []error
-	ch := make(chan error, len(sets))
-	for _, ws := range sets {
-		s.Submit(ws, func(_ store.Commit, err error) { ch <- err })
-	}
-	for range sets {
-		got = append(got, <-ch)
-	}
+	got := Gather(s, fl.Claim(0), other.Claim(1), other.Claim(2))
 	if got[0] != nil {
 		t.Errorf("the first set: got error %v, want none", got[0])
 	}
@@ -166,14 +158,10 @@ func refusalAlone(t *fixture) {
 	s := t.store()
 	a, b := NewFlow(1, 1), NewFlow(2, 1)
 	bad := NewFlow(3, 1).after(9)
-	sets := []*store.WriteSet{a.Create(), bad.Claim(0), b.Create(), a.Claim(0)}
-	ch := make(chan error, len(sets))
-	for _, ws := range sets {
-		s.Submit(ws, func(_ store.Commit, err error) { ch <- err })
-	}
+	got := Gather(s, a.Create(), bad.Claim(0), b.Create(), a.Claim(0))
 	for i, want := range []error{nil, store.ErrConflict, nil, nil} {
-		if err := <-ch; !errors.Is(err, want) {
-			t.Errorf("set %d: got error %v, want %v", i, err, want)
+		if !errors.Is(got[i], want) {
+			t.Errorf("set %d: got error %v, want %v", i, got[i], want)
 		}
 	}
 	wantStored(t, s, a)
