@@ -2,6 +2,7 @@ package task_test
 
 import (
 	"errors"
+	"maps"
 	"slices"
 	"strings"
 	"testing"
@@ -64,9 +65,7 @@ func TestTaskTransitions(t *testing.T) {
 		task.Error:      {task.InProgress: "reopen retry", task.ResolvedManually: "resolve"},
 	}
 	for _, from := range []task.Status{task.Pending, task.InProgress, task.Paused} {
-		for to, name := range open {
-			want[from][to] = name
-		}
+		maps.Copy(want[from], open)
 	}
 	for _, from := range task.Statuses() {
 		for _, to := range append(task.Statuses(), "") {

@@ -12,6 +12,7 @@ import (
 // layered makes a template of n steps with about three dependencies each, twenty steps
 // to a layer.
 func layered(b *testing.B, n int) *template.Template {
+	b.Helper()
 	const width = 20
 	spec := template.Template{Name: "layered", Version: "1.0.0"}
 	for i := range n {
@@ -38,6 +39,7 @@ func benchTemplate(b *testing.B, spec template.Template) *template.Template {
 
 // fanOut is one step, n beside each other after it, and one after all of them.
 func fanOut(b *testing.B, n int) *template.Template {
+	b.Helper()
 	ref := task.HandlerRef{Plugin: "mock", Handler: "step"}
 	spec := template.Template{Name: "fan", Version: "1.0.0", Steps: []template.Step{{Name: "first", Handler: ref}}}
 	last := template.Step{Name: "last", Handler: ref}
@@ -86,6 +88,7 @@ func BenchmarkTask(b *testing.B) {
 }
 
 func benchRun(b *testing.B, tmpl *template.Template) {
+	b.Helper()
 	host := Host{Epoch: 1, CancelGrace: testGrace, Rand: func() float64 { return 0.5 }}
 	a := New(task.Spec{
 		ID: testTask, Template: tmpl.Ref(), Input: task.Value{Inline: []byte(`{"order":4711,"customer":"ann"}`)},

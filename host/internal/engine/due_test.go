@@ -22,7 +22,8 @@ func TestTimeLimits(t *testing.T) {
 		{"heartbeat_timeout", []func(*template.Step){heartbeat(3 * time.Second)}, 3 * time.Second, task.CodeHeartbeatTimeout, task.StepWaitingForRetry},
 		{"total_timeout", []func(*template.Step){totalTimeout(4 * time.Second)}, 4 * time.Second, task.CodeTotalTimeout, task.StepError},
 		{
-			"the earliest of all", []func(*template.Step){timeout(5 * time.Second), heartbeat(6 * time.Second), totalTimeout(time.Minute)},
+			"the earliest of all",
+			[]func(*template.Step){timeout(5 * time.Second), heartbeat(6 * time.Second), totalTimeout(time.Minute)},
 			5 * time.Second, task.CodeTimeout, task.StepWaitingForRetry,
 		},
 		{"the limit of failures", []func(*template.Step){timeout(time.Second), limit(1)}, time.Second, task.CodeTimeout, task.StepError},

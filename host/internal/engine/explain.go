@@ -193,10 +193,10 @@ func (x *explainer) failedAbove(o task.Ordinal) int {
 	}
 	x.seen[o] = true
 	x.root[o] = none
-	switch s := &x.Task.Steps[o]; {
-	case s.Status == task.StepError || s.Status == task.StepCancelled:
+	switch x.Task.Steps[o].Status {
+	case task.StepError, task.StepCancelled:
 		x.root[o] = int(o)
-	case s.Status == task.StepPending:
+	case task.StepPending:
 		for _, dep := range x.Template.Steps[o].DependsOn {
 			if root := x.failedAbove(dep); root != none {
 				x.root[o] = root

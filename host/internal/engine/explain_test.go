@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -67,7 +68,7 @@ func TestDerived(t *testing.T) {
 			return
 		}
 		for i := range states { // every order: in a chain it matters
-			walk(append(picked[:len(picked):len(picked)], i), beside, chain)
+			walk(append(slices.Clip(picked), i), beside, chain)
 		}
 	}
 	var beside, chain []*template.Template
@@ -150,44 +151,61 @@ func TestReasons(t *testing.T) {
 		health  task.Health
 	}{
 		{
-			"ready", func(d *drive) { d.succeed("a") }, freeSlots{},
-			task.Reason{Code: task.ReasonReady, Text: "about to be claimed", Since: since(time.Second)}, task.DerivedReady, task.HealthWaiting,
+			"ready", func(d *drive) { d.succeed("a") },
+			freeSlots{},
+			task.Reason{Code: task.ReasonReady, Text: "about to be claimed", Since: since(time.Second)},
+			task.DerivedReady, task.HealthWaiting,
 		},
 		{
 			"no host", func(d *drive) { d.succeed("a") }, nil,
-			task.Reason{Code: task.ReasonNoHost, Text: "no host", Since: since(time.Second)}, task.DerivedReady, task.HealthBlocked,
+			task.Reason{Code: task.ReasonNoHost, Text: "no host", Since: since(time.Second)},
+			task.DerivedReady, task.HealthBlocked,
 		},
 		{
-			"no plugin", func(d *drive) { d.succeed("a") }, noPlugin{},
-			task.Reason{Code: task.ReasonNoPlugin, Text: "no plugin mock", Since: since(time.Second)}, task.DerivedReady, task.HealthBlocked,
+			"no plugin", func(d *drive) { d.succeed("a") },
+			noPlugin{},
+			task.Reason{Code: task.ReasonNoPlugin, Text: "no plugin mock", Since: since(time.Second)},
+			task.DerivedReady, task.HealthBlocked,
 		},
 		{
-			"dependency running", func(*drive) {}, freeSlots{},
-			task.Reason{Code: task.ReasonDependencies, Text: "waits for a"}, task.DerivedProcessing, task.HealthOK,
+			"dependency running", func(*drive) {},
+			freeSlots{},
+			task.Reason{Code: task.ReasonDependencies, Text: "waits for a"},
+			task.DerivedProcessing, task.HealthOK,
 		},
 		{
-			"dependency failed", func(d *drive) { d.fail("a", task.KindPermanent) }, freeSlots{},
-			task.Reason{Code: task.ReasonBlocked, Text: "blocked by a"}, task.DerivedBlocked, task.HealthBlocked,
+			"dependency failed", func(d *drive) { d.fail("a", task.KindPermanent) },
+			freeSlots{},
+			task.Reason{Code: task.ReasonBlocked, Text: "blocked by a"},
+			task.DerivedBlocked, task.HealthBlocked,
 		},
 		{
-			"in backoff", func(d *drive) { d.succeed("a"); d.claim("b"); d.fail("b", task.KindRetryable) }, freeSlots{},
+			"in backoff", func(d *drive) { d.succeed("a"); d.claim("b"); d.fail("b", task.KindRetryable) },
+			freeSlots{},
 			task.Reason{Code: task.ReasonRetry, Text: "failure 1 of 3", Since: since(time.Second), Until: since(2 * time.Second)},
 			task.DerivedWaitingForRetry, task.HealthWaiting,
 		},
 		{
-			"parked", func(d *drive) { d.succeed("a"); d.claim("b"); d.lose("b", task.LossCrashed) }, freeSlots{},
-			task.Reason{Code: task.ReasonParked, Text: "an operator decides", Since: since(time.Second)}, task.DerivedWaiting, task.HealthBlocked,
+			"parked", func(d *drive) { d.succeed("a"); d.claim("b"); d.lose("b", task.LossCrashed) },
+			freeSlots{},
+			task.Reason{Code: task.ReasonParked, Text: "an operator decides", Since: since(time.Second)},
+			task.DerivedWaiting, task.HealthBlocked,
 		},
 		{
-			"failed", func(d *drive) { d.succeed("a"); d.claim("b"); d.fail("b", task.KindPermanent) }, freeSlots{},
-			task.Reason{Code: task.ReasonFailed, Text: "boom", Since: since(time.Second)}, task.DerivedBlocked, task.HealthBlocked,
+			"failed", func(d *drive) { d.succeed("a"); d.claim("b"); d.fail("b", task.KindPermanent) },
+			freeSlots{},
+			task.Reason{Code: task.ReasonFailed, Text: "boom", Since: since(time.Second)},
+			task.DerivedBlocked, task.HealthBlocked,
 		},
 		{
-			"paused", func(d *drive) { d.succeed("a"); d.decide(Pause{d.op("")}) }, freeSlots{},
-			task.Reason{Code: task.ReasonPaused, Text: "paused"}, task.DerivedReady, task.HealthWaiting,
+			"paused", func(d *drive) { d.succeed("a"); d.decide(Pause{d.op("")}) },
+			freeSlots{},
+			task.Reason{Code: task.ReasonPaused, Text: "paused"},
+			task.DerivedReady, task.HealthWaiting,
 		},
 		{
-			"cancelled", func(d *drive) { d.decide(Cancel{d.op("")}) }, freeSlots{},
+			"cancelled", func(d *drive) { d.decide(Cancel{d.op("")}) },
+			freeSlots{},
 			task.Reason{Code: task.ReasonCancelledByStop, Text: task.CodeCancelRequested, Since: since(time.Second)},
 			task.DerivedProcessing, task.HealthOK,
 		},

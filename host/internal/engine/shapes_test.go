@@ -102,7 +102,7 @@ func TestShapes(t *testing.T) {
 				d.play(tt.script)
 				d.wantStatus(tt.want)
 				want := make(map[string]string)
-				for _, text := range strings.Fields(tt.steps) {
+				for text := range strings.FieldsSeq(tt.steps) {
 					name, state, _ := strings.Cut(text, ":")
 					want[name] = state
 				}

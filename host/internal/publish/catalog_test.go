@@ -25,9 +25,9 @@ func methodOf(name string) string {
 // methods returns the publishing methods of a type: all but Events.
 func methods(of reflect.Type) []string {
 	var names []string
-	for i := range of.NumMethod() {
-		if name := of.Method(i).Name; name != "Events" {
-			names = append(names, name)
+	for m := range of.Methods() {
+		if m.Name != "Events" {
+			names = append(names, m.Name)
 		}
 	}
 	return names
@@ -96,7 +96,7 @@ func TestMethodsPublishTheirEvent(t *testing.T) {
 	s := newSample(t)
 	seen := make(map[string]bool)
 	for _, c := range s.calls() {
-		got := s.publish(t, c.call)
+		got := s.publish(t, c)
 		if want := c.payload.EventName(); got.GetType() != want {
 			t.Errorf("%s publishes %s", methodOf(want), got.GetType())
 		}

@@ -86,7 +86,7 @@ func TestPayloadEncoders(t *testing.T) {
 			rapid.Check(t, func(t *rapid.T) {
 				v := reflect.New(reflect.TypeOf(payload).Elem())
 				drawInto(t, v.Elem(), "payload")
-				e, ok := v.Interface().(event.Payload)
+				e, ok := reflect.TypeAssert[event.Payload](v)
 				if !ok {
 					t.Fatalf("%s is no payload", v.Type())
 				}

@@ -85,14 +85,14 @@ func newSample(t *testing.T) *sample {
 // call is one publishing method, called as the engine or the host would.
 type call struct {
 	payload event.Payload // its type
-	call    any           // func(*publish.Task) or func(*publish.Host)
+	onTask  func(*publish.Task)
+	onHost  func(*publish.Host)
 }
 
+func onTask(p event.Payload, f func(*publish.Task)) call { return call{payload: p, onTask: f} }
+func onHost(p event.Payload, f func(*publish.Host)) call { return call{payload: p, onHost: f} }
+
 func (s *sample) calls() []call {
-	type (
-		onTask = func(*publish.Task)
-		onHost = func(*publish.Host)
-	)
 	charge := &s.task.Steps[2]
 	op := task.Operation{Task: taskID, Step: "charge", By: "ann", Reason: "try again"}
 	steps := []task.StepName{"charge", "ship"}
@@ -101,57 +101,56 @@ func (s *sample) calls() []call {
 		Handlers: []string{"charge@2"}, Crashes: 5,
 	}
 	return []call{
-		{event.TaskInitialized{}, onTask((*publish.Task).TaskInitialized)},
-		{event.TaskStarted{}, onTask((*publish.Task).TaskStarted)},
-		{event.TaskCompleted{}, onTask((*publish.Task).TaskCompleted)},
-		{event.TaskFailed{}, onTask((*publish.Task).TaskFailed)},
-		{event.TaskCancelRequested{}, onTask(func(p *publish.Task) { p.TaskCancelRequested(op) })},
-		{event.TaskCancelled{}, onTask((*publish.Task).TaskCancelled)},
-		{event.TaskPaused{}, onTask(func(p *publish.Task) { p.TaskPaused(op) })},
-		{event.TaskResumed{}, onTask(func(p *publish.Task) { p.TaskResumed(op) })},
-		{event.TaskRetryRequested{}, onTask(func(p *publish.Task) { p.TaskRetryRequested(op, steps) })},
-		{event.TaskResolvedManually{}, onTask(func(p *publish.Task) { p.TaskResolvedManually(op) })},
-		{event.StepStarted{}, onTask(func(p *publish.Task) { p.StepStarted(charge) })},
-		{event.StepCompleted{}, onTask(func(p *publish.Task) { p.StepCompleted(charge) })},
-		{event.StepFailed{}, onTask(func(p *publish.Task) { p.StepFailed(charge, true) })},
-		{event.StepRetryScheduled{}, onTask(func(p *publish.Task) { p.StepRetryScheduled(charge, task.AttemptTimedOut) })},
-		{event.StepMaxRetriesReached{}, onTask(func(p *publish.Task) { p.StepMaxRetriesReached(charge) })},
-		{event.StepRetryRequested{}, onTask(func(p *publish.Task) { p.StepRetryRequested(charge, op, task.StepError) })},
-		{event.StepCancelled{}, onTask(func(p *publish.Task) { p.StepCancelled(charge) })},
-		{event.StepResolvedManually{}, onTask(func(p *publish.Task) { p.StepResolvedManually(charge, op, task.StepError) })},
-		{event.StepSkipped{}, onTask(func(p *publish.Task) { p.StepSkipped(&s.task.Steps[3]) })},
-		{event.StepWaiting{}, onTask(func(p *publish.Task) { p.StepWaiting(charge) })},
-		{event.StepResumed{}, onTask(func(p *publish.Task) { p.StepResumed(charge) })},
-		{event.StepAttemptLost{}, onTask(func(p *publish.Task) { p.StepAttemptLost(charge, task.LossCrashed) })},
-		{event.WorkflowViableStepsDiscovered{}, onTask(func(p *publish.Task) { p.WorkflowViableStepsDiscovered(steps) })},
-		{event.WorkflowNoViableSteps{}, onTask(func(p *publish.Task) { p.WorkflowNoViableSteps("fail_fast") })},
-		{event.WorkflowTaskFinalizationStarted{}, onTask((*publish.Task).WorkflowTaskFinalizationStarted)},
-		{event.WorkflowTaskFinalizationCompleted{}, onTask((*publish.Task).WorkflowTaskFinalizationCompleted)},
-		{event.PluginStarted{}, onHost(func(h *publish.Host) { h.PluginStarted(life) })},
-		{event.PluginReady{}, onHost(func(h *publish.Host) { h.PluginReady(life) })},
-		{event.PluginCrashed{}, onHost(func(h *publish.Host) { h.PluginCrashed(life) })},
-		{event.PluginQuarantined{}, onHost(func(h *publish.Host) { h.PluginQuarantined(life) })},
-		{event.PluginStopped{}, onHost(func(h *publish.Host) { h.PluginStopped(life) })},
-		{event.HostStarted{}, onHost(func(h *publish.Host) { h.HostStarted("1.0.0", at) })},
-		{event.HostStopping{}, onHost(func(h *publish.Host) { h.HostStopping("signal", at) })},
+		onTask(event.TaskInitialized{}, (*publish.Task).TaskInitialized),
+		onTask(event.TaskStarted{}, (*publish.Task).TaskStarted),
+		onTask(event.TaskCompleted{}, (*publish.Task).TaskCompleted),
+		onTask(event.TaskFailed{}, (*publish.Task).TaskFailed),
+		onTask(event.TaskCancelRequested{}, func(p *publish.Task) { p.TaskCancelRequested(op) }),
+		onTask(event.TaskCancelled{}, (*publish.Task).TaskCancelled),
+		onTask(event.TaskPaused{}, func(p *publish.Task) { p.TaskPaused(op) }),
+		onTask(event.TaskResumed{}, func(p *publish.Task) { p.TaskResumed(op) }),
+		onTask(event.TaskRetryRequested{}, func(p *publish.Task) { p.TaskRetryRequested(op, steps) }),
+		onTask(event.TaskResolvedManually{}, func(p *publish.Task) { p.TaskResolvedManually(op) }),
+		onTask(event.StepStarted{}, func(p *publish.Task) { p.StepStarted(charge) }),
+		onTask(event.StepCompleted{}, func(p *publish.Task) { p.StepCompleted(charge) }),
+		onTask(event.StepFailed{}, func(p *publish.Task) { p.StepFailed(charge, true) }),
+		onTask(event.StepRetryScheduled{}, func(p *publish.Task) { p.StepRetryScheduled(charge, task.AttemptTimedOut) }),
+		onTask(event.StepMaxRetriesReached{}, func(p *publish.Task) { p.StepMaxRetriesReached(charge) }),
+		onTask(event.StepRetryRequested{}, func(p *publish.Task) { p.StepRetryRequested(charge, op, task.StepError) }),
+		onTask(event.StepCancelled{}, func(p *publish.Task) { p.StepCancelled(charge) }),
+		onTask(event.StepResolvedManually{}, func(p *publish.Task) { p.StepResolvedManually(charge, op, task.StepError) }),
+		onTask(event.StepSkipped{}, func(p *publish.Task) { p.StepSkipped(&s.task.Steps[3]) }),
+		onTask(event.StepWaiting{}, func(p *publish.Task) { p.StepWaiting(charge) }),
+		onTask(event.StepResumed{}, func(p *publish.Task) { p.StepResumed(charge) }),
+		onTask(event.StepAttemptLost{}, func(p *publish.Task) { p.StepAttemptLost(charge, task.LossCrashed) }),
+		onTask(event.WorkflowViableStepsDiscovered{}, func(p *publish.Task) { p.WorkflowViableStepsDiscovered(steps) }),
+		onTask(event.WorkflowNoViableSteps{}, func(p *publish.Task) { p.WorkflowNoViableSteps("fail_fast") }),
+		onTask(event.WorkflowTaskFinalizationStarted{}, (*publish.Task).WorkflowTaskFinalizationStarted),
+		onTask(event.WorkflowTaskFinalizationCompleted{}, (*publish.Task).WorkflowTaskFinalizationCompleted),
+		onHost(event.PluginStarted{}, func(h *publish.Host) { h.PluginStarted(life) }),
+		onHost(event.PluginReady{}, func(h *publish.Host) { h.PluginReady(life) }),
+		onHost(event.PluginCrashed{}, func(h *publish.Host) { h.PluginCrashed(life) }),
+		onHost(event.PluginQuarantined{}, func(h *publish.Host) { h.PluginQuarantined(life) }),
+		onHost(event.PluginStopped{}, func(h *publish.Host) { h.PluginStopped(life) }),
+		onHost(event.HostStarted{}, func(h *publish.Host) { h.HostStarted("1.0.0", at) }),
+		onHost(event.HostStopping{}, func(h *publish.Host) { h.HostStopping("signal", at) }),
 	}
 }
 
 // publish makes one call and returns the event that it recorded.
-func (s *sample) publish(t *testing.T, f any) *eventv1.Event {
+func (s *sample) publish(t *testing.T, c call) *eventv1.Event {
 	t.Helper()
 	var got []store.Event
-	switch f := f.(type) {
-	case func(*publish.Task):
+	if c.onTask != nil {
 		p := publish.ForTask(s.task, s.tmpl, at)
-		f(p)
+		c.onTask(p)
 		events, seq, err := p.Events()
 		if err != nil || seq != s.task.Seq+1 {
 			t.Fatalf("Events: seq %d, error %v", seq, err)
 		}
 		got = events
-	case func(*publish.Host):
-		f(publish.ForHost(hostID, 7, func(ws *store.WriteSet, done func(store.Commit, error)) {
+	} else {
+		c.onHost(publish.ForHost(hostID, 7, func(ws *store.WriteSet, done func(store.Commit, error)) {
 			if ws.TaskID != "" || ws.Task != nil {
 				t.Errorf("an event of the host changes a task: %+v", ws)
 			}
@@ -183,7 +182,7 @@ func TestPayloads(t *testing.T) {
 	for _, c := range s.calls() {
 		name := c.payload.EventName()
 		t.Run(name, func(t *testing.T) {
-			payload := s.publish(t, c.call).GetPayload()
+			payload := s.publish(t, c).GetPayload()
 			var got bytes.Buffer
 			if err := json.Indent(&got, payload, "", "  "); err != nil {
 				t.Fatal(err)
@@ -226,9 +225,9 @@ func TestEnvelopes(t *testing.T) {
 	for _, c := range s.calls() {
 		name := c.payload.EventName()
 		t.Run(name, func(t *testing.T) {
-			got := s.publish(t, c.call)
+			got := s.publish(t, c)
 			want := &eventv1.Event{Id: hostID + "/7/1", Type: name, At: at.UnixNano(), Payload: got.GetPayload()}
-			if _, ofTask := c.call.(func(*publish.Task)); ofTask {
+			if c.onTask != nil {
 				want.Id, want.TaskId, want.TaskSeq = string(taskID)+"/42", string(taskID), 42
 				want.Namespace, want.Template, want.Version, want.CorrelationId = "shop", "orders", "1.2.0", "corr-1"
 			}
@@ -259,7 +258,7 @@ func TestLargeValuesTravelAsReferences(t *testing.T) {
 		{func(p *publish.Task) { p.StepCompleted(&s.task.Steps[2]) }, `"results_ref":{"ref":"result/2","size":80000,"sha256":"cd"}`},
 	}
 	for _, tt := range tests {
-		e := s.publish(t, tt.call)
+		e := s.publish(t, onTask(nil, tt.call))
 		if got := string(e.GetPayload()); !strings.Contains(got, tt.want) || strings.Contains(got, `"inputs":`) || strings.Contains(got, `"results":`) {
 			t.Errorf("%s: %s, want %s and no value", e.GetType(), got, tt.want)
 		}

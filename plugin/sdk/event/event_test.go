@@ -78,8 +78,7 @@ func TestFields(t *testing.T) {
 		seen := make(map[string]bool)
 		var walk func(of reflect.Type)
 		walk = func(of reflect.Type) {
-			for i := range of.NumField() {
-				f := of.Field(i)
+			for f := range of.Fields() {
 				if f.Anonymous {
 					walk(f.Type)
 					continue
