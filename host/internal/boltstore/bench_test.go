@@ -77,6 +77,33 @@ func benchCommit(b *testing.B, inFlight int) {
 	b.ReportMetric(float64(puts)/steps, "puts/step")
 }
 
+// BenchmarkLoad reads a finished task of so many steps; ns/step should not grow.
+func BenchmarkLoad(b *testing.B) {
+	for _, steps := range []int{20, 2000} {
+		b.Run(fmt.Sprintf("steps=%d", steps), func(b *testing.B) {
+			s, err := Open(filepath.Join(b.TempDir(), "tasker.db"), Options{})
+			if err != nil {
+				b.Fatal(err)
+			}
+			fl := storetest.NewFlow(1, steps)
+			sets := []*store.WriteSet{fl.Create(0)}
+			for o := range task.Ordinal(steps - 1) {
+				sets = append(sets, fl.Succeed(o, o+1))
+			}
+			storetest.MustCommit(b, s, sets...)
+			for b.Loop() {
+				if _, err := s.Load(b.Context(), fl.Task.ID); err != nil {
+					b.Fatal(err)
+				}
+			}
+			b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N*steps), "ns/step")
+			if err := s.Close(); err != nil {
+				b.Fatal(err)
+			}
+		})
+	}
+}
+
 // driveAll keeps inFlight tasks going, each with one write set in flight.
 func driveAll(b *testing.B, s *Store, all [][]*store.WriteSet, inFlight int) {
 	b.Helper()

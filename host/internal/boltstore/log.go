@@ -81,6 +81,7 @@ func nextSeq(t *txn) (uint64, error) {
 // Events returns up to limit log entries with a sequence of at least from, in order.
 // It reads one record more than it returns events from.
 func (s *Store) Events(ctx context.Context, from uint64, limit int) ([]store.LogEntry, error) {
+	limit = max(limit, 0)
 	var out []store.LogEntry
 	err := s.view(ctx, opEvents, func(t *txn) error {
 		c := t.cursor(kindLog)

@@ -166,10 +166,18 @@ func TestBackupTargets(t *testing.T) {
 	if _, err := s.Backup(t.Context(), filepath.Join(t.TempDir(), "no", "dir", "b.db"), false); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("backup into a directory that is not there: got error %v, want it not to exist", err)
 	}
+	if err := s.Close(); err != nil {
+		t.Fatalf("close: %v", err)
+	}
+	reader := bolttest.OpenDir(t, filepath.Dir(s.Path()), boltstore.Options{ReadOnly: true})
+	if _, err := reader.Backup(t.Context(), target, true); err != nil {
+		t.Errorf("backup without a host: %v", err)
+	}
+	bolttest.Verify(t, target)
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	late := filepath.Join(t.TempDir(), "late.db")
-	if _, err := s.Backup(ctx, late, false); !errors.Is(err, context.Canceled) {
+	if _, err := reader.Backup(ctx, late, false); !errors.Is(err, context.Canceled) {
 		t.Errorf("cancelled backup: got error %v", err)
 	}
 	if left, err := os.ReadDir(filepath.Dir(late)); len(left) != 0 || err != nil {

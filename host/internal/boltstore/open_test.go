@@ -133,6 +133,22 @@ func editFile(t *testing.T, path string, fn func(tx *bolt.Tx) error) {
 	}
 }
 
+func TestCommandWords(t *testing.T) {
+	tests := []struct {
+		args []string
+		want string
+	}{
+		{[]string{"/usr/bin/tasker"}, "tasker"},
+		{[]string{"bin/tasker", "run", "shop/order", "--input", "secret"}, "tasker run shop/order"},
+		{[]string{"tasker", "--input=secret", "run"}, "tasker"},
+	}
+	for _, tt := range tests {
+		if got := commandWords(tt.args); got != tt.want {
+			t.Errorf("words of %q: got %q, want %q", tt.args, got, tt.want)
+		}
+	}
+}
+
 // TestFileMode keeps inputs and results from other users.
 func TestFileMode(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "home", "tasker.db")

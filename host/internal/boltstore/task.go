@@ -124,12 +124,12 @@ func readAggregate(t *txn, k taskKey, templates map[string][]byte) (*store.Aggre
 // latest returns the later of at and the step's last transition: a step's transition
 // does not rewrite the task's record, so the task's UpdatedAt is derived.
 func latest(at time.Time, s *task.Step) time.Time {
-	times := []time.Time{s.StartedAt, s.CompletedAt, s.ReadyAt}
+	times := [...]time.Time{s.StartedAt, s.CompletedAt, s.ReadyAt, {}, {}, {}}
 	if s.Attempt != nil {
-		times = append(times, s.Attempt.StartedAt, s.Attempt.EndedAt)
+		times[3], times[4] = s.Attempt.StartedAt, s.Attempt.EndedAt
 	}
 	if s.Late != nil {
-		times = append(times, s.Late.At)
+		times[5] = s.Late.At
 	}
 	for _, t := range times {
 		if t.After(at) {
