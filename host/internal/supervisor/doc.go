@@ -29,7 +29,7 @@
 //	receive            1 per instance instance   frame                           the stream ends
 //	watch              1 per instance instance   status                          the stream ends
 //	fetch              1 per instance instance   fetch                           instance.close
-//	drain              1 per drain    instance   answer of Drain                 answer, drain timeout, instance.close
+//	drain call         1 per drain    instance   answer of Drain                 the answer, or the end of the drain
 //
 // Timers that run a function: the grace of a cancelled attempt, stopped with its end;
 // the start timeout, which kills the process.

@@ -54,7 +54,8 @@ type instance struct {
 	idle     chan struct{} // the last attempt that is not leaked ended
 	stop     *drainSignal  // the host wants everything drained
 
-	lastSeen  atomic.Int64 // the last tick of Watch, or when work began after idleness; unix nanoseconds
+	born      time.Time
+	lastSeen  atomic.Int64 // the last tick of Watch, or when work began after idleness: nanoseconds since born
 	completed atomic.Uint64
 
 	mu       sync.Mutex
@@ -99,7 +100,7 @@ func newInstance(l *launch, m *Manifest, stop *drainSignal, onState func(task.Pl
 	ctx, cancel := context.WithCancel(context.Background())
 	return &instance{
 		id: l.instance, opts: l.opts, launch: l, manifest: m, stop: stop, onState: onState,
-		ctx: ctx, cancel: cancel,
+		ctx: ctx, cancel: cancel, born: time.Now(),
 		outbox:   outbox{wake: make(chan struct{}, 1)},
 		fetches:  make(chan fetchRequest, maxFetches),
 		chunks:   make(chan *pluginv1.Chunk, 2),
@@ -123,7 +124,7 @@ func (in *instance) open() error {
 		return in.launch.domainError(err)
 	}
 	in.reported = first.GetStatus()
-	in.lastSeen.Store(time.Now().UnixNano())
+	in.sawLife()
 	if in.work, err = in.launch.services.step.Work(in.ctx); err != nil {
 		return in.launch.domainError(err)
 	}
@@ -145,7 +146,7 @@ func (in *instance) supervise(ctx context.Context) ending {
 	hang := time.NewTimer(in.opts.HangTimeout)
 	hang.Stop()
 	defer hang.Stop()
-	armed := false
+	armed, suspected := false, false
 	for {
 		select {
 		case <-in.launch.process.exited:
@@ -154,7 +155,7 @@ func (in *instance) supervise(ctx context.Context) ending {
 			return in.crash(fmt.Sprintf("a stream broke: %v", err))
 		case <-in.changed:
 			if over := in.applyChanges(); over {
-				return in.drain(ctx, ctx, "more than half of its slots hold cancelled attempts that do not end", true)
+				return in.drain(ctx, "more than half of its slots hold cancelled attempts that do not end", true)
 			}
 			if !armed && in.load() > 0 {
 				hang.Reset(in.opts.HangTimeout)
@@ -162,14 +163,18 @@ func (in *instance) supervise(ctx context.Context) ending {
 			}
 		case <-hang.C:
 			left := in.silenceLeft()
-			if left <= 0 {
+			if left <= 0 && suspected {
 				return in.hung()
+			}
+			// Ticks may wait unread when the host itself was stopped for a while: look twice.
+			if suspected = left <= 0; suspected {
+				left = in.opts.HangTimeout / 5
 			}
 			if armed = in.load() > 0; armed {
 				hang.Reset(left)
 			}
 		case <-in.stop.begun:
-			return in.drain(ctx, in.stop.ctx, "the host stops", false)
+			return in.drain(ctx, "the host stops", false)
 		case <-ctx.Done():
 			in.abandon()
 			in.launch.stop(in.opts.StopGrace)
@@ -227,8 +232,11 @@ func (in *instance) silenceLeft() time.Duration {
 	if in.load() == 0 {
 		return in.opts.HangTimeout
 	}
-	return in.opts.HangTimeout - time.Since(time.Unix(0, in.lastSeen.Load()))
+	return in.opts.HangTimeout - (time.Since(in.born) - time.Duration(in.lastSeen.Load()))
 }
+
+// sawLife notes a sign of life, on the monotonic clock: the other one may jump.
+func (in *instance) sawLife() { in.lastSeen.Store(int64(time.Since(in.born))) }
 
 // crash ends an instance whose process ended or broke its streams.
 func (in *instance) crash(broken string) ending {
@@ -260,20 +268,18 @@ func (in *instance) hung() ending {
 }
 
 // drain lets the attempts end and stops the process. The end of life cuts it short, as
-// the end of patience does.
-func (in *instance) drain(life, patience context.Context, why string, again bool) ending {
+// the host does when it stops and loses patience.
+func (in *instance) drain(life context.Context, why string, again bool) ending {
 	limit := in.opts.DrainTimeout
 	if in.stopIntake() {
 		in.opts.Sink.InstanceDraining(in.id)
 	}
 	in.onState(task.PluginDraining, why)
-	ctx, cancel := context.WithTimeout(patience, limit)
+	ctx, cancel := context.WithTimeout(life, limit)
 	defer cancel()
-	defer context.AfterFunc(life, cancel)()
-	in.awaitIdle(ctx, in.askToDrain(ctx, limit))
 	grace := in.opts.StopGrace
-	if patience.Err() != nil || life.Err() != nil {
-		grace /= 8 // whoever asked does not want to wait
+	if impatient := in.awaitIdle(ctx, in.askToDrain(ctx, limit)); impatient || life.Err() != nil {
+		grace /= 8
 	}
 	in.abandon()
 	in.launch.stop(grace)
@@ -294,25 +300,32 @@ func (in *instance) askToDrain(ctx context.Context, limit time.Duration) <-chan 
 }
 
 // awaitIdle waits until no attempt runs that may still end: to the end of ctx, or a
-// short while longer than the plugin itself does.
-func (in *instance) awaitIdle(ctx context.Context, gaveUp <-chan struct{}) {
+// short while longer than the plugin itself does. It reports whether the host, which
+// stops, does not want to wait any longer.
+func (in *instance) awaitIdle(ctx context.Context, gaveUp <-chan struct{}) (impatient bool) {
 	late := time.NewTimer(resultGrace)
 	late.Stop()
 	defer late.Stop()
-	for in.load() > 0 {
+	var hostLimit <-chan struct{}
+	for stopping := in.stop.begun; in.load() > 0; {
 		select {
 		case <-in.idle:
+		case <-stopping:
+			stopping, hostLimit = nil, in.stop.ctx.Done()
+		case <-hostLimit:
+			return true
 		case <-gaveUp:
 			gaveUp = nil
 			late.Reset(resultGrace)
 		case <-late.C:
-			return
+			return false
 		case <-in.launch.process.exited:
-			return
+			return false
 		case <-ctx.Done():
-			return
+			return false
 		}
 	}
+	return false
 }
 
 // stopIntake takes nothing more and keeps what waits from being sent; it reports

@@ -98,6 +98,10 @@ func (p *plugin) pause(ctx context.Context, d time.Duration) bool {
 
 // once lives through one process.
 func (p *plugin) once(life, intake context.Context) verdict {
+	select {
+	case <-p.resume: // came too late: it is started anyway
+	default:
+	}
 	in, err := p.start(intake)
 	if err != nil {
 		return p.failedStart(intake, err)

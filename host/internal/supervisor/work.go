@@ -69,7 +69,7 @@ func (in *instance) dispatch(as []*task.Assignment) {
 			break
 		}
 		if len(in.attempts) == in.leaked {
-			in.lastSeen.Store(time.Now().UnixNano()) // an idle plugin does not tick
+			in.sawLife() // an idle plugin does not tick
 		}
 		in.attempts[a.ID.String()] = &held{id: a.ID}
 		orders = append(orders, order{assignment: a})
@@ -296,7 +296,7 @@ func (in *instance) watch() {
 			in.broken <- fmt.Errorf("watch: %w", err)
 			return
 		}
-		in.lastSeen.Store(time.Now().UnixNano())
+		in.sawLife()
 		in.mu.Lock()
 		same := proto.Equal(in.reported, resp.GetStatus())
 		in.reported = resp.GetStatus()
