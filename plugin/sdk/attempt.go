@@ -20,6 +20,8 @@ type attempt struct {
 	ctx    context.Context
 	cancel context.CancelCauseFunc
 
+	release func() // frees the timer of the time limit
+
 	// Guarded by the dispatcher's lock.
 	beat *queued // the heartbeat that waits in the queue, which later ones are merged into
 	over bool    // the result is queued: nothing may follow it
@@ -43,6 +45,7 @@ func (a *attempt) run() {
 		}
 		a.work.finish(a, a.result(doc, err))
 		a.cancel(&CancelError{Reason: ReasonStopped})
+		a.release()
 	}()
 	doc, err = a.execute()
 	returned = true

@@ -263,7 +263,7 @@ func TestLogs(t *testing.T) {
 
 // TestLogFlood drops lines that the host does not keep up with, and says so.
 func TestLogFlood(t *testing.T) {
-	const lines = 200_000
+	const lines = 20_000
 	p := one(t, sdk.Func(func(ctx context.Context, _ struct{}) (int, error) {
 		log := sdk.Slog(ctx)
 		for i := range lines {

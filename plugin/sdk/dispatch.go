@@ -7,6 +7,7 @@ import (
 	"io"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/hashicorp/go-hclog"
 	"google.golang.org/grpc"
@@ -19,6 +20,9 @@ import (
 
 // maxQueuedLogs bounds the log lines that wait for a slow host; further ones are counted and dropped.
 const maxQueuedLogs = 4096
+
+// keepGoroutine is how long a goroutine waits for a next attempt.
+const keepGoroutine = time.Second
 
 // dispatcher holds the attempts of the process. Its lock is also taken by the ticks of Watch, so that a
 // dispatcher that hangs falls silent.
@@ -49,12 +53,12 @@ func (d *dispatcher) level() hclog.Level { return hclog.Level(d.min.Load()) }
 
 // Work serves the stream of attempts. It implements pluginv1.StepServiceServer through Server.
 func (d *dispatcher) work(stream grpc.BidiStreamingServer[pluginv1.WorkRequest, pluginv1.WorkResponse]) error {
-	w := &workStream{d: d, wake: make(chan struct{}, 1), flushed: make(chan struct{}), running: new(sync.WaitGroup)}
+	ctx, stop := context.WithCancel(stream.Context())
+	defer stop()
+	w := &workStream{d: d, wake: make(chan struct{}, 1), flushed: make(chan struct{}), next: make(chan *attempt), done: ctx.Done()}
 	if !d.claim(w) {
 		return status.Error(codes.AlreadyExists, "a work stream is open: there is one per process")
 	}
-	ctx, stop := context.WithCancel(stream.Context())
-	defer stop()
 	go w.sendFrames(ctx, stream)
 
 	err := w.receive(stream)
@@ -164,7 +168,9 @@ type workStream struct {
 	d       *dispatcher
 	wake    chan struct{}   // there is something to send
 	flushed chan struct{}   // closed when the sender has ended
-	running *sync.WaitGroup // attempts that have not queued their result
+	running sync.WaitGroup  // attempts that have not queued their result
+	next    chan *attempt   // taken by goroutines that have ended an attempt
+	done    <-chan struct{} // closed when the stream has ended
 
 	queue   []*queued
 	logs    int  // log lines in the queue
@@ -235,10 +241,31 @@ func (w *workStream) start(at *pluginv1.Attempt) {
 		a.cancel(nil)
 		return
 	}
-	w.running.Go(func() {
-		defer release()
+	a.release = release
+	w.running.Add(1)
+	select {
+	case w.next <- a:
+	default:
+		go w.run(a)
+	}
+}
+
+// run runs one attempt after the other while there is a next one. A goroutine is kept for a while because its stack
+// has grown to what attempts need, which costs more than most of them do.
+func (w *workStream) run(a *attempt) {
+	for {
 		a.run()
-	})
+		idle := time.NewTimer(keepGoroutine)
+		select {
+		case a = <-w.next:
+			idle.Stop()
+		case <-idle.C:
+			return
+		case <-w.done:
+			idle.Stop()
+			return
+		}
+	}
 }
 
 // refuse answers an attempt at something that the plugin does not have.
@@ -306,6 +333,7 @@ func (w *workStream) finish(a *attempt, r *pluginv1.Result) {
 		w.push(a.wire.GetAttemptId(), &pluginv1.Update{Kind: &pluginv1.Update_Result{Result: r}})
 	}
 	w.d.done(a)
+	w.running.Done()
 }
 
 // push queues an update. The lock is held.

@@ -47,8 +47,8 @@ type spec struct {
 
 // acceptInput returns the input as the handler shall see it.
 func (s *spec) acceptInput(input []byte) ([]byte, error) {
-	input = s.input.orEmpty(input)
-	if bad := s.input.check(input); len(bad) > 0 {
+	input, bad := s.input.accept(input)
+	if len(bad) > 0 {
 		return nil, Permanent(WithCode(errors.New("the input does not fit handler "+s.name+": "+problems(bad)), CodeInvalidInput))
 	}
 	return input, nil
@@ -56,7 +56,7 @@ func (s *spec) acceptInput(input []byte) ([]byte, error) {
 
 // acceptConfig refuses a config that does not fit.
 func (s *spec) acceptConfig(config []byte) error {
-	if bad := s.config.check(s.config.orEmpty(config)); len(bad) > 0 {
+	if _, bad := s.config.accept(config); len(bad) > 0 {
 		return Permanent(WithCode(errors.New("the step's config does not fit handler "+s.name+": "+problems(bad)), CodeInvalidConfig))
 	}
 	return nil

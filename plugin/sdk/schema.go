@@ -18,7 +18,8 @@ import (
 type schema struct {
 	raw      []byte
 	compiled *validate.Schema
-	object   bool // describes an object, so that no document at all is read as {}
+	object   bool      // describes an object, so that no document at all is read as {}
+	empty    []problem // where {} does not fit
 }
 
 // problem is one place where a document does not fit a schema.
@@ -60,14 +61,25 @@ func deriveSchema(t reflect.Type, open bool) (s *schema, err error) {
 	if err != nil {
 		return nil, fmt.Errorf("derive the JSON Schema of %s: %w", t, err)
 	}
-	return &schema{raw: raw, compiled: compiled, object: object["type"] == "object"}, nil
+	s = &schema{raw: raw, compiled: compiled, object: object["type"] == "object"}
+	s.empty = s.check([]byte("{}"))
+	return s, nil
 }
 
-// check returns where a document does not fit. No document at all is {} for an object, else null.
-func (s *schema) check(doc []byte) []problem {
+// accept returns the document as it shall be read, and where it does not fit. For an object, no document at all is
+// read as {}.
+func (s *schema) accept(doc []byte) ([]byte, []problem) {
 	if s == nil {
-		return nil
+		return doc, nil
 	}
+	if s.object && (len(doc) == 0 || bytes.Equal(doc, []byte("null"))) {
+		return []byte("{}"), s.empty
+	}
+	return doc, s.check(doc)
+}
+
+// check returns where a document does not fit.
+func (s *schema) check(doc []byte) []problem {
 	v, err := validate.UnmarshalJSON(bytes.NewReader(doc))
 	if err != nil {
 		return []problem{{message: "no valid JSON: " + err.Error()}}
@@ -81,14 +93,6 @@ func (s *schema) check(doc []byte) []problem {
 		return []problem{{message: err.Error()}}
 	}
 	return leaves(nil, invalid, message.NewPrinter(language.English))
-}
-
-// orEmpty returns the document, or what stands for none.
-func (s *schema) orEmpty(doc []byte) []byte {
-	if s == nil || !s.object || (len(doc) > 0 && !bytes.Equal(doc, []byte("null"))) {
-		return doc
-	}
-	return []byte("{}")
 }
 
 // json returns the schema, nil when it accepts anything.

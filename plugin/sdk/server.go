@@ -159,8 +159,8 @@ func (s *Server) configure(ctx context.Context, config []byte) []problem {
 	case target == nil && len(config) > 0 && string(config) != "{}" && string(config) != "null":
 		return []problem{{message: "the plugin takes no configuration"}}
 	case target != nil:
-		config = s.decl.config.orEmpty(config)
-		if bad := s.decl.config.check(config); len(bad) > 0 {
+		var bad []problem
+		if config, bad = s.decl.config.accept(config); len(bad) > 0 {
 			return bad
 		}
 		if err := decode(config, target, true); err != nil {

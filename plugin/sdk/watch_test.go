@@ -41,6 +41,7 @@ func TestWatch(t *testing.T) {
 		after(time.Hour) // idle: silence
 		d.begin(a)
 		after(7 * time.Second) // two ticks
+		a.work.running.Add(1)
 		a.work.finish(a, nil)
 		after(time.Hour) // idle again
 		d.begin(a)
@@ -106,6 +107,7 @@ func TestHeartbeatsMerge(t *testing.T) {
 	a.heartbeat(&full, nil, nil)
 	first, _ := w.frame()
 	a.heartbeat(nil, nil, nil)
+	w.running.Add(1)
 	w.finish(a, &pluginv1.Result{})
 	a.heartbeat(nil, nil, []byte("late")) // after the result: dropped
 	second, _ := w.frame()
