@@ -75,7 +75,7 @@ func blast(b *testing.B, client pluginv1.StepServiceClient, n int) error {
 	go func() {
 		for sent := 0; sent < n; {
 			req := &pluginv1.WorkRequest{}
-			for len(req.Attempts) < frame && sent < n {
+			for len(req.GetAttempts()) < frame && sent < n {
 				credit <- struct{}{}
 				req.Attempts = append(req.Attempts, &pluginv1.Attempt{
 					AttemptId: fmt.Sprintf("01JD0000000000000000000000/%d/1", sent), Handler: "h", Step: "step", Number: 1,
