@@ -40,6 +40,7 @@ type drive struct {
 	events  []*eventv1.Event
 	last    Outcome
 	applied []appliedInput // of the last decision
+	ready   []task.Ordinal // what it said is ready
 }
 
 // step returns a template step "name<-dep,dep".
@@ -147,12 +148,19 @@ func (d *drive) apply(inputs ...Input) []error {
 	d.t.Helper()
 	before := cloneTask(d.agg.Task)
 	dec := d.agg.Begin(&d.host, d.now)
+	claimable := d.agg.ClaimableSteps(dec.Now())
 	d.applied = nil
 	errs := make([]error, len(inputs))
 	for i, in := range inputs {
 		seen := d.observe(dec)
 		errs[i] = dec.Apply(in)
 		d.applied = append(d.applied, seen.until(dec, errs[i]))
+	}
+	d.ready = dec.Ready()
+	for _, o := range d.agg.ClaimableSteps(dec.Now()) {
+		if !slices.Contains(claimable, o) && !slices.Contains(d.ready, o) && before.Revision > 0 {
+			d.t.Errorf("step %d became claimable and Ready is %v", o, d.ready)
+		}
 	}
 	seen := d.observe(dec)
 	out, err := dec.Finish()

@@ -53,7 +53,7 @@ type Decision struct {
 	woken       []task.Ordinal // whose record may be the same, but not their wake-up time
 	blobs       []store.Blob
 	discovered  []task.Ordinal // became ready and were not published as viable yet
-	unblocked   []task.Ordinal // by the input being applied
+	unblocked   []task.Ordinal // by the input being applied, ascending
 	fault       error          // a status was to change against the tables: nothing is committed
 
 	ready    []task.Ordinal
@@ -114,7 +114,6 @@ func (d *Decision) Apply(in Input) error {
 func (d *Decision) settle() {
 	unblocked := d.unblocked
 	d.unblocked = nil
-	slices.Sort(unblocked)
 	for _, o := range unblocked {
 		s := &d.agg.Task.Steps[o]
 		switch {
@@ -307,7 +306,6 @@ func (d *Decision) finalize() {
 	case task.TaskCancel:
 		d.publish.TaskCancelled()
 	case task.TaskFinish:
-		t.Failure = nil
 		d.publish.TaskCompleted()
 	default:
 		t.Failure = d.taskFailure()

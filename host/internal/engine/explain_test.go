@@ -222,11 +222,8 @@ func TestReasons(t *testing.T) {
 				!got.Since.Equal(tt.want.Since) || !got.Until.Equal(tt.want.Until) {
 				t.Errorf("reason %+v, want %+v", *got, tt.want)
 			}
-			if v.Derived != tt.derived || v.Health != tt.health {
-				t.Errorf("derived %s, health %s; want %s, %s", v.Derived, v.Health, tt.derived, tt.health)
-			}
-			if v.Health == task.HealthBlocked && v.Action == "" {
-				t.Error("the task is blocked and nothing is recommended")
+			if v.Derived != tt.derived || v.Health != tt.health || (v.Health == task.HealthBlocked && v.Action == "") {
+				t.Errorf("derived %s, health %s, action %q; want %s, %s", v.Derived, v.Health, v.Action, tt.derived, tt.health)
 			}
 		})
 	}

@@ -352,6 +352,12 @@ func (d *drive) checkSteps(before *task.Task) {
 		if s.Status.Terminal() == s.CompletedAt.IsZero() {
 			d.t.Errorf("step %s is %s, completed at %s", s.Name, s.Status, s.CompletedAt)
 		}
+		if !s.RetryAt.IsZero() && s.Status != task.StepWaitingForRetry {
+			d.t.Errorf("step %s is %s with a retry at %s", s.Name, s.Status, s.RetryAt)
+		}
+		if !s.HoldUntil.IsZero() && (s.Status == task.StepInProgress || s.Status.Satisfies()) {
+			d.t.Errorf("step %s is %s and held until %s", s.Name, s.Status, s.HoldUntil)
+		}
 		same := old.Attempt != nil && s.Attempt != nil && old.Attempt.Number == s.Attempt.Number
 		if same && old.Attempt.Status != task.AttemptRunning && !reflect.DeepEqual(old.Attempt, s.Attempt) {
 			d.t.Errorf("step %s: closed attempt %+v became %+v", s.Name, old.Attempt, s.Attempt)

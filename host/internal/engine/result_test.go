@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -11,19 +12,19 @@ import (
 	"github.com/tasker-engine/tasker/host/template"
 )
 
-// TestAttemptEnds: every way in which one attempt can end, with the events of its row
-// and what becomes of step and task.
-func TestAttemptEnds(t *testing.T) {
-	park := onCrash(task.OnCrashPark)
-	tests := []struct {
-		name   string
-		set    []func(*template.Step)
-		end    func(d *drive)
-		step   task.StepStatus
-		tally  [3]uint32 // attempts, failures, losses
-		status task.Status
-		events string
-	}{
+// attemptEnd is one way in which one attempt of the only step can end.
+type attemptEnd struct {
+	name   string
+	set    []func(*template.Step)
+	end    func(d *drive)
+	step   task.StepStatus
+	tally  [3]uint32 // attempts, failures, losses
+	status task.Status
+	events string
+}
+
+func answers() []attemptEnd {
+	return []attemptEnd{
 		{
 			"success", nil, func(d *drive) { d.succeed("a") }, task.StepComplete,
 			[3]uint32{1, 0, 0},
@@ -79,6 +80,32 @@ func TestAttemptEnds(t *testing.T) {
 			task.Complete, "step.completed, task.completed",
 		},
 		{
+			"result that is too large", nil, func(d *drive) {
+				r := d.succeeded("a")
+				r.Report.Output = large(task.MaxValue + 1)
+				d.decide(r)
+			}, task.StepError, [3]uint32{1, 1, 0}, task.Error, "step.failed, task.failed",
+		},
+		{
+			"result that is no JSON", nil, func(d *drive) {
+				r := d.succeeded("a")
+				r.Report.Output = []byte("{")
+				d.decide(r)
+			}, task.StepError, [3]uint32{1, 1, 0}, task.Error, "step.failed, task.failed",
+		},
+		{
+			"success without a result", nil, func(d *drive) {
+				r := d.succeeded("a")
+				r.Report.Output = nil
+				d.decide(r)
+			}, task.StepComplete, [3]uint32{1, 0, 0}, task.Complete, "step.completed, task.completed",
+		},
+	}
+}
+
+func losses() []attemptEnd {
+	return []attemptEnd{
+		{
 			"loss by a crash", nil, func(d *drive) { d.lose("a", task.LossCrashed) }, task.StepWaitingForRetry,
 			[3]uint32{1, 0, 1},
 			task.InProgress, "step.attempt_lost, step.retry_scheduled",
@@ -114,7 +141,7 @@ func TestAttemptEnds(t *testing.T) {
 		},
 		{
 			"loss with on_crash: park",
-			[]func(*template.Step){park},
+			[]func(*template.Step){onCrash(task.OnCrashPark)},
 			func(d *drive) { d.lose("a", task.LossCrashed) },
 			task.StepWaiting,
 			[3]uint32{1, 0, 1},
@@ -126,29 +153,12 @@ func TestAttemptEnds(t *testing.T) {
 			[3]uint32{1, 0, 0},
 			task.InProgress, "step.attempt_lost, step.retry_scheduled",
 		},
-		{
-			"result that is too large", nil, func(d *drive) {
-				r := d.succeeded("a")
-				r.Report.Output = large(task.MaxValue + 1)
-				d.decide(r)
-			}, task.StepError, [3]uint32{1, 1, 0}, task.Error, "step.failed, task.failed",
-		},
-		{
-			"result that is no JSON", nil, func(d *drive) {
-				r := d.succeeded("a")
-				r.Report.Output = []byte("{")
-				d.decide(r)
-			}, task.StepError, [3]uint32{1, 1, 0}, task.Error, "step.failed, task.failed",
-		},
-		{
-			"success without a result", nil, func(d *drive) {
-				r := d.succeeded("a")
-				r.Report.Output = nil
-				d.decide(r)
-			}, task.StepComplete, [3]uint32{1, 0, 0}, task.Complete, "step.completed, task.completed",
-		},
 	}
-	for _, tt := range tests {
+}
+
+// TestAttemptEnds: what becomes of step and task, and the events of the row.
+func TestAttemptEnds(t *testing.T) {
+	for _, tt := range slices.Concat(answers(), losses()) {
 		t.Run(tt.name, func(t *testing.T) {
 			d := start(t, shape(t, step("a", tt.set...)))
 			d.claim("a")
