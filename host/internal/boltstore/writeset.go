@@ -22,13 +22,18 @@ type span struct {
 	key, value, end int
 }
 
+// indexEntry is a key without a value.
+type indexEntry struct {
+	kind kind
+	key  []byte
+}
+
 // setJob is an encoded write set on its way to the committer.
 type setJob struct {
 	buf   []byte
 	spans []span
 	blobs []store.Blob // not copied into buf
-	index [][]byte     // keys of by_template, by_tag and by_correlation, in indexKinds
-	kinds []kind
+	index []indexEntry // in by_template, by_tag and by_correlation
 
 	key        taskKey
 	hasTask    bool
@@ -67,8 +72,7 @@ func (p *setPool) put(j *setJob) {
 	clear(j.blobs)
 	clear(j.index)
 	*j = setJob{
-		buf: j.buf[:0], spans: j.spans[:0], blobs: j.blobs[:0], index: j.index[:0], kinds: j.kinds[:0],
-		ended: j.ended[:0],
+		buf: j.buf[:0], spans: j.spans[:0], blobs: j.blobs[:0], index: j.index[:0], ended: j.ended[:0],
 	}
 	p.pool.Put(j)
 }
@@ -243,8 +247,7 @@ func (j *setJob) addIndex(k kind, what, name string) error {
 	if err := checkName(what, name); err != nil {
 		return err
 	}
-	j.index = append(j.index, indexKey(name, j.key))
-	j.kinds = append(j.kinds, k)
+	j.index = append(j.index, indexEntry{k, indexKey(name, j.key)})
 	return nil
 }
 
@@ -399,8 +402,8 @@ func (j *setJob) applyCreation(c *committer, t *txn) error {
 		}
 		c.hashes[string(j.hash)] = struct{}{}
 	}
-	for i, key := range j.index {
-		if err := t.mark(j.kinds[i], key); err != nil {
+	for _, e := range j.index {
+		if err := t.mark(e.kind, e.key); err != nil {
 			return err
 		}
 	}

@@ -22,6 +22,7 @@ func lifeCases() []testCase {
 		{"a store open for reading refuses writes", readOnly},
 		{"a cancelled context ends reading", cancelled},
 		{"readers and writers run at once", concurrent},
+		{"random lives agree with a model", randomLives},
 	}
 }
 
