@@ -286,11 +286,12 @@ func (p *plugins) start(id string, capacity int) {
 	p.runner.InstanceReady(in.Instance)
 }
 
-// capacity changes how much an instance takes.
+// capacity changes how much an instance takes. What was claimed before may still come,
+// so the largest capacity that it ever had is what it must never exceed.
 func (p *plugins) capacity(id string, n int) {
 	p.mu.Lock()
 	if in := p.instances[id]; in != nil {
-		in.Capacity = max(n, len(in.held)) // what it holds it holds
+		in.Capacity = max(n, in.Capacity)
 	}
 	p.mu.Unlock()
 	p.runner.InstanceCapacity(id, n)

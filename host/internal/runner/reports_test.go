@@ -1,0 +1,326 @@
+package runner_test
+
+import (
+	"context"
+	"errors"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/tasker-engine/tasker/host/internal/engine"
+	"github.com/tasker-engine/tasker/host/internal/store"
+	"github.com/tasker-engine/tasker/host/task"
+)
+
+// hanging starts a task whose only attempt runs until the test answers for it.
+func hanging(t *testing.T, g *rig, more string) task.AttemptID {
+	t.Helper()
+	id := g.create(parse(t, "", "a, handler: p/do, config: {hangs: true}"+more))
+	g.await(id, func(v *task.Task) bool { return v.Steps[0].Status == task.StepInProgress })
+	return task.AttemptID{Task: id, Ordinal: 0, Number: 1}
+}
+
+func succeeded(id task.AttemptID, output string) task.Report {
+	return task.Report{ID: id, Instance: "p#1", Kind: task.ReportSucceeded, Output: []byte(output)}
+}
+
+// TestSecondResultIsLate sends two results for one attempt: the first counts.
+func TestSecondResultIsLate(t *testing.T) {
+	dir := t.TempDir()
+	synctest.Test(t, func(t *testing.T) {
+		g := newRig(t, dir, nil)
+		defer g.close("")
+		g.plugins.start("p#1", 1)
+		id := hanging(t, g, "")
+		g.Reports([]task.Report{succeeded(id, "1"), succeeded(id, "2")})
+		v := g.end(id.Task, task.Complete)
+		g.Reports([]task.Report{failed(succeeded(id, ""), task.KindPermanent, "too late")}) // the task is no longer cached
+		synctest.Wait()
+		v = g.load(v.ID)
+		if s := v.Steps[0]; s.Status != task.StepComplete || string(s.Results.Inline) != "1" || s.LateCount != 2 || s.Late.Outcome != "failed" {
+			t.Errorf("step is %s with %s, %d late results, the last %+v; want complete with 1, two late ones", s.Status, s.Results.Inline, s.LateCount, s.Late)
+		}
+	})
+}
+
+// TestResultAfterLoss lets an instance die and its last result arrive afterwards.
+func TestResultAfterLoss(t *testing.T) {
+	dir := t.TempDir()
+	synctest.Test(t, func(t *testing.T) {
+		g := newRig(t, dir, nil)
+		defer g.close("")
+		g.plugins.start("p#1", 1)
+		id := hanging(t, g, "")
+		g.plugins.kill("p#1", task.LossCrashed)
+		g.Reports([]task.Report{succeeded(id, "1")})
+		v := g.await(id.Task, func(v *task.Task) bool { return v.Steps[0].LateCount == 1 })
+		if s := v.Steps[0]; s.Status != task.StepWaitingForRetry || s.Attempt.Status != task.AttemptLost {
+			t.Errorf("step is %s, its attempt %s: the late result changed it", s.Status, s.Attempt.Status)
+		}
+	})
+}
+
+// TestStrangeReports sends what no plugin should.
+func TestStrangeReports(t *testing.T) {
+	dir := t.TempDir()
+	synctest.Test(t, func(t *testing.T) {
+		g := newRig(t, dir, nil)
+		defer g.close("unknown task")
+		g.plugins.start("p#1", 1)
+		id := hanging(t, g, "")
+		unknown, future, elsewhere := id, id, id
+		unknown.Task, future.Number, elsewhere.Ordinal = "01ARZ3NDEKTSV4RRFFQ69G5FAV", 7, 9
+		for _, bad := range []task.AttemptID{unknown, future, elsewhere} {
+			g.Reports([]task.Report{succeeded(bad, "1"), {ID: bad, Instance: "p#1", Kind: task.ReportHeartbeat}})
+		}
+		g.Reports([]task.Report{{ID: id, Instance: "p#9", Kind: task.ReportHeartbeat}})
+		synctest.Wait()
+		if s := g.load(id.Task).Steps[0]; s.Status != task.StepInProgress || s.LateCount != 0 {
+			t.Errorf("step is %s with %d late results", s.Status, s.LateCount)
+		}
+		g.Reports([]task.Report{succeeded(id, "1")})
+		g.end(id.Task, task.Complete)
+	})
+}
+
+// TestCheckpoints stores at most one checkpoint per second, the newest when an attempt
+// fails, and hands it to the next.
+func TestCheckpoints(t *testing.T) {
+	dir := t.TempDir()
+	synctest.Test(t, func(t *testing.T) {
+		g := newRig(t, dir, nil)
+		defer g.close("")
+		g.plugins.start("p#1", 1)
+		id := hanging(t, g, ", retry: {base: 1ms}")
+		before := g.commits()
+		for n := range 100 {
+			g.Reports([]task.Report{{ID: id, Instance: "p#1", Kind: task.ReportHeartbeat, Checkpoint: []byte{'1' + byte(n/50), '0'}}})
+			<-time.NewTimer(30 * time.Millisecond).C
+		}
+		g.Reports([]task.Report{{ID: id, Instance: "p#1", Kind: task.ReportHeartbeat, Checkpoint: []byte("99")}})
+		synctest.Wait()
+		if n := g.commits() - before; n < 3 || n > 4 {
+			t.Errorf("%d checkpoints were stored in three seconds, want one per second", n)
+		}
+		g.Reports([]task.Report{failed(succeeded(id, ""), task.KindRetryable, "again")})
+		g.await(id.Task, func(v *task.Task) bool { return v.Steps[0].Attempts == 2 })
+		synctest.Wait()
+		if got := string(g.plugins.starts[1].a.Checkpoint); got != "99" {
+			t.Errorf("the next attempt got the checkpoint %s, want 99", got)
+		}
+	})
+}
+
+// TestHeartbeatTimeoutIsPutOff keeps an attempt alive with heartbeats, then stops them.
+func TestHeartbeatTimeoutIsPutOff(t *testing.T) {
+	dir := t.TempDir()
+	synctest.Test(t, func(t *testing.T) {
+		g := newRig(t, dir, nil)
+		defer g.close("")
+		g.plugins.start("p#1", 1)
+		id := hanging(t, g, ", heartbeat_timeout: 10s, retry: {limit: 1}")
+		begun := time.Now()
+		for range 6 {
+			<-time.NewTimer(9 * time.Second).C
+			g.Reports([]task.Report{{ID: id, Instance: "p#1", Kind: task.ReportHeartbeat}})
+		}
+		g.end(id.Task, task.Error)
+		if took := time.Since(begun); took != 64*time.Second {
+			t.Errorf("it timed out after %s, want 10s after the last heartbeat: 1m4s", took)
+		}
+	})
+}
+
+func TestWatch(t *testing.T) {
+	dir := t.TempDir()
+	synctest.Test(t, func(t *testing.T) {
+		g := newRig(t, dir, nil)
+		g.plugins.start("p#1", 1)
+		id := hanging(t, g, "")
+		changes, stop := g.Watch(id.Task)
+		other, stopOther := g.Watch("01ARZ3NDEKTSV4RRFFQ69G5FAV")
+		stopped, stopNow := g.Watch(id.Task)
+		stopNow()
+		synctest.Wait()
+		if len(changes) != 0 {
+			t.Error("a change is told that was committed before")
+		}
+		for range 3 { // changes that come faster than they are received are one
+			g.Reports([]task.Report{succeeded(id, "1")})
+			synctest.Wait()
+		}
+		<-changes
+		if v := g.load(id.Task); v.Status != task.Complete {
+			t.Errorf("the change was told while the task was stored as %s", v.Status)
+		}
+		if len(changes) != 0 || len(other) != 0 || len(stopped) != 0 {
+			t.Errorf("further changes: %d, %d of another task, %d after stop", len(changes), len(other), len(stopped))
+		}
+		stopOther()
+		g.close("")
+		if _, open := <-changes; open {
+			t.Error("the channel is open after the runner has ended")
+		}
+		stop()
+		if closed, _ := g.Watch(id.Task); closed == nil {
+			t.Error("no channel after the end")
+		} else if _, open := <-closed; open {
+			t.Error("a channel made after the end is open")
+		}
+	})
+}
+
+// TestBoot opens a store that a host left in the middle of everything.
+func TestBoot(t *testing.T) {
+	dir := t.TempDir()
+	synctest.Test(t, func(t *testing.T) {
+		g := newRig(t, dir, nil)
+		g.plugins.start("p#1", 2)
+		running := hanging(t, g, ", on_crash: fail") // the host's death is no crash of the plugin
+		retrying := g.create(parse(t, "", "a, handler: p/do, retry: {base: 1h, cap: 1h}, config: {fails: 1}"))
+		g.await(retrying, func(v *task.Task) bool { return v.Steps[0].Status == task.StepWaitingForRetry })
+		waiting := g.create(parse(t, "", "a, handler: q/do"))
+		begun := time.Now()
+		g.close("")
+
+		g.open(nil)
+		defer g.close("")
+		g.plugins.start("q#1", 1)
+		g.end(waiting, task.Complete)
+		g.plugins.start("p#1", 2)
+		g.end(retrying, task.Complete)
+		if took := time.Since(begun); took != time.Hour {
+			t.Errorf("the retry came after %s, want 1h", took)
+		}
+		v := g.load(running.Task)
+		if s := v.Steps[0]; s.Losses != 0 {
+			t.Errorf("%d losses counted, the host's death is not the step's doing", s.Losses)
+		}
+	})
+}
+
+func TestDrain(t *testing.T) {
+	dir := t.TempDir()
+	synctest.Test(t, func(t *testing.T) {
+		g := newRig(t, dir, nil)
+		defer g.close("")
+		g.plugins.start("p#1", 3)
+		id := hanging(t, g, "")
+		stubborn := g.create(parse(t, "", "a, handler: p/do, timeout: 1s, retry: {limit: 1}, config: {hangs: true, stubborn: true}"))
+		g.end(stubborn, task.Error) // its attempt is waited for by nobody
+		next := g.create(parse(t, "", "a, handler: q/do"))
+		drained := make(chan error, 1)
+		go func() { drained <- g.Drain(context.Background()) }()
+		synctest.Wait()
+		if len(drained) != 0 {
+			t.Error("drained while an attempt runs")
+		}
+		tmpl := parse(t, "", "a, handler: p/do")
+		if err := g.Create(context.Background(), engine.New(g.spec(tmpl), tmpl)); !errors.Is(err, task.ErrStopping) {
+			t.Errorf("create while draining: %v, want %v", err, task.ErrStopping)
+		}
+		g.plugins.start("q#1", 1)
+		g.Reports([]task.Report{succeeded(id, "1")})
+		if err := <-drained; err != nil {
+			t.Error(err)
+		}
+		g.end(id.Task, task.Complete)
+		if s := g.load(next).Steps[0]; s.Attempts != 0 {
+			t.Error("a step was claimed while draining")
+		}
+	})
+}
+
+func TestDrainGivesUp(t *testing.T) {
+	dir := t.TempDir()
+	synctest.Test(t, func(t *testing.T) {
+		g := newRig(t, dir, nil)
+		defer g.close("")
+		g.plugins.start("p#1", 1)
+		hanging(t, g, "")
+		ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+		defer cancel()
+		if err := g.Drain(ctx); !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("drain: %v", err)
+		}
+	})
+}
+
+// TestInstanceGoesBetweenClaimAndCommit loses the instance of a claim whose commit is in
+// flight: the attempt is lost, another instance takes the next.
+func TestInstanceGoesBetweenClaimAndCommit(t *testing.T) {
+	dir := t.TempDir()
+	synctest.Test(t, func(t *testing.T) {
+		var b *breaker
+		g := newRig(t, dir, func(s store.Store) store.Store { b = newBreaker(s); return b })
+		defer g.close("")
+		g.plugins.start("p#1", 1)
+		release := b.hold()
+		tmpl := parse(t, "", "a, handler: p/do")
+		spec := g.spec(tmpl)
+		created := make(chan error, 1)
+		go func() { created <- g.Create(context.Background(), engine.New(spec, tmpl)) }()
+		synctest.Wait()
+		g.plugins.kill("p#1", task.LossCrashed)
+		g.plugins.start("p#2", 1)
+		synctest.Wait()
+		release()
+		if err := <-created; err != nil {
+			t.Error(err)
+		}
+		if v := g.end(spec.ID, task.Complete); v.Steps[0].Attempts != 2 || v.Steps[0].Losses != 1 {
+			t.Errorf("%d attempts, %d losses; want 2 and 1", v.Steps[0].Attempts, v.Steps[0].Losses)
+		}
+	})
+}
+
+// TestInstanceGoesBeforeTheClaimIsDecided loses the instance of a claim that waits for
+// another commit of its task, while a new instance is ready already.
+func TestInstanceGoesBeforeTheClaimIsDecided(t *testing.T) {
+	dir := t.TempDir()
+	synctest.Test(t, func(t *testing.T) {
+		var b *breaker
+		g := newRig(t, dir, func(s store.Store) store.Store { b = newBreaker(s); return b })
+		defer g.close("")
+		g.plugins.start("p#1", 0)
+		id := g.create(parse(t, "", "a, handler: p/do", "b, handler: q/do"))
+		release := b.hold()
+		g.plugins.start("q#1", 1) // the claim of b is in flight
+		synctest.Wait()
+		g.plugins.capacity("p#1", 1) // that of a waits for it
+		synctest.Wait()
+		g.plugins.kill("p#1", task.LossCrashed)
+		g.plugins.start("p#2", 1)
+		synctest.Wait()
+		release()
+		if v := g.end(id, task.Complete); v.Steps[0].Attempts != 1 {
+			t.Errorf("%d attempts, want 1: the first claim was never made", v.Steps[0].Attempts)
+		}
+	})
+}
+
+func TestCallsAfterTheEnd(t *testing.T) {
+	dir := t.TempDir()
+	synctest.Test(t, func(t *testing.T) {
+		g := newRig(t, dir, nil)
+		g.plugins.start("p#1", 1)
+		id := g.create(parse(t, "", "a, handler: p/do"))
+		g.end(id, task.Complete)
+		g.close("")
+		ctx := context.Background()
+		tmpl := parse(t, "", "a, handler: p/do")
+		if err := g.Create(ctx, engine.New(g.spec(tmpl), tmpl)); !errors.Is(err, task.ErrStopping) {
+			t.Errorf("create: %v", err)
+		}
+		if err := g.Operate(ctx, id, engine.Cancel{}); !errors.Is(err, task.ErrStopping) {
+			t.Errorf("operate: %v", err)
+		}
+		if err := g.Drain(ctx); err != nil {
+			t.Errorf("drain: %v", err)
+		}
+		if g.Alive(ctx) {
+			t.Error("alive")
+		}
+		g.Reports([]task.Report{succeeded(task.AttemptID{Task: id, Number: 1}, "1")}) // nobody hears it
+	})
+}
