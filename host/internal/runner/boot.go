@@ -26,7 +26,8 @@ func (r *Runner) boot(ctx context.Context) error {
 				r.add(e, input{in: engine.Lost{ID: id, Cause: task.LossHostDied}})
 			}
 		}
-		r.adopt(e)
+		r.decideAll() //nolint:contextcheck // what is begun is finished after ctx has ended
+		r.adopt(e)    // behind the lost ones, which were started before
 		return nil
 	})
 }
