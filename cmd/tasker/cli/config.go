@@ -294,8 +294,13 @@ func jsonOf(n ast.Node) (json.RawMessage, error) {
 // didYouMean proposes the nearest of some names: "; did you mean "x"?", empty when none
 // is near.
 func didYouMean(name string, names []string) string {
+	const enough = 3 // characters of a name's beginning that mean it
 	best, limit := "", max(2, len(name)/3)
 	for _, n := range names {
+		if len(name) >= enough && strings.HasPrefix(n, name) {
+			best = n
+			break
+		}
 		if d := levenshtein.ComputeDistance(name, n); d <= limit {
 			best, limit = n, d-1
 		}

@@ -128,6 +128,9 @@ func pluginFlags(c *cobra.Command) {
 	c.Flags().StringArray("plugin-dir", nil, "directory with plugins, when no host is running (may be repeated)")
 }
 
+// maxShownCause is how much of a cause the list shows.
+const maxShownCause = 200
+
 func (a *app) printPlugins(found []host.PluginInfo) {
 	t := table{head: []string{"NAME", "VERSION", "STATE", "BUSY", "HANDLERS", "EVENTS", "CAUSE"}}
 	for i := range found {
@@ -146,11 +149,11 @@ func (a *app) printPlugins(found []host.PluginInfo) {
 		if p.Instance != "" {
 			busy = fmt.Sprintf("%d/%d", p.InFlight, p.Capacity)
 		}
-		cause := oneLine(p.Cause)
+		cause := strings.TrimPrefix(oneLine(p.Cause), p.Path+": ")
 		if p.State == task.PluginReady {
 			cause = ""
 		}
-		t.add(p.Name, orDash(p.Version), string(p.State), busy, orDash(names(handlers)), orDash(strings.Join(events, ", ")), cut(cause, 100))
+		t.add(p.Name, orDash(p.Version), string(p.State), busy, orDash(names(handlers)), orDash(strings.Join(events, ", ")), cut(cause, maxShownCause))
 	}
 	t.print(a.out)
 }

@@ -46,10 +46,22 @@ func (r *runner) refresh(ctx context.Context) {
 		return // the last view stands
 	}
 	if v, err := reader.Task(context.WithoutCancel(ctx), string(r.last.ID)); err == nil {
+		keepReasons(v, r.last)
 		r.last = v
 	}
 	if err := reader.Close(); err != nil {
 		r.note("tasker: %v", err)
+	}
+}
+
+// keepReasons takes reasons from an earlier view for steps of which the later one only
+// knows that no host is running any more.
+func keepReasons(later, earlier *task.View) {
+	for i := range later.Steps {
+		s := &later.Steps[i]
+		if s.Reason != nil && s.Reason.Code == task.ReasonNoHost && earlier.Steps[i].Status == s.Status {
+			s.Reason = earlier.Steps[i].Reason
+		}
 	}
 }
 
