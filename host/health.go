@@ -23,6 +23,12 @@ func (h *Host) Health(ctx context.Context) (*api.Health, error) {
 	}
 	out.Plugins = make(map[task.PluginState]int)
 	starting := false
+	select {
+	case <-h.supervisor.Discovered():
+	default:
+		starting = true
+		out.Problems = append(out.Problems, "plugins are being looked for")
+	}
 	for _, p := range h.supervisor.Plugins() {
 		out.Plugins[p.State]++
 		switch p.State {
