@@ -11,7 +11,7 @@ import (
 // boot loads every unfinished task. Attempts that an earlier host had started are lost:
 // at open, every earlier epoch is over.
 func (r *Runner) boot(ctx context.Context) error {
-	return r.opts.Store.Live(ctx, func(stored *store.Aggregate) error {
+	return r.opts.Store.Live(ctx, func(stored *store.Aggregate) error { //nolint:contextcheck // what is begun is finished after ctx has ended
 		agg, err := r.templates.restore(stored)
 		if err != nil {
 			r.log.Error("task cannot be loaded and is left as it is", "task", stored.Task.ID, "error", err)
@@ -26,8 +26,8 @@ func (r *Runner) boot(ctx context.Context) error {
 				r.add(e, input{in: engine.Lost{ID: id, Cause: task.LossHostDied}})
 			}
 		}
-		r.decideAll() //nolint:contextcheck // what is begun is finished after ctx has ended
-		r.adopt(e)    // behind the lost ones, which were started before
+		r.decideAll()
+		r.adopt(e) // behind the lost ones, which were started before
 		return nil
 	})
 }
