@@ -3,6 +3,7 @@ package runner_test
 import (
 	"context"
 	"encoding/json"
+	"flag"
 	"fmt"
 	"path/filepath"
 	"strings"
@@ -23,7 +24,16 @@ import (
 	"github.com/tasker-engine/tasker/host/template"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+// checks is how many cases a property gets unless the command line says otherwise: each
+// opens a store.
+const checks = "30"
+
+func TestMain(m *testing.M) {
+	if err := flag.Set("rapid.checks", checks); err != nil {
+		panic(err)
+	}
+	goleak.VerifyTestMain(m)
+}
 
 // rig is a runner over a real store, with plugins that the test plays. It works inside
 // and outside of a synctest bubble.

@@ -196,7 +196,8 @@ type breaker struct {
 
 	mu    sync.Mutex
 	err   error
-	times int
+	times int           // so many commits fail
+	left  int           // the commit that brings it to 0 fails
 	gate  chan struct{} // closed: pass
 }
 
@@ -225,7 +226,8 @@ func (b *breaker) hold() (release func()) {
 // Submit implements [store.Store].
 func (b *breaker) Submit(ws *store.WriteSet, done func(store.Commit, error)) {
 	b.mu.Lock()
-	fail := b.times > 0
+	b.left--
+	fail := b.times > 0 || b.left == 0
 	if fail {
 		b.times--
 	}
@@ -292,29 +294,7 @@ func TestFailedCommit(t *testing.T) {
 func (b *breaker) failAt(err error, n int) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	inner := b.Store
-	b.Store = &nthFails{Store: inner, err: err, left: n}
-}
-
-type nthFails struct {
-	store.Store
-
-	mu   sync.Mutex
-	err  error
-	left int
-}
-
-// Submit implements [store.Store].
-func (s *nthFails) Submit(ws *store.WriteSet, done func(store.Commit, error)) {
-	s.mu.Lock()
-	s.left--
-	fail := s.left == 0
-	s.mu.Unlock()
-	if fail {
-		go done(store.Commit{}, s.err)
-		return
-	}
-	s.Store.Submit(ws, done)
+	b.err, b.left = err, n
 }
 
 // TestFailedCreation refuses creations whose commit fails and gives back what they held,
@@ -324,18 +304,14 @@ func TestFailedCreation(t *testing.T) {
 		dir := t.TempDir()
 		t.Run(fmt.Sprintf("%T", cause), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				var b *breaker
-				g := newRig(t, dir, func(s store.Store) store.Store { b = newBreaker(s); return b })
+				slow := &slowFailure{err: cause, started: make(chan struct{}), release: make(chan struct{})}
+				g := newRig(t, dir, func(s store.Store) store.Store { slow.Store = s; return slow })
 				wantLog := ""
 				if errors.Is(cause, errBroken) {
 					wantLog = errBroken.Error()
 				}
 				defer g.close(wantLog)
 				g.plugins.start("p#last", 1)
-				slow := &slowFailure{Store: b.Store, err: cause, started: make(chan struct{}), release: make(chan struct{})}
-				b.mu.Lock()
-				b.Store = slow
-				b.mu.Unlock()
 				tmpl := parse(t, "", "a, handler: p/do", "b, handler: p/do")
 				answer := make(chan error, 1)
 				go func() { answer <- g.Create(context.Background(), engine.New(g.spec(tmpl), tmpl)) }()
