@@ -76,7 +76,7 @@ type TaskInitialized struct {
 	Reason       string          `json:"reason,omitempty"`
 	Tags         []string        `json:"tags,omitempty"`
 	Priority     int32           `json:"priority,omitempty"`
-	Deadline     *time.Time      `json:"deadline,omitempty"`
+	Deadline     time.Time       `json:"deadline,omitzero"`
 }
 
 // TaskStarted is recorded with the first claim of one of the task's steps.
@@ -90,10 +90,10 @@ type TaskStarted struct {
 type TaskEnded struct {
 	Task
 
-	StartedAt     *time.Time `json:"started_at,omitempty"`
-	CompletedAt   time.Time  `json:"completed_at"`
-	TotalDuration Seconds    `json:"total_duration"` // from creation to end
-	Totals        Totals     `json:"totals"`
+	StartedAt     time.Time `json:"started_at,omitzero"`
+	CompletedAt   time.Time `json:"completed_at"`
+	TotalDuration Seconds   `json:"total_duration"` // from creation to end
+	Totals        Totals    `json:"totals"`
 }
 
 // TaskCompleted is recorded when every step is done.
@@ -160,13 +160,13 @@ type TaskResolvedManually struct {
 type Step struct {
 	Task
 
-	StepID        string     `json:"step_id"`
-	StepName      string     `json:"step_name"`
-	Handler       string     `json:"handler"`
-	AttemptNumber uint32     `json:"attempt_number"`         // of the current or last attempt, 0 before the first
-	RetryLimit    uint32     `json:"retry_limit"`            // in force since the first attempt, 0 before it
-	StartedAt     *time.Time `json:"started_at,omitempty"`   // of the attempt
-	CompletedAt   *time.Time `json:"completed_at,omitempty"` // of the attempt
+	StepID        string    `json:"step_id"`
+	StepName      string    `json:"step_name"`
+	Handler       string    `json:"handler"`
+	AttemptNumber uint32    `json:"attempt_number"`        // of the current or last attempt, 0 before the first
+	RetryLimit    uint32    `json:"retry_limit"`           // in force since the first attempt, 0 before it
+	StartedAt     time.Time `json:"started_at,omitzero"`   // of the attempt
+	CompletedAt   time.Time `json:"completed_at,omitzero"` // of the attempt
 }
 
 // StepStarted is recorded with the claim of an attempt.
@@ -322,7 +322,7 @@ type PluginReady struct {
 type PluginCrashed struct {
 	Plugin
 
-	RetryAt *time.Time `json:"retry_at,omitempty"`
+	RetryAt time.Time `json:"retry_at,omitzero"`
 }
 
 // PluginQuarantined is recorded when a plugin crashed too often to be started again.
