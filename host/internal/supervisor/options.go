@@ -31,7 +31,8 @@ const (
 type Sink interface {
 	// InstanceReady says that an instance finished its handshake and takes work.
 	InstanceReady(in task.Instance)
-	// InstanceCapacity says how many attempts an instance is willing to hold now.
+	// InstanceCapacity says how many attempts an instance is willing to hold now: slots of
+	// cancelled attempts that do not end are not counted, and neither are these attempts.
 	InstanceCapacity(instance string, capacity int)
 	// InstanceDraining says that an instance takes no new work.
 	InstanceDraining(instance string)

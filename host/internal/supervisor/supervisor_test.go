@@ -259,7 +259,7 @@ func TestFailedStarts(t *testing.T) {
 		},
 		{
 			mode: "describe", state: task.PluginBackoff, want: []string{"describe: not done within the start timeout"},
-			change: func(o *Options) { o.StartTimeout = short },
+			change: func(o *Options) { o.StartTimeout = 8 * time.Second }, // enough to get as far as that
 		},
 		{mode: "exit", state: task.PluginBackoff, want: []string{"handshake: it ended with exit status 3 before its handshake", "it printed: cannot start: no database"}},
 		{mode: "panicky", state: task.PluginBackoff, want: []string{"describe: the process ended with exit status 2", "panic: in the middle of the handshake"}},
