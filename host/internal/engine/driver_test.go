@@ -148,7 +148,7 @@ func (d *drive) apply(inputs ...Input) []error {
 	d.t.Helper()
 	before := cloneTask(d.agg.Task)
 	dec := d.agg.Begin(&d.host, d.now)
-	claimable := d.agg.ClaimableSteps(dec.Now())
+	claimable, wakes := d.agg.ClaimableSteps(dec.Now()), d.wakes(dec.Now())
 	d.applied = nil
 	errs := make([]error, len(inputs))
 	for i, in := range inputs {
@@ -168,6 +168,7 @@ func (d *drive) apply(inputs ...Input) []error {
 		d.t.Fatalf("Finish: %v", err)
 	}
 	d.last = out
+	d.checkWakes(wakes, d.wakes(dec.Now()))
 	d.check(before, seen.until(dec, nil))
 	return errs
 }

@@ -77,8 +77,9 @@ type Outcome struct {
 	Dispatch []task.Ordinal
 	// Cancel are the attempts that must be asked to stop, after the dispatches.
 	Cancel []CancelAttempt
-	// Changed are the steps to ask [Aggregate.Wake] about again, ascending: those that
-	// changed, and those for which a [Due] was applied, even one that came too early.
+	// Changed are the steps to ask [Aggregate.Wake] about again, ascending: every step that
+	// wants to be woken earlier than before, and those for which a [Due] was applied, even
+	// one that came too early.
 	Changed []task.Ordinal
 	// Ended says that the task is now terminal.
 	Ended bool
@@ -236,6 +237,9 @@ func (d *Decision) satisfied(s *task.Step) {
 
 func (d *Decision) becameReady(o task.Ordinal) {
 	d.ready = append(d.ready, o)
+	if d.agg.Template.Steps[o].ScheduleToStart != nil {
+		d.woken = append(d.woken, o)
+	}
 	if d.host.Workflow {
 		d.discovered = append(d.discovered, o)
 	}

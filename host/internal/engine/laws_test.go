@@ -402,6 +402,27 @@ func (d *drive) checkLiveness() {
 	}
 }
 
+// wakes returns when each step wants to be woken.
+func (d *drive) wakes(now time.Time) []time.Time {
+	out := make([]time.Time, len(d.agg.Task.Steps))
+	for i := range out {
+		out[i] = d.agg.Wake(task.Ordinal(i), now)
+	}
+	return out
+}
+
+// checkWakes: a host hears of every step that is to be woken earlier than before; a
+// timer that fires too early is harmless, one that fires too late is not.
+func (d *drive) checkWakes(before, after []time.Time) {
+	d.t.Helper()
+	for i, at := range after {
+		earlier := !at.IsZero() && (before[i].IsZero() || at.Before(before[i]))
+		if earlier && !slices.Contains(d.last.Changed, task.Ordinal(i)) {
+			d.t.Errorf("step %d wakes at %s instead of %s, and Changed is %v", i, at, before[i], d.last.Changed)
+		}
+	}
+}
+
 // checkReasons: a step is said to be about to be claimed exactly when it is claimable,
 // every other one that does not run has another reason, and a task in which nothing can
 // happen looks blocked (rules S6, S7).

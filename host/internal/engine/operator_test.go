@@ -319,6 +319,7 @@ func TestParked(t *testing.T) {
 	if v.Derived != task.DerivedWaiting || v.Health != task.HealthBlocked || v.Action == "" {
 		t.Errorf("derived %s, health %s, action %q; want waiting, blocked and a command", v.Derived, v.Health, v.Action)
 	}
+	d.pass(time.Second)
 	d.decide(Retry{d.op("a")})
 	d.wantEvents("step.retry_requested a", "step.resumed a")
 	d.play(script{})

@@ -58,9 +58,10 @@ func (d *Decision) cancelStep(s *task.Step) {
 	d.publish.StepCancelled(s)
 }
 
-// failFast winds the task down after a step failed for good, if its template says so.
+// failFast winds the task down after a step failed for good, if its template says so. It
+// does not wind down already, or the step would have been cancelled.
 func (d *Decision) failFast() error {
-	if d.agg.Template.OnFailure == template.OnFailureFailFast && d.agg.Task.Stop == nil {
+	if d.agg.Template.OnFailure == template.OnFailureFailFast {
 		d.stop(task.Stop{Kind: task.StopFailFast, At: d.now})
 	}
 	return nil

@@ -79,8 +79,8 @@ func appendStep(b []byte, s *event.Step) []byte {
 	return appendTime(b, `,"completed_at":"`, s.CompletedAt)
 }
 
-func appendTime(b []byte, key string, t *time.Time) []byte {
-	if t == nil {
+func appendTime(b []byte, key string, t time.Time) []byte {
+	if t.IsZero() {
 		return b
 	}
 	b = append(b, key...)

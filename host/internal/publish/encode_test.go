@@ -27,6 +27,9 @@ func drawInto(t *rapid.T, v reflect.Value, name string) {
 		}
 		return
 	case time.Time:
+		if rapid.IntRange(0, 3).Draw(t, name+" unset") == 0 {
+			return
+		}
 		v.Set(reflect.ValueOf(time.Unix(rapid.Int64Range(-1e9, 1e11).Draw(t, name), rapid.Int64Range(0, 999_999_999).Draw(t, name+" ns")).UTC()))
 		return
 	case event.Seconds:

@@ -43,7 +43,7 @@ func (h *Host) PluginReady(l task.PluginLife) {
 
 // PluginCrashed publishes [event.PluginCrashed].
 func (h *Host) PluginCrashed(l task.PluginLife) {
-	h.record(event.PluginCrashed{Plugin: plugin(l), RetryAt: timeOf(l.RetryAt)}, l.At)
+	h.record(event.PluginCrashed{Plugin: plugin(l), RetryAt: l.RetryAt.UTC()}, l.At)
 }
 
 // PluginQuarantined publishes [event.PluginQuarantined].

@@ -92,15 +92,6 @@ func encode(scratch []byte, payload event.Payload, envelope *eventv1.Event) (sto
 	return store.Event{Type: name, Encoded: encodeEnvelope(envelope)}, body, nil
 }
 
-// timeOf returns nil for the zero time, so that it is absent from the payload.
-func timeOf(t time.Time) *time.Time {
-	if t.IsZero() {
-		return nil
-	}
-	u := t.UTC()
-	return &u
-}
-
 // data splits a value into what travels inline and a reference: as it is stored, since
 // both limits are one.
 func data(v task.Value, ref string) (json.RawMessage, *event.Ref) {

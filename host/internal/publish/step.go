@@ -104,7 +104,7 @@ func (p *Task) step(s *task.Step) event.Step {
 		e.RetryLimit = s.Settings.Retry.Limit
 	}
 	if s.Attempt != nil {
-		e.StartedAt, e.CompletedAt = timeOf(s.Attempt.StartedAt), timeOf(s.Attempt.EndedAt)
+		e.StartedAt, e.CompletedAt = s.Attempt.StartedAt, s.Attempt.EndedAt
 	}
 	e.Handler = handler.String()
 	return e

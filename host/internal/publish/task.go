@@ -12,7 +12,7 @@ const maxFailedSteps = 128
 func (p *Task) TaskInitialized() {
 	e := event.TaskInitialized{
 		Task: p.base, Steps: len(p.task.Steps), Initiator: p.task.Initiator, SourceSystem: p.task.SourceSystem,
-		Reason: p.task.Reason, Tags: p.task.Tags, Priority: p.task.Priority, Deadline: timeOf(p.task.Deadline),
+		Reason: p.task.Reason, Tags: p.task.Tags, Priority: p.task.Priority, Deadline: p.task.Deadline.UTC(),
 	}
 	e.Input, e.InputRef = data(p.task.Input, InputRef)
 	p.record(e, "")
@@ -104,7 +104,7 @@ func (p *Task) WorkflowTaskFinalizationCompleted() {
 
 func (p *Task) ended() event.TaskEnded {
 	return event.TaskEnded{
-		Task: p.base, StartedAt: timeOf(p.task.StartedAt), CompletedAt: p.now,
+		Task: p.base, StartedAt: p.task.StartedAt, CompletedAt: p.now,
 		TotalDuration: event.SecondsOf(p.now.Sub(p.task.CreatedAt)), Totals: p.totals(),
 	}
 }
