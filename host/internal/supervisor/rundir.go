@@ -26,7 +26,7 @@ const (
 // checkRunDir checks that sockets below dir have addresses that the kernel accepts.
 func checkRunDir(dir string) error {
 	if limit := maxSocketPath - socketTail; maxSocketPath > 0 && len(dir) > limit {
-		return fmt.Errorf("run directory %s is %d bytes long: at most %d, because a socket path ends at %d bytes; set run_dir to a shorter path",
+		return fmt.Errorf("run directory %s is %d bytes long: at most %d, because a socket path ends at %d bytes; set XDG_RUNTIME_DIR or TMPDIR to a shorter path",
 			dir, len(dir), limit, maxSocketPath)
 	}
 	return nil

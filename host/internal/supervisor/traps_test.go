@@ -425,7 +425,7 @@ func TestTrapLongRunDirectoryIsRefusedAtBoot(t *testing.T) {
 	if !errors.Is(err, task.ErrInvalid) {
 		t.Fatalf("New: %v, want %v", err, task.ErrInvalid)
 	}
-	for _, want := range []string{"at most " + strconv.Itoa(maxSocketPath-socketTail), "run_dir", strconv.Itoa(maxSocketPath) + " bytes"} {
+	for _, want := range []string{"at most " + strconv.Itoa(maxSocketPath-socketTail), "XDG_RUNTIME_DIR", strconv.Itoa(maxSocketPath) + " bytes"} {
 		if !strings.Contains(err.Error(), want) {
 			t.Errorf("error %q does not say %q", err, want)
 		}
