@@ -294,11 +294,11 @@ func checkpoints(t *fixture) {
 
 func lateCheckpoints(t *fixture) {
 	s := t.store()
-	fl := NewFlow(1, 2)
-	MustCommit(t, s, fl.Create(0))
+	fl := NewFlow(1, 3)
+	MustCommit(t, s, fl.Create(0, 2))
 	late, early := fl.Checkpoint(0, "1"), fl.Checkpoint(1, "1")
 	MustCommit(t, s, fl.Succeed(0))
-	old := fl.Checkpoint(0, "1")
+	old := fl.Checkpoint(2, "1")
 	old.Attempt = 7
 	for name, cp := range map[string]*store.Checkpoint{"step ended": late, "never claimed": early, "other attempt": old} {
 		if err := SaveCheckpoint(s, cp); err != nil {
