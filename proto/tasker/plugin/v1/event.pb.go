@@ -32,6 +32,8 @@ type DeliverRequest struct {
 	//	*DeliverRequest_Open
 	//	*DeliverRequest_Batch
 	//	*DeliverRequest_Chunk
+	//	*DeliverRequest_Bindings
+	//	*DeliverRequest_Ping
 	Kind          isDeliverRequest_Kind `protobuf_oneof:"kind"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -92,10 +94,28 @@ func (x *DeliverRequest) GetBatch() *Batch {
 	return nil
 }
 
-func (x *DeliverRequest) GetChunk() *Chunk {
+func (x *DeliverRequest) GetChunk() *EventChunk {
 	if x != nil {
 		if x, ok := x.Kind.(*DeliverRequest_Chunk); ok {
 			return x.Chunk
+		}
+	}
+	return nil
+}
+
+func (x *DeliverRequest) GetBindings() *Bindings {
+	if x != nil {
+		if x, ok := x.Kind.(*DeliverRequest_Bindings); ok {
+			return x.Bindings
+		}
+	}
+	return nil
+}
+
+func (x *DeliverRequest) GetPing() *Ping {
+	if x != nil {
+		if x, ok := x.Kind.(*DeliverRequest_Ping); ok {
+			return x.Ping
 		}
 	}
 	return nil
@@ -116,8 +136,18 @@ type DeliverRequest_Batch struct {
 }
 
 type DeliverRequest_Chunk struct {
-	// An answer to a Fetch.
-	Chunk *Chunk `protobuf:"bytes,3,opt,name=chunk,proto3,oneof"`
+	// A part of the answer to an EventFetch.
+	Chunk *EventChunk `protobuf:"bytes,3,opt,name=chunk,proto3,oneof"`
+}
+
+type DeliverRequest_Bindings struct {
+	// The bindings have changed; events after this frame refer to these.
+	Bindings *Bindings `protobuf:"bytes,4,opt,name=bindings,proto3,oneof"`
+}
+
+type DeliverRequest_Ping struct {
+	// Asks for a Pong, so that a subscriber that hangs is seen.
+	Ping *Ping `protobuf:"bytes,5,opt,name=ping,proto3,oneof"`
 }
 
 func (*DeliverRequest_Open) isDeliverRequest_Kind() {}
@@ -126,13 +156,17 @@ func (*DeliverRequest_Batch) isDeliverRequest_Kind() {}
 
 func (*DeliverRequest_Chunk) isDeliverRequest_Kind() {}
 
+func (*DeliverRequest_Bindings) isDeliverRequest_Kind() {}
+
+func (*DeliverRequest_Ping) isDeliverRequest_Kind() {}
+
 // Open names the subscription of a stream.
 type Open struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The subscription's name within the plugin.
 	Subscription string `protobuf:"bytes,1,opt,name=subscription,proto3" json:"subscription,omitempty"`
-	// The configuration of the binding, JSON. Empty = none.
-	Config        []byte `protobuf:"bytes,2,opt,name=config,proto3" json:"config,omitempty"`
+	// Through what it receives events.
+	Bindings      *Bindings `protobuf:"bytes,2,opt,name=bindings,proto3" json:"bindings,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -174,7 +208,118 @@ func (x *Open) GetSubscription() string {
 	return ""
 }
 
-func (x *Open) GetConfig() []byte {
+func (x *Open) GetBindings() *Bindings {
+	if x != nil {
+		return x.Bindings
+	}
+	return nil
+}
+
+// Bindings are all bindings of a subscription.
+type Bindings struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The bindings. None = the declared subscription alone, without a configuration.
+	Bindings      []*Binding `protobuf:"bytes,1,rep,name=bindings,proto3" json:"bindings,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Bindings) Reset() {
+	*x = Bindings{}
+	mi := &file_tasker_plugin_v1_event_proto_msgTypes[2]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Bindings) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Bindings) ProtoMessage() {}
+
+func (x *Bindings) ProtoReflect() protoreflect.Message {
+	mi := &file_tasker_plugin_v1_event_proto_msgTypes[2]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Bindings.ProtoReflect.Descriptor instead.
+func (*Bindings) Descriptor() ([]byte, []int) {
+	return file_tasker_plugin_v1_event_proto_rawDescGZIP(), []int{2}
+}
+
+func (x *Bindings) GetBindings() []*Binding {
+	if x != nil {
+		return x.Bindings
+	}
+	return nil
+}
+
+// Binding ties a subscription to a template, or to the host as a whole, with a
+// configuration of its own. All bindings of a subscription share its cursor.
+type Binding struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Identifies the binding within the stream, from 1.
+	Id uint32 `protobuf:"varint,1,opt,name=id,proto3" json:"id,omitempty"`
+	// The template; unset = all tasks.
+	Template *TemplateRef `protobuf:"bytes,2,opt,name=template,proto3" json:"template,omitempty"`
+	// The configuration, JSON that fits the subscription's config_schema. Empty = none.
+	Config        []byte `protobuf:"bytes,3,opt,name=config,proto3" json:"config,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Binding) Reset() {
+	*x = Binding{}
+	mi := &file_tasker_plugin_v1_event_proto_msgTypes[3]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Binding) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Binding) ProtoMessage() {}
+
+func (x *Binding) ProtoReflect() protoreflect.Message {
+	mi := &file_tasker_plugin_v1_event_proto_msgTypes[3]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Binding.ProtoReflect.Descriptor instead.
+func (*Binding) Descriptor() ([]byte, []int) {
+	return file_tasker_plugin_v1_event_proto_rawDescGZIP(), []int{3}
+}
+
+func (x *Binding) GetId() uint32 {
+	if x != nil {
+		return x.Id
+	}
+	return 0
+}
+
+func (x *Binding) GetTemplate() *TemplateRef {
+	if x != nil {
+		return x.Template
+	}
+	return nil
+}
+
+func (x *Binding) GetConfig() []byte {
 	if x != nil {
 		return x.Config
 	}
@@ -195,7 +340,7 @@ type Batch struct {
 
 func (x *Batch) Reset() {
 	*x = Batch{}
-	mi := &file_tasker_plugin_v1_event_proto_msgTypes[2]
+	mi := &file_tasker_plugin_v1_event_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -207,7 +352,7 @@ func (x *Batch) String() string {
 func (*Batch) ProtoMessage() {}
 
 func (x *Batch) ProtoReflect() protoreflect.Message {
-	mi := &file_tasker_plugin_v1_event_proto_msgTypes[2]
+	mi := &file_tasker_plugin_v1_event_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -220,7 +365,7 @@ func (x *Batch) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Batch.ProtoReflect.Descriptor instead.
 func (*Batch) Descriptor() ([]byte, []int) {
-	return file_tasker_plugin_v1_event_proto_rawDescGZIP(), []int{2}
+	return file_tasker_plugin_v1_event_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *Batch) GetEvents() []*SequencedEvent {
@@ -245,14 +390,16 @@ type SequencedEvent struct {
 	// A tasker.event.v1.Event, encoded once and delivered as stored.
 	Event []byte `protobuf:"bytes,2,opt,name=event,proto3" json:"event,omitempty"`
 	// The delivery's number for this event, from 1.
-	Delivery      uint32 `protobuf:"varint,3,opt,name=delivery,proto3" json:"delivery,omitempty"`
+	Delivery uint32 `protobuf:"varint,3,opt,name=delivery,proto3" json:"delivery,omitempty"`
+	// The binding through which it comes. 0 = the declared subscription.
+	Binding       uint32 `protobuf:"varint,4,opt,name=binding,proto3" json:"binding,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *SequencedEvent) Reset() {
 	*x = SequencedEvent{}
-	mi := &file_tasker_plugin_v1_event_proto_msgTypes[3]
+	mi := &file_tasker_plugin_v1_event_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -264,7 +411,7 @@ func (x *SequencedEvent) String() string {
 func (*SequencedEvent) ProtoMessage() {}
 
 func (x *SequencedEvent) ProtoReflect() protoreflect.Message {
-	mi := &file_tasker_plugin_v1_event_proto_msgTypes[3]
+	mi := &file_tasker_plugin_v1_event_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -277,7 +424,7 @@ func (x *SequencedEvent) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SequencedEvent.ProtoReflect.Descriptor instead.
 func (*SequencedEvent) Descriptor() ([]byte, []int) {
-	return file_tasker_plugin_v1_event_proto_rawDescGZIP(), []int{3}
+	return file_tasker_plugin_v1_event_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *SequencedEvent) GetSeq() uint64 {
@@ -301,10 +448,136 @@ func (x *SequencedEvent) GetDelivery() uint32 {
 	return 0
 }
 
+func (x *SequencedEvent) GetBinding() uint32 {
+	if x != nil {
+		return x.Binding
+	}
+	return 0
+}
+
+// EventChunk is a part of the answer to an EventFetch.
+type EventChunk struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The fetch that it answers.
+	FetchId uint64 `protobuf:"varint,1,opt,name=fetch_id,json=fetchId,proto3" json:"fetch_id,omitempty"`
+	// The next part of the document.
+	Data []byte `protobuf:"bytes,2,opt,name=data,proto3" json:"data,omitempty"`
+	// No more parts follow.
+	Last bool `protobuf:"varint,3,opt,name=last,proto3" json:"last,omitempty"`
+	// Why it cannot be had; last is true. Empty = no error.
+	Error         string `protobuf:"bytes,4,opt,name=error,proto3" json:"error,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *EventChunk) Reset() {
+	*x = EventChunk{}
+	mi := &file_tasker_plugin_v1_event_proto_msgTypes[6]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *EventChunk) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*EventChunk) ProtoMessage() {}
+
+func (x *EventChunk) ProtoReflect() protoreflect.Message {
+	mi := &file_tasker_plugin_v1_event_proto_msgTypes[6]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use EventChunk.ProtoReflect.Descriptor instead.
+func (*EventChunk) Descriptor() ([]byte, []int) {
+	return file_tasker_plugin_v1_event_proto_rawDescGZIP(), []int{6}
+}
+
+func (x *EventChunk) GetFetchId() uint64 {
+	if x != nil {
+		return x.FetchId
+	}
+	return 0
+}
+
+func (x *EventChunk) GetData() []byte {
+	if x != nil {
+		return x.Data
+	}
+	return nil
+}
+
+func (x *EventChunk) GetLast() bool {
+	if x != nil {
+		return x.Last
+	}
+	return false
+}
+
+func (x *EventChunk) GetError() string {
+	if x != nil {
+		return x.Error
+	}
+	return ""
+}
+
+// Ping asks whether the subscriber is alive.
+type Ping struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Comes back in the Pong.
+	Nonce         uint64 `protobuf:"varint,1,opt,name=nonce,proto3" json:"nonce,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Ping) Reset() {
+	*x = Ping{}
+	mi := &file_tasker_plugin_v1_event_proto_msgTypes[7]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Ping) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Ping) ProtoMessage() {}
+
+func (x *Ping) ProtoReflect() protoreflect.Message {
+	mi := &file_tasker_plugin_v1_event_proto_msgTypes[7]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Ping.ProtoReflect.Descriptor instead.
+func (*Ping) Descriptor() ([]byte, []int) {
+	return file_tasker_plugin_v1_event_proto_rawDescGZIP(), []int{7}
+}
+
+func (x *Ping) GetNonce() uint64 {
+	if x != nil {
+		return x.Nonce
+	}
+	return 0
+}
+
 // DeliverResponse is a frame from the plugin.
 type DeliverResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// The answer.
+	// What the frame is.
 	//
 	// Types that are valid to be assigned to Kind:
 	//
@@ -312,6 +585,9 @@ type DeliverResponse struct {
 	//	*DeliverResponse_Retry
 	//	*DeliverResponse_Reject
 	//	*DeliverResponse_Fetch
+	//	*DeliverResponse_Spans
+	//	*DeliverResponse_Log
+	//	*DeliverResponse_Pong
 	Kind          isDeliverResponse_Kind `protobuf_oneof:"kind"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -319,7 +595,7 @@ type DeliverResponse struct {
 
 func (x *DeliverResponse) Reset() {
 	*x = DeliverResponse{}
-	mi := &file_tasker_plugin_v1_event_proto_msgTypes[4]
+	mi := &file_tasker_plugin_v1_event_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -331,7 +607,7 @@ func (x *DeliverResponse) String() string {
 func (*DeliverResponse) ProtoMessage() {}
 
 func (x *DeliverResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_tasker_plugin_v1_event_proto_msgTypes[4]
+	mi := &file_tasker_plugin_v1_event_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -344,7 +620,7 @@ func (x *DeliverResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeliverResponse.ProtoReflect.Descriptor instead.
 func (*DeliverResponse) Descriptor() ([]byte, []int) {
-	return file_tasker_plugin_v1_event_proto_rawDescGZIP(), []int{4}
+	return file_tasker_plugin_v1_event_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *DeliverResponse) GetKind() isDeliverResponse_Kind {
@@ -381,10 +657,37 @@ func (x *DeliverResponse) GetReject() *Reject {
 	return nil
 }
 
-func (x *DeliverResponse) GetFetch() *Fetch {
+func (x *DeliverResponse) GetFetch() *EventFetch {
 	if x != nil {
 		if x, ok := x.Kind.(*DeliverResponse_Fetch); ok {
 			return x.Fetch
+		}
+	}
+	return nil
+}
+
+func (x *DeliverResponse) GetSpans() *Spans {
+	if x != nil {
+		if x, ok := x.Kind.(*DeliverResponse_Spans); ok {
+			return x.Spans
+		}
+	}
+	return nil
+}
+
+func (x *DeliverResponse) GetLog() *Log {
+	if x != nil {
+		if x, ok := x.Kind.(*DeliverResponse_Log); ok {
+			return x.Log
+		}
+	}
+	return nil
+}
+
+func (x *DeliverResponse) GetPong() *Pong {
+	if x != nil {
+		if x, ok := x.Kind.(*DeliverResponse_Pong); ok {
+			return x.Pong
 		}
 	}
 	return nil
@@ -395,7 +698,7 @@ type isDeliverResponse_Kind interface {
 }
 
 type DeliverResponse_Ack struct {
-	// Everything up to a sequence is done.
+	// Events are done.
 	Ack *Ack `protobuf:"bytes,1,opt,name=ack,proto3,oneof"`
 }
 
@@ -411,7 +714,22 @@ type DeliverResponse_Reject struct {
 
 type DeliverResponse_Fetch struct {
 	// A document is wanted by reference.
-	Fetch *Fetch `protobuf:"bytes,4,opt,name=fetch,proto3,oneof"`
+	Fetch *EventFetch `protobuf:"bytes,4,opt,name=fetch,proto3,oneof"`
+}
+
+type DeliverResponse_Spans struct {
+	// Spans of handled events have ended.
+	Spans *Spans `protobuf:"bytes,5,opt,name=spans,proto3,oneof"`
+}
+
+type DeliverResponse_Log struct {
+	// A log line.
+	Log *Log `protobuf:"bytes,6,opt,name=log,proto3,oneof"`
+}
+
+type DeliverResponse_Pong struct {
+	// The answer to a Ping.
+	Pong *Pong `protobuf:"bytes,7,opt,name=pong,proto3,oneof"`
 }
 
 func (*DeliverResponse_Ack) isDeliverResponse_Kind() {}
@@ -422,18 +740,26 @@ func (*DeliverResponse_Reject) isDeliverResponse_Kind() {}
 
 func (*DeliverResponse_Fetch) isDeliverResponse_Kind() {}
 
-// Ack says that all events up to and including a sequence are done.
+func (*DeliverResponse_Spans) isDeliverResponse_Kind() {}
+
+func (*DeliverResponse_Log) isDeliverResponse_Kind() {}
+
+func (*DeliverResponse_Pong) isDeliverResponse_Kind() {}
+
+// Ack says that events are done.
 type Ack struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// The sequence.
-	Through       uint64 `protobuf:"varint,1,opt,name=through,proto3" json:"through,omitempty"`
+	// All events up to and including this sequence. 0 = none beside seqs.
+	Through uint64 `protobuf:"varint,1,opt,name=through,proto3" json:"through,omitempty"`
+	// Single events beyond it: lanes of different tasks end out of order.
+	Seqs          []uint64 `protobuf:"varint,2,rep,packed,name=seqs,proto3" json:"seqs,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Ack) Reset() {
 	*x = Ack{}
-	mi := &file_tasker_plugin_v1_event_proto_msgTypes[5]
+	mi := &file_tasker_plugin_v1_event_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -445,7 +771,7 @@ func (x *Ack) String() string {
 func (*Ack) ProtoMessage() {}
 
 func (x *Ack) ProtoReflect() protoreflect.Message {
-	mi := &file_tasker_plugin_v1_event_proto_msgTypes[5]
+	mi := &file_tasker_plugin_v1_event_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -458,7 +784,7 @@ func (x *Ack) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Ack.ProtoReflect.Descriptor instead.
 func (*Ack) Descriptor() ([]byte, []int) {
-	return file_tasker_plugin_v1_event_proto_rawDescGZIP(), []int{5}
+	return file_tasker_plugin_v1_event_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *Ack) GetThrough() uint64 {
@@ -466,6 +792,13 @@ func (x *Ack) GetThrough() uint64 {
 		return x.Through
 	}
 	return 0
+}
+
+func (x *Ack) GetSeqs() []uint64 {
+	if x != nil {
+		return x.Seqs
+	}
+	return nil
 }
 
 // Retry asks for one event again.
@@ -483,7 +816,7 @@ type Retry struct {
 
 func (x *Retry) Reset() {
 	*x = Retry{}
-	mi := &file_tasker_plugin_v1_event_proto_msgTypes[6]
+	mi := &file_tasker_plugin_v1_event_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -495,7 +828,7 @@ func (x *Retry) String() string {
 func (*Retry) ProtoMessage() {}
 
 func (x *Retry) ProtoReflect() protoreflect.Message {
-	mi := &file_tasker_plugin_v1_event_proto_msgTypes[6]
+	mi := &file_tasker_plugin_v1_event_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -508,7 +841,7 @@ func (x *Retry) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Retry.ProtoReflect.Descriptor instead.
 func (*Retry) Descriptor() ([]byte, []int) {
-	return file_tasker_plugin_v1_event_proto_rawDescGZIP(), []int{6}
+	return file_tasker_plugin_v1_event_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *Retry) GetSeq() uint64 {
@@ -545,7 +878,7 @@ type Reject struct {
 
 func (x *Reject) Reset() {
 	*x = Reject{}
-	mi := &file_tasker_plugin_v1_event_proto_msgTypes[7]
+	mi := &file_tasker_plugin_v1_event_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -557,7 +890,7 @@ func (x *Reject) String() string {
 func (*Reject) ProtoMessage() {}
 
 func (x *Reject) ProtoReflect() protoreflect.Message {
-	mi := &file_tasker_plugin_v1_event_proto_msgTypes[7]
+	mi := &file_tasker_plugin_v1_event_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -570,7 +903,7 @@ func (x *Reject) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Reject.ProtoReflect.Descriptor instead.
 func (*Reject) Descriptor() ([]byte, []int) {
-	return file_tasker_plugin_v1_event_proto_rawDescGZIP(), []int{7}
+	return file_tasker_plugin_v1_event_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *Reject) GetSeq() uint64 {
@@ -587,42 +920,180 @@ func (x *Reject) GetReason() string {
 	return ""
 }
 
+// EventFetch asks for a document that an event refers to; EventChunk frames answer it.
+type EventFetch struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Chosen by the plugin, unique in the stream.
+	Id uint64 `protobuf:"varint,1,opt,name=id,proto3" json:"id,omitempty"`
+	// The task of the event.
+	TaskId string `protobuf:"bytes,2,opt,name=task_id,json=taskId,proto3" json:"task_id,omitempty"`
+	// The reference, from the event.
+	Ref           string `protobuf:"bytes,3,opt,name=ref,proto3" json:"ref,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *EventFetch) Reset() {
+	*x = EventFetch{}
+	mi := &file_tasker_plugin_v1_event_proto_msgTypes[12]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *EventFetch) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*EventFetch) ProtoMessage() {}
+
+func (x *EventFetch) ProtoReflect() protoreflect.Message {
+	mi := &file_tasker_plugin_v1_event_proto_msgTypes[12]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use EventFetch.ProtoReflect.Descriptor instead.
+func (*EventFetch) Descriptor() ([]byte, []int) {
+	return file_tasker_plugin_v1_event_proto_rawDescGZIP(), []int{12}
+}
+
+func (x *EventFetch) GetId() uint64 {
+	if x != nil {
+		return x.Id
+	}
+	return 0
+}
+
+func (x *EventFetch) GetTaskId() string {
+	if x != nil {
+		return x.TaskId
+	}
+	return ""
+}
+
+func (x *EventFetch) GetRef() string {
+	if x != nil {
+		return x.Ref
+	}
+	return ""
+}
+
+// Pong answers a Ping.
+type Pong struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The Ping's nonce.
+	Nonce         uint64 `protobuf:"varint,1,opt,name=nonce,proto3" json:"nonce,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Pong) Reset() {
+	*x = Pong{}
+	mi := &file_tasker_plugin_v1_event_proto_msgTypes[13]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Pong) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Pong) ProtoMessage() {}
+
+func (x *Pong) ProtoReflect() protoreflect.Message {
+	mi := &file_tasker_plugin_v1_event_proto_msgTypes[13]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Pong.ProtoReflect.Descriptor instead.
+func (*Pong) Descriptor() ([]byte, []int) {
+	return file_tasker_plugin_v1_event_proto_rawDescGZIP(), []int{13}
+}
+
+func (x *Pong) GetNonce() uint64 {
+	if x != nil {
+		return x.Nonce
+	}
+	return 0
+}
+
 var File_tasker_plugin_v1_event_proto protoreflect.FileDescriptor
 
 const file_tasker_plugin_v1_event_proto_rawDesc = "" +
 	"\n" +
-	"\x1ctasker/plugin/v1/event.proto\x12\x10tasker.plugin.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1btasker/plugin/v1/step.proto\"\xa8\x01\n" +
+	"\x1ctasker/plugin/v1/event.proto\x12\x10tasker.plugin.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1btasker/plugin/v1/step.proto\"\x95\x02\n" +
 	"\x0eDeliverRequest\x12,\n" +
 	"\x04open\x18\x01 \x01(\v2\x16.tasker.plugin.v1.OpenH\x00R\x04open\x12/\n" +
-	"\x05batch\x18\x02 \x01(\v2\x17.tasker.plugin.v1.BatchH\x00R\x05batch\x12/\n" +
-	"\x05chunk\x18\x03 \x01(\v2\x17.tasker.plugin.v1.ChunkH\x00R\x05chunkB\x06\n" +
-	"\x04kind\"B\n" +
+	"\x05batch\x18\x02 \x01(\v2\x17.tasker.plugin.v1.BatchH\x00R\x05batch\x124\n" +
+	"\x05chunk\x18\x03 \x01(\v2\x1c.tasker.plugin.v1.EventChunkH\x00R\x05chunk\x128\n" +
+	"\bbindings\x18\x04 \x01(\v2\x1a.tasker.plugin.v1.BindingsH\x00R\bbindings\x12,\n" +
+	"\x04ping\x18\x05 \x01(\v2\x16.tasker.plugin.v1.PingH\x00R\x04pingB\x06\n" +
+	"\x04kind\"b\n" +
 	"\x04Open\x12\"\n" +
-	"\fsubscription\x18\x01 \x01(\tR\fsubscription\x12\x16\n" +
-	"\x06config\x18\x02 \x01(\fR\x06config\"b\n" +
+	"\fsubscription\x18\x01 \x01(\tR\fsubscription\x126\n" +
+	"\bbindings\x18\x02 \x01(\v2\x1a.tasker.plugin.v1.BindingsR\bbindings\"A\n" +
+	"\bBindings\x125\n" +
+	"\bbindings\x18\x01 \x03(\v2\x19.tasker.plugin.v1.BindingR\bbindings\"l\n" +
+	"\aBinding\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\rR\x02id\x129\n" +
+	"\btemplate\x18\x02 \x01(\v2\x1d.tasker.plugin.v1.TemplateRefR\btemplate\x12\x16\n" +
+	"\x06config\x18\x03 \x01(\fR\x06config\"b\n" +
 	"\x05Batch\x128\n" +
 	"\x06events\x18\x01 \x03(\v2 .tasker.plugin.v1.SequencedEventR\x06events\x12\x1f\n" +
 	"\vgap_through\x18\x02 \x01(\x04R\n" +
-	"gapThrough\"T\n" +
+	"gapThrough\"n\n" +
 	"\x0eSequencedEvent\x12\x10\n" +
 	"\x03seq\x18\x01 \x01(\x04R\x03seq\x12\x14\n" +
 	"\x05event\x18\x02 \x01(\fR\x05event\x12\x1a\n" +
-	"\bdelivery\x18\x03 \x01(\rR\bdelivery\"\xda\x01\n" +
+	"\bdelivery\x18\x03 \x01(\rR\bdelivery\x12\x18\n" +
+	"\abinding\x18\x04 \x01(\rR\abinding\"e\n" +
+	"\n" +
+	"EventChunk\x12\x19\n" +
+	"\bfetch_id\x18\x01 \x01(\x04R\afetchId\x12\x12\n" +
+	"\x04data\x18\x02 \x01(\fR\x04data\x12\x12\n" +
+	"\x04last\x18\x03 \x01(\bR\x04last\x12\x14\n" +
+	"\x05error\x18\x04 \x01(\tR\x05error\"\x1c\n" +
+	"\x04Ping\x12\x14\n" +
+	"\x05nonce\x18\x01 \x01(\x04R\x05nonce\"\xe9\x02\n" +
 	"\x0fDeliverResponse\x12)\n" +
 	"\x03ack\x18\x01 \x01(\v2\x15.tasker.plugin.v1.AckH\x00R\x03ack\x12/\n" +
 	"\x05retry\x18\x02 \x01(\v2\x17.tasker.plugin.v1.RetryH\x00R\x05retry\x122\n" +
-	"\x06reject\x18\x03 \x01(\v2\x18.tasker.plugin.v1.RejectH\x00R\x06reject\x12/\n" +
-	"\x05fetch\x18\x04 \x01(\v2\x17.tasker.plugin.v1.FetchH\x00R\x05fetchB\x06\n" +
-	"\x04kind\"\x1f\n" +
+	"\x06reject\x18\x03 \x01(\v2\x18.tasker.plugin.v1.RejectH\x00R\x06reject\x124\n" +
+	"\x05fetch\x18\x04 \x01(\v2\x1c.tasker.plugin.v1.EventFetchH\x00R\x05fetch\x12/\n" +
+	"\x05spans\x18\x05 \x01(\v2\x17.tasker.plugin.v1.SpansH\x00R\x05spans\x12)\n" +
+	"\x03log\x18\x06 \x01(\v2\x15.tasker.plugin.v1.LogH\x00R\x03log\x12,\n" +
+	"\x04pong\x18\a \x01(\v2\x16.tasker.plugin.v1.PongH\x00R\x04pongB\x06\n" +
+	"\x04kind\"3\n" +
 	"\x03Ack\x12\x18\n" +
-	"\athrough\x18\x01 \x01(\x04R\athrough\"b\n" +
+	"\athrough\x18\x01 \x01(\x04R\athrough\x12\x12\n" +
+	"\x04seqs\x18\x02 \x03(\x04R\x04seqs\"b\n" +
 	"\x05Retry\x12\x10\n" +
 	"\x03seq\x18\x01 \x01(\x04R\x03seq\x12/\n" +
 	"\x05after\x18\x02 \x01(\v2\x19.google.protobuf.DurationR\x05after\x12\x16\n" +
 	"\x06reason\x18\x03 \x01(\tR\x06reason\"2\n" +
 	"\x06Reject\x12\x10\n" +
 	"\x03seq\x18\x01 \x01(\x04R\x03seq\x12\x16\n" +
-	"\x06reason\x18\x02 \x01(\tR\x06reason2b\n" +
+	"\x06reason\x18\x02 \x01(\tR\x06reason\"G\n" +
+	"\n" +
+	"EventFetch\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\x04R\x02id\x12\x17\n" +
+	"\atask_id\x18\x02 \x01(\tR\x06taskId\x12\x10\n" +
+	"\x03ref\x18\x03 \x01(\tR\x03ref\"\x1c\n" +
+	"\x04Pong\x12\x14\n" +
+	"\x05nonce\x18\x01 \x01(\x04R\x05nonce2b\n" +
 	"\fEventService\x12R\n" +
 	"\aDeliver\x12 .tasker.plugin.v1.DeliverRequest\x1a!.tasker.plugin.v1.DeliverResponse(\x010\x01B\xc5\x01\n" +
 	"\x14com.tasker.plugin.v1B\n" +
@@ -640,37 +1111,52 @@ func file_tasker_plugin_v1_event_proto_rawDescGZIP() []byte {
 	return file_tasker_plugin_v1_event_proto_rawDescData
 }
 
-var file_tasker_plugin_v1_event_proto_msgTypes = make([]protoimpl.MessageInfo, 8)
+var file_tasker_plugin_v1_event_proto_msgTypes = make([]protoimpl.MessageInfo, 14)
 var file_tasker_plugin_v1_event_proto_goTypes = []any{
 	(*DeliverRequest)(nil),      // 0: tasker.plugin.v1.DeliverRequest
 	(*Open)(nil),                // 1: tasker.plugin.v1.Open
-	(*Batch)(nil),               // 2: tasker.plugin.v1.Batch
-	(*SequencedEvent)(nil),      // 3: tasker.plugin.v1.SequencedEvent
-	(*DeliverResponse)(nil),     // 4: tasker.plugin.v1.DeliverResponse
-	(*Ack)(nil),                 // 5: tasker.plugin.v1.Ack
-	(*Retry)(nil),               // 6: tasker.plugin.v1.Retry
-	(*Reject)(nil),              // 7: tasker.plugin.v1.Reject
-	(*Chunk)(nil),               // 8: tasker.plugin.v1.Chunk
-	(*Fetch)(nil),               // 9: tasker.plugin.v1.Fetch
-	(*durationpb.Duration)(nil), // 10: google.protobuf.Duration
+	(*Bindings)(nil),            // 2: tasker.plugin.v1.Bindings
+	(*Binding)(nil),             // 3: tasker.plugin.v1.Binding
+	(*Batch)(nil),               // 4: tasker.plugin.v1.Batch
+	(*SequencedEvent)(nil),      // 5: tasker.plugin.v1.SequencedEvent
+	(*EventChunk)(nil),          // 6: tasker.plugin.v1.EventChunk
+	(*Ping)(nil),                // 7: tasker.plugin.v1.Ping
+	(*DeliverResponse)(nil),     // 8: tasker.plugin.v1.DeliverResponse
+	(*Ack)(nil),                 // 9: tasker.plugin.v1.Ack
+	(*Retry)(nil),               // 10: tasker.plugin.v1.Retry
+	(*Reject)(nil),              // 11: tasker.plugin.v1.Reject
+	(*EventFetch)(nil),          // 12: tasker.plugin.v1.EventFetch
+	(*Pong)(nil),                // 13: tasker.plugin.v1.Pong
+	(*TemplateRef)(nil),         // 14: tasker.plugin.v1.TemplateRef
+	(*Spans)(nil),               // 15: tasker.plugin.v1.Spans
+	(*Log)(nil),                 // 16: tasker.plugin.v1.Log
+	(*durationpb.Duration)(nil), // 17: google.protobuf.Duration
 }
 var file_tasker_plugin_v1_event_proto_depIdxs = []int32{
 	1,  // 0: tasker.plugin.v1.DeliverRequest.open:type_name -> tasker.plugin.v1.Open
-	2,  // 1: tasker.plugin.v1.DeliverRequest.batch:type_name -> tasker.plugin.v1.Batch
-	8,  // 2: tasker.plugin.v1.DeliverRequest.chunk:type_name -> tasker.plugin.v1.Chunk
-	3,  // 3: tasker.plugin.v1.Batch.events:type_name -> tasker.plugin.v1.SequencedEvent
-	5,  // 4: tasker.plugin.v1.DeliverResponse.ack:type_name -> tasker.plugin.v1.Ack
-	6,  // 5: tasker.plugin.v1.DeliverResponse.retry:type_name -> tasker.plugin.v1.Retry
-	7,  // 6: tasker.plugin.v1.DeliverResponse.reject:type_name -> tasker.plugin.v1.Reject
-	9,  // 7: tasker.plugin.v1.DeliverResponse.fetch:type_name -> tasker.plugin.v1.Fetch
-	10, // 8: tasker.plugin.v1.Retry.after:type_name -> google.protobuf.Duration
-	0,  // 9: tasker.plugin.v1.EventService.Deliver:input_type -> tasker.plugin.v1.DeliverRequest
-	4,  // 10: tasker.plugin.v1.EventService.Deliver:output_type -> tasker.plugin.v1.DeliverResponse
-	10, // [10:11] is the sub-list for method output_type
-	9,  // [9:10] is the sub-list for method input_type
-	9,  // [9:9] is the sub-list for extension type_name
-	9,  // [9:9] is the sub-list for extension extendee
-	0,  // [0:9] is the sub-list for field type_name
+	4,  // 1: tasker.plugin.v1.DeliverRequest.batch:type_name -> tasker.plugin.v1.Batch
+	6,  // 2: tasker.plugin.v1.DeliverRequest.chunk:type_name -> tasker.plugin.v1.EventChunk
+	2,  // 3: tasker.plugin.v1.DeliverRequest.bindings:type_name -> tasker.plugin.v1.Bindings
+	7,  // 4: tasker.plugin.v1.DeliverRequest.ping:type_name -> tasker.plugin.v1.Ping
+	2,  // 5: tasker.plugin.v1.Open.bindings:type_name -> tasker.plugin.v1.Bindings
+	3,  // 6: tasker.plugin.v1.Bindings.bindings:type_name -> tasker.plugin.v1.Binding
+	14, // 7: tasker.plugin.v1.Binding.template:type_name -> tasker.plugin.v1.TemplateRef
+	5,  // 8: tasker.plugin.v1.Batch.events:type_name -> tasker.plugin.v1.SequencedEvent
+	9,  // 9: tasker.plugin.v1.DeliverResponse.ack:type_name -> tasker.plugin.v1.Ack
+	10, // 10: tasker.plugin.v1.DeliverResponse.retry:type_name -> tasker.plugin.v1.Retry
+	11, // 11: tasker.plugin.v1.DeliverResponse.reject:type_name -> tasker.plugin.v1.Reject
+	12, // 12: tasker.plugin.v1.DeliverResponse.fetch:type_name -> tasker.plugin.v1.EventFetch
+	15, // 13: tasker.plugin.v1.DeliverResponse.spans:type_name -> tasker.plugin.v1.Spans
+	16, // 14: tasker.plugin.v1.DeliverResponse.log:type_name -> tasker.plugin.v1.Log
+	13, // 15: tasker.plugin.v1.DeliverResponse.pong:type_name -> tasker.plugin.v1.Pong
+	17, // 16: tasker.plugin.v1.Retry.after:type_name -> google.protobuf.Duration
+	0,  // 17: tasker.plugin.v1.EventService.Deliver:input_type -> tasker.plugin.v1.DeliverRequest
+	8,  // 18: tasker.plugin.v1.EventService.Deliver:output_type -> tasker.plugin.v1.DeliverResponse
+	18, // [18:19] is the sub-list for method output_type
+	17, // [17:18] is the sub-list for method input_type
+	17, // [17:17] is the sub-list for extension type_name
+	17, // [17:17] is the sub-list for extension extendee
+	0,  // [0:17] is the sub-list for field type_name
 }
 
 func init() { file_tasker_plugin_v1_event_proto_init() }
@@ -683,12 +1169,17 @@ func file_tasker_plugin_v1_event_proto_init() {
 		(*DeliverRequest_Open)(nil),
 		(*DeliverRequest_Batch)(nil),
 		(*DeliverRequest_Chunk)(nil),
+		(*DeliverRequest_Bindings)(nil),
+		(*DeliverRequest_Ping)(nil),
 	}
-	file_tasker_plugin_v1_event_proto_msgTypes[4].OneofWrappers = []any{
+	file_tasker_plugin_v1_event_proto_msgTypes[8].OneofWrappers = []any{
 		(*DeliverResponse_Ack)(nil),
 		(*DeliverResponse_Retry)(nil),
 		(*DeliverResponse_Reject)(nil),
 		(*DeliverResponse_Fetch)(nil),
+		(*DeliverResponse_Spans)(nil),
+		(*DeliverResponse_Log)(nil),
+		(*DeliverResponse_Pong)(nil),
 	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
@@ -696,7 +1187,7 @@ func file_tasker_plugin_v1_event_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_tasker_plugin_v1_event_proto_rawDesc), len(file_tasker_plugin_v1_event_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   8,
+			NumMessages:   14,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

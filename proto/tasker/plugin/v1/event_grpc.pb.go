@@ -29,7 +29,8 @@ const (
 // EventService receives events.
 type EventServiceClient interface {
 	// Deliver is one stream per subscription. The host sends batches in the order of
-	// the subscription; the plugin answers each event once, in any grouping.
+	// the subscription; the plugin answers each event once, in any grouping. Spans and
+	// log lines may come at any time.
 	Deliver(ctx context.Context, opts ...grpc.CallOption) (grpc.BidiStreamingClient[DeliverRequest, DeliverResponse], error)
 }
 
@@ -61,7 +62,8 @@ type EventService_DeliverClient = grpc.BidiStreamingClient[DeliverRequest, Deliv
 // EventService receives events.
 type EventServiceServer interface {
 	// Deliver is one stream per subscription. The host sends batches in the order of
-	// the subscription; the plugin answers each event once, in any grouping.
+	// the subscription; the plugin answers each event once, in any grouping. Spans and
+	// log lines may come at any time.
 	Deliver(grpc.BidiStreamingServer[DeliverRequest, DeliverResponse]) error
 	mustEmbedUnimplementedEventServiceServer()
 }
