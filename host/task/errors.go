@@ -89,7 +89,7 @@ type Failure struct {
 	Class      string      // the real type of the error, such as "*net.OpError"
 	Source     ErrorSource // whose fault it is
 	Details    []byte      // JSON, at most MaxErrorDetails bytes, nil when none
-	Partial    []byte      // JSON output produced before the failure, nil when none
+	Partial    []byte      // JSON output produced before the failure, at most MaxInline bytes, nil when none
 	RetryAfter Duration    // the handler's wish, 0 when none
 	Stack      []string    // at most MaxStackFrames frames
 }

@@ -93,6 +93,7 @@ func badResult(s *task.Step, code, what string) *task.Failure {
 // fail closes the current attempt as failed, timed out or, when the task is winding
 // down, cancelled, and decides what follows (rules R1, R2, R3, S8).
 func (d *Decision) fail(s *task.Step, f *task.Failure, status task.AttemptStatus) error {
+	f = bounded(f)
 	s.Attempt.Status, s.Attempt.EndedAt, s.Attempt.Failure = status, d.now, f
 	s.Failure = f
 	if status == task.AttemptTimedOut {
@@ -120,6 +121,18 @@ func (d *Decision) fail(s *task.Step, f *task.Failure, status task.AttemptStatus
 	d.publish.StepFailed(s, false)
 	d.publish.StepRetryScheduled(s, status)
 	return nil
+}
+
+// bounded returns a failure that fits into its step's record, where it may lie twice:
+// without partial output that is too large.
+func bounded(f *task.Failure) *task.Failure {
+	if len(f.Partial) <= task.MaxInline {
+		return f
+	}
+	out := *f
+	out.Partial = nil
+	out.Message += fmt.Sprintf(" (partial output left out: %d bytes, at most %d are kept)", len(f.Partial), task.MaxInline)
+	return &out
 }
 
 // fatal ends a step that failed for good: in error, or skipped when it is optional.

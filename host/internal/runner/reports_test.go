@@ -3,6 +3,7 @@ package runner_test
 import (
 	"context"
 	"errors"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -322,5 +323,23 @@ func TestCallsAfterTheEnd(t *testing.T) {
 			t.Error("alive")
 		}
 		g.Reports([]task.Report{succeeded(task.AttemptID{Task: id, Number: 1}, "1")}) // nobody hears it
+	})
+}
+
+// TestLargePartialOutput fails an attempt with as much partial output as a plugin may
+// send: the failure is stored, whatever must be left out of it.
+func TestLargePartialOutput(t *testing.T) {
+	dir := t.TempDir()
+	synctest.Test(t, func(t *testing.T) {
+		g := newRig(t, dir, nil)
+		defer g.close("")
+		g.plugins.start("p#1", 1)
+		id := hanging(t, g, "")
+		rep := failed(succeeded(id, ""), task.KindPermanent, "no way")
+		rep.Failure.Partial = []byte(`"` + strings.Repeat("x", task.MaxValue-2) + `"`)
+		g.Reports([]task.Report{rep})
+		if f := g.end(id.Task, task.Error).Steps[0].Failure; f.Message != "no way" && !strings.HasPrefix(f.Message, "no way") {
+			t.Errorf("failure %q", f.Message)
+		}
 	})
 }
