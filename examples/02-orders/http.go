@@ -71,7 +71,8 @@ func (c *client) do(req *http.Request, out any) error {
 	}
 	resp, err := c.http.Do(req)
 	if err != nil {
-		return sdk.Downstream(err) // no answer at all: another attempt may get one
+		// No answer at all: another attempt may get one.
+		return sdk.Downstream(fmt.Errorf("no answer from the shop; does shopd run? %w", err))
 	}
 	defer func() { _ = resp.Body.Close() }() // read to its end, or of no use any more
 	body, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswer))

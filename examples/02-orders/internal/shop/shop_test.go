@@ -88,7 +88,7 @@ func TestAnswers(t *testing.T) {
 		})
 	}
 	want := Ledger{
-		Orders: map[string]OrderEntry{"1": {Reservations: 1, Charges: 1, ChargedCents: 5000, Shipments: 1, Notifications: 1}},
+		Orders:   map[string]OrderEntry{"1": {Reservations: 1, Charges: 1, ChargedCents: 5000, Shipments: 1, Notifications: 1}},
 		Stock:    map[string]int{"cup-blue": 20, "pot-cast": 6, "tea-assam": 40, "tray-oak": 0},
 		Requests: map[string]int{"answered": 15, "repeated": 3},
 	}

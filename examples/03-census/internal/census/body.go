@@ -35,10 +35,10 @@ func (v vocabulary) number(word string) int32 {
 
 // read returns the bodies of a file that are long enough to be compared. Tests and generated files have none.
 func (v vocabulary) read(dir, name string, src []byte) []body {
-	f, _ := parse(name, src) // what does not parse is reported by the analysis; the rest still counts
-	if f.test || f.generated {
+	if isTest(name) || isGenerated(name, src) {
 		return nil
 	}
+	f, _ := parse(name, src) // what does not parse is reported by the analysis; the rest still counts
 	var out []body
 	for _, d := range f.functions() {
 		from, to := f.positions.Offset(d.Body.Pos()), f.positions.Offset(d.Body.End())

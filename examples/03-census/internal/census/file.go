@@ -28,6 +28,12 @@ func parse(name string, src []byte) (sourceFile, error) {
 
 func isTest(name string) bool { return strings.HasSuffix(name, "_test.go") }
 
+// isGenerated looks no further than the package clause.
+func isGenerated(name string, src []byte) bool {
+	f, _ := parser.ParseFile(token.NewFileSet(), name, src, parser.ParseComments|parser.PackageClauseOnly) // no clause, no answer
+	return ast.IsGenerated(f)
+}
+
 // line is where a position lies in the file itself, whatever a line directive says.
 func (f sourceFile) line(p token.Pos) int { return f.positions.PositionFor(p, false).Line }
 

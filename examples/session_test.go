@@ -1,0 +1,248 @@
+package examples_test
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"errors"
+	"io"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+// A session is what a README shows of a terminal: commands, each with what it prints.
+type session []command
+
+type command struct {
+	line   string // without the prompt
+	output string
+}
+
+// readSession collects the console blocks of a README.
+func readSession(t *testing.T, readme string) session {
+	t.Helper()
+	text, err := os.ReadFile(readme)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var s session
+	inside := false
+	for line := range strings.Lines(string(text)) {
+		switch {
+		case strings.HasPrefix(line, "```"):
+			inside = strings.TrimSpace(line) == "```console"
+		case inside && strings.HasPrefix(line, "$ "):
+			s = append(s, command{line: strings.TrimSpace(line[2:])})
+		case inside:
+			s[len(s)-1].output += line
+		}
+	}
+	if len(s) == 0 {
+		t.Fatalf("%s shows no session", readme)
+	}
+	return s
+}
+
+// terminal executes the commands of a session.
+type terminal struct {
+	dir   string
+	input string            // added to the commands that run a task; "" = none
+	shop  string            // where the service of the session listens; "" = none runs
+	ids   map[string]string // an id in the README -> the one that the test saw in its place
+}
+
+// run executes a command and returns what it prints.
+func (term *terminal) run(t *testing.T, line string) string {
+	t.Helper()
+	for readme, here := range term.ids {
+		line = strings.ReplaceAll(line, readme, here)
+	}
+	if term.shop != "" {
+		line = strings.ReplaceAll(line, "http://"+shopAddress, term.shop)
+	}
+	if term.input != "" && strings.Contains(line, "tasker run ") {
+		line += " --input '" + term.input + "'"
+	}
+	if server, ok := strings.CutSuffix(line, " &"); ok {
+		return term.serve(t, server)
+	}
+	if url, ok := strings.CutPrefix(line, "curl -s "); ok {
+		return get(t, url)
+	}
+	cmd := exec.CommandContext(t.Context(), "sh", "-c", line)
+	cmd.Dir = term.dir
+	out, err := cmd.CombinedOutput()
+	if _, failed := errors.AsType[*exec.ExitError](err); err != nil && !failed {
+		t.Fatalf("%s: %v", line, err)
+	}
+	return string(out)
+}
+
+var taskID = regexp.MustCompile(`\b[0-9A-HJKMNP-TV-Z]{26}\b`)
+
+// learn remembers which ids the test saw where the README has others.
+func (term *terminal) learn(readme, here string) {
+	got := taskID.FindAllString(here, -1)
+	for i, id := range taskID.FindAllString(readme, -1) {
+		if i < len(got) && term.ids[id] == "" {
+			term.ids[id] = got[i]
+		}
+	}
+}
+
+// shopAddress is where the READMEs run the shop; a test takes any free port instead.
+const shopAddress = "127.0.0.1:8431"
+
+// serve starts a service for the rest of the test, on a free port, and returns what it prints first.
+func (term *terminal) serve(t *testing.T, line string) string {
+	t.Helper()
+	ctx, stop := context.WithCancel(context.WithoutCancel(t.Context()))
+	cmd := exec.CommandContext(ctx, "sh", "-c", "exec "+line+" -addr 127.0.0.1:0 2>/dev/null")
+	cmd.Dir = term.dir
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		stop()
+		_ = cmd.Wait() // it was killed
+	})
+	lines := bufio.NewReader(out)
+	first, err1 := lines.ReadString('\n')
+	second, err2 := lines.ReadString('\n')
+	if err1 != nil || err2 != nil {
+		t.Fatalf("%s printed %q: %v, %v", line, first+second, err1, err2)
+	}
+	term.shop = regexp.MustCompile(`http://[0-9.:]+`).FindString(first)
+	term.sendOrdersTo(t, term.shop)
+	return first + second
+}
+
+// sendOrdersTo writes the address of the shop into the orders, which name none and so mean its usual one.
+func (term *terminal) sendOrdersTo(t *testing.T, url string) {
+	t.Helper()
+	orders, err := filepath.Glob(filepath.Join(term.dir, "examples", "02-orders", "*.json"))
+	if err != nil || len(orders) == 0 {
+		t.Fatalf("no orders: %v", err)
+	}
+	for _, path := range orders {
+		text, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		text = bytes.Replace(text, []byte("{"), []byte(`{"shop": "`+url+`",`), 1)
+		if err := os.WriteFile(path, text, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+func get(t *testing.T, url string) string {
+	t.Helper()
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, url, http.NoBody)
+	if err != nil {
+		t.Fatal(err)
+	}
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = resp.Body.Close() }()
+	body, err := io.ReadAll(resp.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(body)
+}
+
+// normal makes what two terminals show comparable. Ids, times and ports are replaced, and where a README counts
+// a tree that another machine has in another version, so is every number. The lines are sorted, because which of
+// two steps is faster is chance; and those of running steps left out, because a step may be done before it is
+// seen running.
+func normal(output string, anyNumber bool) []string {
+	replace := []struct{ pattern, by string }{
+		{taskID.String(), "ID"},
+		{`\b\d\d:\d\d:\d\dZ`, "CLOCK"},
+		{`127\.0\.0\.1:\d+`, "ADDRESS"},
+		{`\b(\d+m)?[0-9.]+m?s\b`, "TIME"},
+		{`"/[^"]*/\.tasker/`, `"/DIR/.tasker/`},
+		{` +`, " "},
+	}
+	if anyNumber {
+		replace = append(replace, struct{ pattern, by string }{`\b\d[\d,.]*`, "N"})
+	}
+	for _, r := range replace {
+		output = regexp.MustCompile(r.pattern).ReplaceAllString(output, r.by)
+	}
+	var lines []string
+	for line := range strings.Lines(output) {
+		if line = strings.TrimSpace(line); line != "" && !strings.Contains(line, "in_progress") {
+			lines = append(lines, line)
+		}
+	}
+	slices.Sort(lines)
+	return lines
+}
+
+// compare reports where a terminal shows something else than the README. A line "..." in the README stands for
+// any number of lines.
+func compare(t *testing.T, c command, here string, anyNumber bool) {
+	t.Helper()
+	got, want := normal(here, anyNumber), normal(c.output, anyNumber)
+	if i := slices.Index(want, "..."); i >= 0 {
+		for _, line := range want {
+			if line != "..." && !slices.Contains(got, line) {
+				t.Errorf("$ %s\nthe README shows %q, which is not in\n%s", c.line, line, here)
+			}
+		}
+		return
+	}
+	if diff := cmp.Diff(got, want); diff != "" {
+		t.Errorf("$ %s\n(-here +README), sorted:\n%s\nhere:\n%s", c.line, diff, here)
+	}
+}
+
+// build makes a directory that looks like the repository after `make build`.
+func build(t *testing.T) string {
+	t.Helper()
+	if _, err := exec.LookPath("sh"); err != nil {
+		t.Skip("the sessions are typed into a POSIX shell")
+	}
+	dir := t.TempDir()
+	cmd := exec.CommandContext(t.Context(), "go", "run", "./.ci/build", "-out", filepath.Join(dir, "bin"))
+	cmd.Dir = ".."
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("build: %v\n%s", err, out)
+	}
+	for _, pattern := range []string{"*/template.yaml", "*/*.json"} {
+		files, err := filepath.Glob(pattern)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, f := range files {
+			text, err := os.ReadFile(f)
+			if err != nil {
+				t.Fatal(err)
+			}
+			to := filepath.Join(dir, "examples", f)
+			if err := os.MkdirAll(filepath.Dir(to), 0o700); err != nil {
+				t.Fatal(err)
+			}
+			if err := os.WriteFile(to, text, 0o600); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	return dir
+}
