@@ -16,14 +16,17 @@
 //
 // # Goroutines
 //
-//	goroutine               owner       wakes on                       ends when
-//	runner loop (1)         runner      inbox, first timer             drained, no commit in flight
-//	committer (1)           boltstore   queued write sets              store closed and queue empty
-//	plugin keepers (1 each) supervisor  exits, statuses, backoff       drained
-//	work streams (2 each)   supervisor  queued frames, read frames     stream closed
-//	output readers (2 each) supervisor  lines of stdout and stderr     pipe closed
-//	forker (1)              supervisor  a start                        supervisor closed
-//	control server          api         calls                          drained
+//	goroutine               owner       wakes on                        ends when
+//	runner loop (1)         runner      inbox, first timer              drained, no commit in flight
+//	committer (1)           boltstore   queued write sets               store closed and queue empty
+//	plugin keepers (1 each) supervisor  exits, statuses, backoff        drained
+//	streams (4 each)        supervisor  queued and read frames, status, instance gone
+//	                                    fetches
+//	drain call (1 each)     supervisor  the plugin's answer             answered, or the grace is over
+//	output readers (2 each) supervisor  lines of stdout and stderr      pipe closed
+//	forker (1)              supervisor  a start                         supervisor stopped
+//	control server          api         calls                           drained
+//	abort waiter (1)        host        Options.Abort                   drained
 //
 // Each package's comment lists its own in detail.
 package host

@@ -132,14 +132,13 @@ func (h *Host) Run(ctx context.Context) error {
 	h.events.HostStarted(h.opts.Version, h.opts.Now())
 	close(h.ready)
 
-	reason := "stopped"
 	select {
 	case <-ctx.Done():
+		h.events.HostStopping("stopped", h.opts.Now())
 		h.drain(work)
 	case <-partsCtx.Done(): // a part failed: the others stop with it
-		reason = "failed"
+		h.events.HostStopping("failed", h.opts.Now())
 	}
-	h.events.HostStopping(reason, h.opts.Now())
 	cut()
 	return errors.Join(parts.Wait(), h.store.Close())
 }
