@@ -71,7 +71,7 @@ of any process.`,
 	c.SetOut(a.out)
 	c.SetErr(a.stderr)
 	c.SetFlagErrorFunc(func(c *cobra.Command, err error) error { return usageOf(c, err) })
-	c.PersistentFlags().String("home", "", "directory that holds everything (default $TASKER_HOME, else .tasker)")
+	c.PersistentFlags().String("home", "", "`DIR` that holds everything (default $TASKER_HOME, else .tasker)")
 	c.AddCommand(
 		a.runCommand(), a.serveCommand(), a.taskCommand(), a.templateCommand(), a.pluginCommand(), a.eventCommand(),
 		a.storeCommand(), a.configCommand(), a.healthCommand(), a.versionCommand(),

@@ -35,19 +35,19 @@ const (
 // hostFlags adds the flags of commands that may start a host.
 func hostFlags(c *cobra.Command) {
 	f := c.Flags()
-	f.StringArray("plugin-dir", nil, "directory with plugins (may be repeated)")
-	f.StringArray("template-dir", nil, "directory with templates (may be repeated)")
-	f.String("env", "", "environment whose overrides are merged into templates")
-	f.String("log-level", "", "least level to log: trace, debug, info, warn or error")
-	f.String("log-format", "", "how to log: text or json")
-	f.String("grace", "", "how long attempts may go on when the host stops")
+	f.StringArray("plugin-dir", nil, "`DIR` with plugins (may be repeated)")
+	f.StringArray("template-dir", nil, "`DIR` with templates (may be repeated)")
+	f.String("env", "", "`NAME` of the environment whose overrides are merged into templates")
+	f.String("log-level", "", "least `LEVEL` to log: trace, debug, info, warn or error")
+	f.String("log-format", "", "`FORMAT` of the log: text or json")
+	f.String("grace", "", "how long (`DURATION`) attempts may go on when the host stops")
 }
 
 // templateFlags adds the flags of commands that may read templates themselves.
 func templateFlags(c *cobra.Command) {
 	f := c.Flags()
-	f.StringArray("template-dir", nil, "directory with templates, when no host is running (may be repeated)")
-	f.String("env", "", "environment whose overrides are merged")
+	f.StringArray("template-dir", nil, "`DIR` with templates, when no host is running (may be repeated)")
+	f.String("env", "", "`NAME` of the environment whose overrides are merged")
 }
 
 // config reads the configuration: flags before variables before the file before

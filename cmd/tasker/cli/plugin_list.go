@@ -125,7 +125,7 @@ Without a host the executables in the plugin directories are asked for their man
 
 // pluginFlags adds the flags of commands that may look at plugins themselves.
 func pluginFlags(c *cobra.Command) {
-	c.Flags().StringArray("plugin-dir", nil, "directory with plugins, when no host is running (may be repeated)")
+	c.Flags().StringArray("plugin-dir", nil, "`DIR` with plugins, when no host is running (may be repeated)")
 }
 
 // maxShownCause is how much of a cause the list shows.

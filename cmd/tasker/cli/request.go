@@ -34,16 +34,16 @@ type requestFlags struct {
 
 func (r *requestFlags) add(c *cobra.Command) {
 	f := c.Flags()
-	f.StringVar(&r.input, "input", "", "input: JSON, @FILE, or @- for stdin (default {})")
+	f.StringVar(&r.input, "input", "", "`JSON`, @FILE, or @- for stdin (default {})")
 	f.StringVar(&r.idempotencyKey, "idempotency-key", "", "a second request with the same key gets the first one's task")
 	f.DurationVar(&r.keyTTL, "idempotency-ttl", 0, "how long the key is kept at least (default 24h)")
 	f.StringVar(&r.correlationID, "correlation-id", "", "carried through events, logs and attempts (default the task's id)")
-	f.StringArrayVar(&r.tags, "tag", nil, "tag to find the task by (may be repeated)")
+	f.StringArrayVar(&r.tags, "tag", nil, "`TAG` to find the task by (may be repeated)")
 	f.StringVar(&r.initiator, "initiator", "", "who asks (default the user)")
 	f.StringVar(&r.sourceSystem, "source-system", "", "which system asks")
 	f.StringVar(&r.reason, "reason", "", "why")
 	f.Int32Var(&r.priority, "priority", 0, "higher is claimed first")
-	f.StringArrayVar(&r.bypass, "bypass", nil, "skippable step to skip (may be repeated)")
+	f.StringArrayVar(&r.bypass, "bypass", nil, "skippable `STEP` to skip (may be repeated)")
 	f.DurationVar(&r.deadline, "deadline", 0, "when the task must have ended, from now (default the template's)")
 }
 
