@@ -66,8 +66,8 @@ func (c config) withDefaults() config {
 // validate refuses what the schema cannot.
 func (c config) validate() error {
 	switch {
-	case c.Command[0] == "":
-		return errors.New("/command/0: the program's name is empty")
+	case len(c.Command) == 0 || c.Command[0] == "":
+		return errors.New("/command/0: there is no name of a program")
 	case c.Shell && len(c.Command) != 1:
 		return errors.New("/command: with shell: true it is one element, the line that the shell runs")
 	}

@@ -201,7 +201,11 @@ func TestFailures(t *testing.T) {
 		},
 		"empty program": {
 			values{"command": []string{""}},
-			sdktest.Failure{Verdict: sdk.Final, Code: sdk.CodeInvalidConfig, Message: "/command/0: the program's name is empty"},
+			sdktest.Failure{Verdict: sdk.Final, Code: sdk.CodeInvalidConfig, Message: "/command/0: there is no name of a program"},
+		},
+		"null for a command": {
+			values{"command": nil},
+			sdktest.Failure{Verdict: sdk.Final, Code: sdk.CodeInvalidConfig, Message: "/command/0: there is no name of a program"},
 		},
 		"ambiguous exit code": {
 			values{"command": command("print"), "exit_codes": values{"success": []int{1}, "permanent": []int{1}}},

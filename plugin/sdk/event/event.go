@@ -262,7 +262,7 @@ type StepResumed struct{ Step }
 type StepAttemptLost struct {
 	Step
 
-	Cause    string `json:"cause"` // crashed, hung, drained or host_died
+	Cause    string `json:"cause"` // crashed, hung, drained, host_died or unsent
 	Instance string `json:"instance"`
 	Losses   uint32 `json:"losses"` // that count against the step so far
 }
