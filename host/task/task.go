@@ -303,7 +303,12 @@ const (
 	LossHung     LossCause = "hung"    // the process was silent and was killed
 	LossDrained  LossCause = "drained" // stopped on purpose before it answered
 	LossHostDied LossCause = "host_died"
+	LossUnsent   LossCause = "unsent" // no instance ever got it: nothing ran
 )
 
 // Counts reports whether a loss of this cause counts against the step.
 func (c LossCause) Counts() bool { return c == LossCrashed || c == LossHung }
+
+// Ran reports whether the handler may have begun to work on an attempt that was lost
+// for this cause; one that never ran is simply started again, whatever on_crash says.
+func (c LossCause) Ran() bool { return c != LossUnsent }

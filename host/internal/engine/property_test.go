@@ -97,7 +97,7 @@ func (d *drive) drawInput(t *rapid.T) Input {
 		r.Report.Failure.RetryAfter = task.Duration(rapid.IntRange(0, 5).Draw(t, "retry_after")) * task.Duration(time.Second)
 		return r
 	case 11, 12:
-		return Lost{ID: id, Cause: rapid.SampledFrom([]task.LossCause{task.LossCrashed, task.LossHung, task.LossDrained, task.LossHostDied}).Draw(t, "cause")}
+		return Lost{ID: id, Cause: rapid.SampledFrom([]task.LossCause{task.LossCrashed, task.LossHung, task.LossDrained, task.LossHostDied, task.LossUnsent}).Draw(t, "cause")}
 	case 13, 14:
 		return Due{Ordinal: o}
 	case 15:

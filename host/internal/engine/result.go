@@ -191,6 +191,7 @@ func (d *Decision) lose(s *task.Step, cause task.LossCause, wait time.Duration) 
 		s.Losses++
 	}
 	switch {
+	case !cause.Ran(): // whatever on_crash says: nothing can have happened twice
 	case s.Losses > task.DefaultLossLimit:
 		return d.loseForGood(s, cause, task.CodeCrashesPlugin,
 			fmt.Sprintf("%d attempts took down the plugin instance (last: %s)", s.Losses, cause))

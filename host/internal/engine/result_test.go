@@ -207,6 +207,27 @@ func TestLossBudget(t *testing.T) {
 	}
 }
 
+// TestUnsentAttempts: an attempt that no instance ever got is started again at once,
+// whatever on_crash says and however often it happens: nothing ran.
+func TestUnsentAttempts(t *testing.T) {
+	for _, answer := range []task.OnCrash{task.OnCrashRetry, task.OnCrashFail, task.OnCrashPark} {
+		t.Run(string(answer), func(t *testing.T) {
+			d := start(t, shape(t, step("a", onCrash(answer))))
+			for range 2 * task.DefaultLossLimit {
+				d.claim("a")
+				d.lose("a", task.LossUnsent)
+				d.wantStatus(task.InProgress, "a:waiting_for_retry")
+			}
+			if s := d.step("a"); s.Losses != 0 || s.Failures != 0 || s.RetryAt.After(d.now) {
+				t.Errorf("%d losses, %d failures, retry at %s; want none and now (%s)", s.Losses, s.Failures, s.RetryAt, d.now)
+			}
+			d.claim("a")
+			d.succeed("a")
+			d.wantStatus(task.Complete, "a:complete")
+		})
+	}
+}
+
 // TestRetryAt: the wait is the later of backoff and RetryAfter, from the failure on, and
 // the step is not claimable a moment before (rules R2, R3).
 func TestRetryAt(t *testing.T) {
