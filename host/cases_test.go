@@ -135,6 +135,7 @@ func TestCases(t *testing.T) {
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
 			h := h.With(t)
 			v := h.Checked(h.Create(test.template))
 			h.WantTask(v, test.status)
@@ -191,6 +192,7 @@ func TestHistories(t *testing.T) {
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
 			h := h.With(t)
 			id := h.Create(test.template)
 			h.Checked(id)
@@ -204,6 +206,7 @@ func TestOverlap(t *testing.T) {
 	t.Parallel()
 	h := hosttest.Start(t)
 	t.Run("DIAMOND7", func(t *testing.T) {
+		t.Parallel()
 		h := h.With(t)
 		v := h.Checked(h.Create(graph("start", "p1 <- start | "+naps, "v1 <- p1", "p2 <- start | "+naps, "v2 <- p2",
 			"merge <- v1, v2", "end <- merge")))
@@ -212,6 +215,7 @@ func TestOverlap(t *testing.T) {
 		wantAfter(t, v, "merge", "v2")
 	})
 	t.Run("FORK3", func(t *testing.T) {
+		t.Parallel()
 		h := h.With(t)
 		v := h.Checked(h.Create(fork3()))
 		wantOverlap(t, v, "one", "two")
@@ -219,12 +223,14 @@ func TestOverlap(t *testing.T) {
 		wantAfter(t, v, "three", "two")
 	})
 	t.Run("no wave barrier", func(t *testing.T) {
+		t.Parallel()
 		h := h.With(t)
 		id := h.Create(graph("a", "a2 <- a", "b | handler: mock/hang"))
 		h.AwaitStep(id, "a2", task.StepComplete)
 		h.AwaitStep(id, "b", task.StepInProgress)
 	})
 	t.Run("concurrency 12", func(t *testing.T) {
+		t.Parallel()
 		h := h.With(t)
 		lines := make([]string, 25)
 		for i := range lines {
@@ -247,6 +253,7 @@ func TestOverlap(t *testing.T) {
 		}
 	})
 	t.Run("task error only after the other chain", func(t *testing.T) {
+		t.Parallel()
 		h := h.With(t)
 		id := h.Create(graph("a | handler: mock/flaky, config: {kind: permanent}", "x", "y <- x | f1", "z <- y"))
 		h.WantTask(h.Checked(id), task.Error)

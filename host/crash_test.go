@@ -40,15 +40,16 @@ func TestKillPluginMidStep(t *testing.T) {
 
 func TestOnCrash(t *testing.T) {
 	t.Parallel()
-	h := hosttest.Start(t, hosttest.Expect("plugin crashed"))
 	t.Run("retry", func(t *testing.T) {
-		h := h.With(t)
+		t.Parallel()
+		h := hosttest.Start(t, hosttest.Expect("plugin crashed"))
 		v := h.Checked(h.Create(graph("a | handler: mock/exit, config: {times: 1, code: 3}", "b <- a")))
 		h.WantTask(v, task.Complete)
 		h.WantSteps(v, "a=complete/2 b=complete/1")
 	})
 	t.Run("fail", func(t *testing.T) {
-		h := h.With(t)
+		t.Parallel()
+		h := hosttest.Start(t, hosttest.Expect("plugin crashed"))
 		v := h.Checked(h.Create(graph("a | handler: mock/exit, config: {times: 1}, on_crash: fail", "b <- a")))
 		h.WantTask(v, task.Error)
 		h.WantSteps(v, "a=error/1 b=pending/0")
@@ -57,7 +58,8 @@ func TestOnCrash(t *testing.T) {
 		}
 	})
 	t.Run("park, then retried by an operator", func(t *testing.T) {
-		h := h.With(t)
+		t.Parallel()
+		h := hosttest.Start(t, hosttest.Expect("plugin crashed"))
 		id := h.Create(graph("a | handler: mock/exit, config: {times: 1}, on_crash: park", "b <- a"))
 		h.AwaitStep(id, "a", task.StepWaiting)
 		if v := h.View(id); v.Derived != task.DerivedWaiting || v.Health != task.HealthBlocked {
@@ -69,7 +71,8 @@ func TestOnCrash(t *testing.T) {
 		h.WantSteps(v, "a=complete/2 b=complete/1")
 	})
 	t.Run("park, then resolved by hand", func(t *testing.T) {
-		h := h.With(t)
+		t.Parallel()
+		h := hosttest.Start(t, hosttest.Expect("plugin crashed"))
 		id := h.Create(graph("a | handler: mock/exit, on_crash: park", "b <- a"))
 		h.AwaitStep(id, "a", task.StepWaiting)
 		h.Resolve(id, "a", "1")

@@ -147,6 +147,8 @@ func TestRefusedRequests(t *testing.T) {
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			h := h.With(t)
 			var options []hosttest.RequestOption
 			if test.request != nil {
 				options = append(options, test.request)
@@ -162,9 +164,11 @@ func TestRefusedRequests(t *testing.T) {
 			}
 		})
 	}
-	if n := h.Tasks(); n != 0 {
-		t.Errorf("%d tasks are stored, want none", n)
-	}
+	t.Cleanup(func() { // after the subtests, before the host stops
+		if n := h.Tasks(); n != 0 {
+			t.Errorf("%d tasks are stored, want none", n)
+		}
+	})
 }
 
 // TestUnknownHandlerWaits creates a task whose handler nobody offers: it is warned of,

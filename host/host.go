@@ -54,7 +54,7 @@ var _ Service = (*Host)(nil)
 // Errors: task.ErrInvalid for options, task.ErrLocked when another host has the home.
 func Open(ctx context.Context, opts Options) (_ *Host, err error) {
 	opts = opts.withDefaults()
-	if err := opts.validate(); err != nil {
+	if err := errors.Join(ctx.Err(), opts.validate()); err != nil {
 		return nil, err
 	}
 	if opts.Home, err = filepath.Abs(opts.Home); err != nil {
@@ -80,7 +80,7 @@ func Open(ctx context.Context, opts Options) (_ *Host, err error) {
 	for _, d := range set.Problems() {
 		h.log.Warn("template is left out", "problem", d.Error())
 	}
-	return h, ctx.Err()
+	return h, nil
 }
 
 // assemble makes the parts and ties them together.

@@ -31,12 +31,13 @@ func layers(width, depth, fan int) string {
 
 // fanIn is one step below n others.
 func fanIn(n int) string {
-	names, lines := make([]string, n), make([]string, n)
+	names, lines := make([]string, n), make([]string, n+1)
 	for i := range n {
 		names[i] = fmt.Sprintf("s%d", i)
 		lines[i] = names[i] + " | handler: mock/noop"
 	}
-	return graph(append(lines, "all <- "+strings.Join(names, ", "))...)
+	lines[n] = "all <- " + strings.Join(names, ", ")
+	return graph(lines...)
 }
 
 // awaitEnd waits for the event that ends a task, without reading the task meanwhile.

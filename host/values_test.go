@@ -18,6 +18,7 @@ func TestLargeValues(t *testing.T) {
 	h := hosttest.Start(t)
 	for _, size := range []int{10, task.MaxInline - 1, task.MaxInline + 1, 2 << 20, 6 << 20} {
 		t.Run(fmt.Sprint(size), func(t *testing.T) {
+			t.Parallel()
 			h := h.With(t)
 			input := `{"text":"` + strings.Repeat("i", size) + `"}`
 			id := h.Create(graph(fmt.Sprintf("big | handler: mock/big, config: {bytes: %d}", size), "copy <- big"), hosttest.Input(input))
@@ -26,7 +27,9 @@ func TestLargeValues(t *testing.T) {
 			var copied struct {
 				Input   json.RawMessage `json:"input"`
 				Results struct {
-					Big struct{ Data string } `json:"big"`
+					Big struct {
+						Data string `json:"data"`
+					} `json:"big"`
 				} `json:"results"`
 			}
 			if err := json.Unmarshal(hosttest.Step(v, "copy").Output, &copied); err != nil {
@@ -55,6 +58,12 @@ func TestResultOverTheLimit(t *testing.T) {
 	}
 }
 
+// beaten is the result of mock/heartbeat.
+type beaten struct {
+	Beats int `json:"beats"`
+	From  int `json:"from"`
+}
+
 // TestCheckpoint hands what an attempt kept to the next one, after a timeout and after a
 // restart of the host.
 func TestCheckpoint(t *testing.T) {
@@ -64,13 +73,13 @@ func TestCheckpoint(t *testing.T) {
 		"config: {every: 20ms, for: 2s, checkpoint: true}"))
 	v := h.Checked(id)
 	h.WantTask(v, task.Complete)
-	var beaten struct{ Beats, From int }
+	var b beaten
 	s := hosttest.Step(v, "a")
-	if err := json.Unmarshal(s.Output, &beaten); err != nil {
+	if err := json.Unmarshal(s.Output, &b); err != nil {
 		t.Fatal(err)
 	}
-	if s.Attempts < 2 || beaten.From == 0 || beaten.Beats != 100 {
-		t.Errorf("%d attempts, beats from %d to %d, want at least 2 attempts that go on where the last one was", s.Attempts, beaten.From, beaten.Beats)
+	if s.Attempts < 2 || b.From == 0 || b.Beats != 100 {
+		t.Errorf("%d attempts, beats from %d to %d, want at least 2 attempts that go on where the last one was", s.Attempts, b.From, b.Beats)
 	}
 }
 
@@ -83,11 +92,11 @@ func TestCheckpointSurvivesTheHost(t *testing.T) {
 	h.Restart()
 	v := h.Checked(id)
 	h.WantSteps(v, "a=complete/2")
-	var beaten struct{ Beats, From int }
-	if err := json.Unmarshal(hosttest.Step(v, "a").Output, &beaten); err != nil {
+	var b beaten
+	if err := json.Unmarshal(hosttest.Step(v, "a").Output, &b); err != nil {
 		t.Fatal(err)
 	}
-	if beaten.From == 0 {
+	if b.From == 0 {
 		t.Error("the second attempt began anew")
 	}
 }

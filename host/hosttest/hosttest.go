@@ -45,7 +45,7 @@ type Host struct {
 	t     testing.TB
 	opts  host.Options
 	log   *capture
-	pids  map[int]string // every plugin process seen, with its instance
+	pids  *processes
 	abort chan struct{}
 	stop  context.CancelFunc
 	ended chan error // nil when not running
@@ -86,8 +86,8 @@ const mockPlugin = "github.com/tasker-engine/tasker/plugins/mock"
 // Start starts a host in a directory of its own and stops it when the test ends. Unless
 // an option says otherwise the cancel grace is short, so that what ignores a cancel does
 // not hold up the test.
-func Start(t testing.TB, options ...Option) *Host {
-	t.Helper()
+func Start(tb testing.TB, options ...Option) *Host {
+	tb.Helper()
 	c := config{plugins: []string{mockPlugin}}
 	c.host.CancelGrace = 500 * time.Millisecond
 	c.host.Grace = Patience / 2
@@ -95,16 +95,16 @@ func Start(t testing.TB, options ...Option) *Host {
 		o(&c)
 	}
 	if c.host.Home == "" {
-		c.host.Home = filepath.Join(t.TempDir(), "home")
+		c.host.Home = filepath.Join(tb.TempDir(), "home")
 	}
 	if !c.noPlugins {
 		for _, pkg := range c.plugins {
-			c.host.PluginDirs = append(c.host.PluginDirs, BuildPlugin(t, pkg))
+			c.host.PluginDirs = append(c.host.PluginDirs, BuildPlugin(tb, pkg))
 		}
 	}
-	h := &Host{t: t, opts: c.host, log: newCapture(c.expected), pids: make(map[int]string)}
+	h := &Host{t: tb, opts: c.host, log: newCapture(c.expected), pids: &processes{}}
 	h.opts.Logger = hclog.New(&hclog.LoggerOptions{Name: "host", Level: hclog.Debug, Output: h.log, JSONFormat: true})
-	t.Cleanup(h.cleanup)
+	tb.Cleanup(h.cleanup)
 	h.start()
 	return h
 }
@@ -164,9 +164,10 @@ func (h *Host) Restart() {
 
 // With returns the host for a subtest: what it finds fails the subtest. It must not be
 // stopped or restarted.
-func (h *Host) With(t testing.TB) *Host {
+func (h *Host) With(tb testing.TB) *Host {
+	tb.Helper()
 	sub := *h
-	sub.t = t
+	sub.t = tb
 	return &sub
 }
 
@@ -182,10 +183,8 @@ func (h *Host) cleanup() {
 		h.cancelAll()
 		h.Stop()
 	}
-	for pid, instance := range h.pids {
-		if processAlive(pid) {
-			h.t.Errorf("plugin process %d of %s outlived the host", pid, instance)
-		}
+	for _, survivor := range h.pids.alive() {
+		h.t.Errorf("%s outlived the host", survivor)
 	}
 	if path := host.StorePath(h.opts.Home); fileExists(path) {
 		bolttest.Verify(h.t, path)
@@ -227,12 +226,16 @@ func fileExists(path string) bool {
 
 // Main runs the tests of a package, removes the plugins that were built for them, and
 // fails when a goroutine is left.
-func Main(m *testing.M) {
-	goleak.VerifyTestMain(m, goleak.Cleanup(func(code int) {
-		if err := os.RemoveAll(buildDir()); err != nil && code == 0 {
-			fmt.Fprintln(os.Stderr, err)
-			code = 1
-		}
-		os.Exit(code)
-	}))
+func Main(m *testing.M) { goleak.VerifyTestMain(suite{m}) }
+
+type suite struct{ *testing.M }
+
+// Run implements goleak.TestingM.
+func (s suite) Run() (code int) {
+	code = s.M.Run()
+	if err := os.RemoveAll(buildDir()); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return max(code, 1)
+	}
+	return code
 }

@@ -27,12 +27,12 @@ func buildDir() string {
 // BuildPlugin builds the plugin of a Go package, an import path or a path from the
 // test's directory, and returns the directory that holds it and nothing else. It is
 // named after the last element of the path.
-func BuildPlugin(t testing.TB, pkg string) string {
-	t.Helper()
+func BuildPlugin(tb testing.TB, pkg string) string {
+	tb.Helper()
 	build, _ := built.LoadOrStore(pkg, sync.OnceValues(func() (string, error) { return build(pkg) }))
 	dir, err := build.(func() (string, error))() //nolint:errcheck,forcetypeassert // nothing else is stored
 	if err != nil {
-		t.Fatalf("build plugin %s: %v", pkg, err)
+		tb.Fatalf("build plugin %s: %v", pkg, err)
 	}
 	return dir
 }
@@ -49,7 +49,7 @@ func build(pkg string) (string, error) {
 	if runtime.GOOS == "windows" {
 		name += ".exe"
 	}
-	cmd := exec.CommandContext(context.Background(), "go", "build", "-o", filepath.Join(dir, name), pkg) //nolint:gosec // the caller's own package
+	cmd := exec.CommandContext(context.Background(), "go", "build", "-o", filepath.Join(dir, name), pkg)
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return "", fmt.Errorf("%w\n%s", err, out)
 	}
@@ -77,7 +77,7 @@ func (h *Host) notePlugins() []host.PluginInfo {
 	}
 	for _, p := range plugins {
 		if p.PID != 0 {
-			h.pids[p.PID] = p.Instance
+			h.pids.note(p.PID, p.Instance)
 		}
 	}
 	return plugins
@@ -134,4 +134,31 @@ func (h *Host) KillPlugin(name string) (instance string) {
 		h.t.Fatalf("the host did not notice the end of %s: %v", p.Instance, err)
 	}
 	return p.Instance
+}
+
+// processes are the plugin processes that were seen, and that must be gone at the end.
+type processes struct {
+	mu   sync.Mutex
+	seen map[int]string // the instance by process id
+}
+
+func (p *processes) note(pid int, instance string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.seen == nil {
+		p.seen = make(map[int]string)
+	}
+	p.seen[pid] = instance
+}
+
+// alive names the processes that still run.
+func (p *processes) alive() (out []string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for pid, instance := range p.seen {
+		if processAlive(pid) {
+			out = append(out, fmt.Sprintf("plugin process %d of %s", pid, instance))
+		}
+	}
+	return out
 }

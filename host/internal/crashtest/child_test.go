@@ -32,19 +32,20 @@ func TestMain(m *testing.M) {
 	}
 	if err := child([]byte(orders)); err != nil {
 		fmt.Fprintln(os.Stderr, "child:", err)
-		os.Exit(1)
+		os.Exit(1) //nolint:forbidigo // a host, not a test
 	}
 }
 
 // orders tell a child what to do and when to die.
 type orders struct {
-	Home, Plugins, Ledger string
-
-	Seed  uint64
-	Round int
-	Tasks int             // to create
-	Point killpoint.Point // where to die; empty = the parent decides
-	Nth   int64           // at which passing of the point
+	Home    string          `json:"home"`
+	Plugins string          `json:"plugins"`
+	Ledger  string          `json:"ledger"`
+	Seed    uint64          `json:"seed"`
+	Round   int             `json:"round"`
+	Tasks   int             `json:"tasks"` // to create
+	Point   killpoint.Point `json:"point"` // where to die; empty = the parent decides
+	Nth     int64           `json:"nth"`   // at which passing of the point
 }
 
 // child is a host that dies where it is told to, or once it has nothing left to do. On
@@ -110,7 +111,9 @@ type speaker struct {
 func (s *speaker) say(what string, about any) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	fmt.Fprintln(s.w, what, about)
+	if _, err := fmt.Fprintln(s.w, what, about); err != nil {
+		die() // nobody listens any more
+	}
 }
 
 // tellPlugins says the process of every plugin that becomes ready.
@@ -129,7 +132,7 @@ func tellPlugins(ctx context.Context, h *host.Host, say *speaker) {
 // load asks for the tasks of this round, and again for those of the last one, as a
 // client does that did not get its answer; it cancels some.
 func (o *orders) load(ctx context.Context, h *host.Host, say *speaker) error {
-	rnd := rand.New(rand.NewPCG(o.Seed, uint64(o.Round))) //nolint:gosec // choices that can be repeated
+	rnd := rand.New(rand.NewPCG(o.Seed, uint64(o.Round)))
 	for _, r := range requests(o.Ledger, o.Seed, o.Round, o.Tasks) {
 		created, err := h.CreateTask(ctx, r)
 		if err != nil {

@@ -44,10 +44,10 @@ type run struct {
 }
 
 func TestCrash(t *testing.T) {
-	kills, seed := number(t, "TASKER_CRASH_KILLS", defaultKills), uint64(number(t, "TASKER_CRASH_SEED", int(time.Now().UnixNano()%1e6))) //nolint:gosec // not negative
+	kills, seed := number(t, "TASKER_CRASH_KILLS", defaultKills), uint64(number(t, "TASKER_CRASH_SEED", int(time.Now().UnixNano()%1e6)))
 	dir := t.TempDir()
 	r := &run{
-		t: t, rnd: rand.New(rand.NewPCG(seed, 0)), //nolint:gosec // choices that can be repeated
+		t: t, rnd: rand.New(rand.NewPCG(seed, 0)),
 		created: make(map[task.ID]bool), stopped: make(map[task.ID]bool), kills: make(map[string]int),
 		orders: orders{
 			Home: filepath.Join(dir, "home"), Ledger: filepath.Join(dir, "ledger"), Seed: seed, Tasks: tasksPerLife,
@@ -170,10 +170,6 @@ func (r *run) finish() {
 	r.t.Helper()
 	h := hosttest.Start(r.t, hosttest.Expect("plugin crashed", "ended a plugin process that a dead host left"),
 		hosttest.Options(func(o *host.Options) { o.Home, o.CancelGrace = r.orders.Home, cancelGrace }))
-	starts, err := hosttest.ReadLedger(r.orders.Ledger)
-	if err != nil {
-		r.t.Fatal(err)
-	}
 	rounds := r.orders.Round + 1
 	all := make(map[task.ID]bool)
 	for _, req := range requests(r.orders.Ledger, r.orders.Seed, r.orders.Round, r.orders.Tasks) {
@@ -208,7 +204,8 @@ func (r *run) finish() {
 	for id := range all {
 		views[id] = h.End(id)
 	}
-	if starts, err = hosttest.ReadLedger(r.orders.Ledger); err != nil {
+	starts, err := hosttest.ReadLedger(r.orders.Ledger)
+	if err != nil {
 		r.t.Fatal(err)
 	}
 	for id, v := range views {

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
 	"slices"
 	"strings"
 	"sync"
@@ -88,12 +87,8 @@ func TestOrder(t *testing.T) {
 // commits fail: no instance ever holds more than it takes, and in the end every task has
 // ended and every slot is free.
 func TestSlots(t *testing.T) {
-	base := t.TempDir()
 	rapid.Check(t, func(rt *rapid.T) {
-		dir, err := os.MkdirTemp(base, "")
-		if err != nil {
-			rt.Fatal(err)
-		}
+		dir := t.TempDir()
 		synctest.Test(t, func(t *testing.T) { slotsRun(t, rt, dir) })
 		if t.Failed() {
 			rt.Fatal("see above")
@@ -102,6 +97,7 @@ func TestSlots(t *testing.T) {
 }
 
 func slotsRun(t *testing.T, rt *rapid.T, dir string) {
+	t.Helper()
 	var breaker *breaker
 	g := newRig(t, dir, func(s store.Store) store.Store {
 		breaker = newBreaker(s)

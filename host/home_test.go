@@ -1,0 +1,134 @@
+package host_test
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/tasker-engine/tasker/host"
+	"github.com/tasker-engine/tasker/host/hosttest"
+	"github.com/tasker-engine/tasker/host/task"
+)
+
+func TestLockedHome(t *testing.T) {
+	h := hosttest.Start(t)
+	_, err := host.Open(t.Context(), host.Options{Home: h.Home()})
+	if !errors.Is(err, task.ErrLocked) || !strings.Contains(err.Error(), h.Home()) {
+		t.Errorf("second host in a home: %v, want %v and the home's name", err, task.ErrLocked)
+	}
+	if _, err := host.OpenReader(t.Context(), host.Options{Home: h.Home()}); !errors.Is(err, task.ErrLocked) {
+		t.Errorf("reader of a home with a host: %v, want %v", err, task.ErrLocked)
+	}
+	h.WantTask(h.End(h.Create(graph("a"))), task.Complete) // the first one goes on
+}
+
+func TestOpenWithACancelledContextLeavesNothing(t *testing.T) {
+	home := filepath.Join(t.TempDir(), "home")
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if h, err := host.Open(ctx, host.Options{Home: home}); !errors.Is(err, context.Canceled) || h != nil {
+		t.Errorf("open: %v, %v; want no host and %v", h, err, context.Canceled)
+	}
+	h := hosttest.Start(t, hosttest.Options(func(o *host.Options) { o.Home = home }))
+	h.WantTask(h.End(h.Create(graph("a"))), task.Complete)
+}
+
+func TestBadOptions(t *testing.T) {
+	tests := []struct {
+		name    string
+		options host.Options
+	}{
+		{"no home", host.Options{}},
+		{"negative grace", host.Options{Home: t.TempDir(), Grace: -1}},
+		{"negative concurrency", host.Options{Home: t.TempDir(), Concurrency: -1}},
+		{"bad log level", host.Options{Home: t.TempDir(), LogLevel: "loud"}},
+		{"bad plugin config", host.Options{Home: t.TempDir(), PluginConfigs: map[string]json.RawMessage{"mock": []byte("{")}}},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			if _, err := host.Open(t.Context(), test.options); !errors.Is(err, task.ErrInvalid) {
+				t.Errorf("open: %v, want %v", err, task.ErrInvalid)
+			}
+		})
+	}
+}
+
+// TestReader answers what needs no host from a home without one, and says what to do
+// where one is needed.
+func TestReader(t *testing.T) {
+	h := hosttest.Start(t)
+	done := h.TaskIn(task.Complete)
+	open := h.TaskIn(task.Pending)
+	h.Stop()
+	r, err := host.OpenReader(t.Context(), host.Options{Home: h.Home()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		if err := r.Close(); err != nil {
+			t.Error(err)
+		}
+	}()
+	for id, want := range map[task.ID]task.Status{done: task.Complete, open: task.Pending} {
+		v, err := r.Task(t.Context(), string(id))
+		if err != nil || v.Status != want {
+			t.Errorf("task %s: %v, want %s", id, err, want)
+			continue
+		}
+		var events []hosttest.Event
+		err = r.Events(t.Context(), host.EventQuery{Task: string(id)}, func(entry host.LogEntry) error {
+			e, err := hosttest.DecodeEvent(entry)
+			events = append(events, e)
+			return err
+		})
+		if err := errors.Join(err, hosttest.Check(v, events)); err != nil {
+			t.Error(err)
+		}
+	}
+	v, err := r.Task(t.Context(), string(open))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if reason := v.Steps[0].Reason; reason == nil || reason.Code != task.ReasonNoHost || reason.Remedy == "" {
+		t.Errorf("reason %+v, want %s with a remedy", reason, task.ReasonNoHost)
+	}
+	err = r.CancelTask(t.Context(), string(open), task.Operation{})
+	var hint host.Hinter
+	if !errors.Is(err, host.ErrNoHost) || !errors.As(err, &hint) || !strings.Contains(hint.Hint(), h.Home()) {
+		t.Errorf("cancel without a host: %v, want %v with a hint", err, host.ErrNoHost)
+	}
+}
+
+// TestFileThatIsNoPlugin names the file and why it is none; other plugins run.
+func TestFileThatIsNoPlugin(t *testing.T) {
+	dir := t.TempDir()
+	path := filepath.Join(dir, "tasker-plugin-fake")
+	if err := os.WriteFile(path, []byte("#!/bin/sh\necho garbage\necho more garbage >&2\nexit 7\n"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	notes := filepath.Join(dir, "tasker-plugin-notes")
+	if err := os.WriteFile(notes, []byte("not executable"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	h := hosttest.Start(t, hosttest.Expect("plugin crashed", "plugin is refused", "garbage"),
+		hosttest.Options(func(o *host.Options) { o.PluginDirs = []string{dir} }))
+	id := h.Create(graph("good", "a | handler: fake/do", "b | handler: notes/do"))
+	v := h.AwaitStep(id, "good", task.StepComplete)
+	v = h.View(v.ID)
+	for name, text := range map[task.StepName]string{"a": "fake", "b": "chmod +x"} {
+		if r := hosttest.Step(v, name).Reason; r == nil || r.Code != task.ReasonPluginDown || !strings.Contains(r.Text, text) {
+			t.Errorf("step %s: reason %+v, want %s that says %q", name, r, task.ReasonPluginDown, text)
+		}
+	}
+	if p := h.Plugin("notes"); p.State != task.PluginRefused || !strings.Contains(p.Cause, notes) {
+		t.Errorf("plugin notes is %s: %s", p.State, p.Cause)
+	}
+	crashes, err := h.Crashes(t.Context(), "fake")
+	if err != nil || len(crashes) == 0 || !strings.Contains(strings.Join(crashes[0].Stderr, "\n"), "more garbage") {
+		t.Errorf("crashes %+v, %v; want what the file printed", crashes, err)
+	}
+}
