@@ -103,7 +103,8 @@ func (l *launch) dataDir() string { return filepath.Join(l.opts.DataDir, l.plugi
 
 // started notes the process for a later host; a note that fails is only a weaker sweep.
 func (l *launch) started(pid int) {
-	if err := l.run.record(pid, l.instance, l.path); err != nil {
+	err := l.run.record(pid, l.instance, l.path)
+	if err != nil && !errors.Is(err, os.ErrProcessDone) { // what has ended already needs no sweep
 		l.opts.Logger.Warn("plugin process is not recorded", "instance", l.instance, "error", err)
 	}
 }
