@@ -43,7 +43,7 @@ func taskerMain() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	code := Run(ctx, os.Args[1:], os.Stdin, os.Stdout, os.Stderr)
 	stop()
-	os.Exit(code)
+	os.Exit(code) //nolint:forbidigo // this is a main
 }
 
 // TestScripts runs the sessions in testdata/script, against real plugins.
@@ -55,7 +55,7 @@ func TestScripts(t *testing.T) {
 		RequireUniqueNames:  true,
 		Setup: func(env *testscript.Env) error {
 			// A short directory for sockets, removed with what killed hosts leave there.
-			dir, err := os.MkdirTemp("", "tasker-test")
+			dir, err := os.MkdirTemp("", "tasker-test") //nolint:usetesting // t.TempDir is too deep for sockets
 			if err != nil {
 				return fmt.Errorf("set up: %w", err)
 			}

@@ -16,7 +16,11 @@ func TestNotify(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer conn.Close()
+	t.Cleanup(func() {
+		if err := conn.Close(); err != nil {
+			t.Error(err)
+		}
+	})
 	asked := true
 	a := &app{lookup: func(name string) (string, bool) { return path, asked && name == "NOTIFY_SOCKET" }}
 	if err := a.notify(notifyReady); err != nil {
