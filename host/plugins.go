@@ -26,8 +26,8 @@ func (s sink) InstanceReady(in task.Instance)           { s.h.runner.InstanceRea
 func (s sink) InstanceCapacity(id string, capacity int) { s.h.runner.InstanceCapacity(id, capacity) }
 func (s sink) InstanceDraining(id string)               { s.h.runner.InstanceDraining(id) }
 func (s sink) Reports(reports []task.Report)            { s.h.runner.Reports(reports) }
-func (s sink) InstanceGone(id string, cause task.LossCause) {
-	s.h.runner.InstanceGone(id, cause)
+func (s sink) InstanceGone(id string, cause task.LossCause, sent []task.AttemptID) {
+	s.h.runner.InstanceGone(id, cause, sent)
 }
 
 // Life records a change in the life of a plugin.

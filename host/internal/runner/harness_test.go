@@ -312,13 +312,15 @@ func (p *plugins) kill(id string, cause task.LossCause) {
 	p.mu.Lock()
 	in := p.instances[id]
 	delete(p.instances, id)
+	var sent []task.AttemptID
 	if in != nil {
-		for _, a := range in.held {
+		for attempt, a := range in.held {
 			close(a.gone)
+			sent = append(sent, attempt)
 		}
 	}
 	p.mu.Unlock()
-	p.runner.InstanceGone(id, cause)
+	p.runner.InstanceGone(id, cause, sent)
 }
 
 func (p *plugins) wait() {

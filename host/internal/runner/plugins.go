@@ -13,7 +13,7 @@ import (
 // InstanceReady adds an instance that takes work from now on.
 func (r *Runner) InstanceReady(inst task.Instance) {
 	r.post(func() {
-		in := &instance{Instance: inst, slots: make(map[task.AttemptID]*slot), taken: make(map[string]int)}
+		in := &instance{Instance: inst, slots: make(map[task.AttemptID]*slot)}
 		r.instances[inst.ID] = in
 		p := r.pool(inst.Plugin)
 		p.instances = append(p.instances, in)
@@ -40,8 +40,9 @@ func (r *Runner) InstanceDraining(id string) {
 	})
 }
 
-// InstanceGone removes an instance: every attempt that it held is lost.
-func (r *Runner) InstanceGone(id string, cause task.LossCause) {
+// InstanceGone removes an instance: every attempt that it held is lost, those in sent
+// for the cause and the others because they never reached it.
+func (r *Runner) InstanceGone(id string, cause task.LossCause, sent []task.AttemptID) {
 	r.post(func() {
 		inst := r.instances[id]
 		if inst == nil {
@@ -50,6 +51,10 @@ func (r *Runner) InstanceGone(id string, cause task.LossCause) {
 		delete(r.instances, id)
 		p := r.pool(inst.Plugin)
 		p.instances = slices.DeleteFunc(p.instances, func(i *instance) bool { return i == inst })
+		reached := make(map[task.AttemptID]bool, len(sent))
+		for _, attempt := range sent {
+			reached[attempt] = true
+		}
 		held := make([]task.AttemptID, 0, len(inst.slots))
 		for attempt, s := range inst.slots {
 			r.saveCheckpoint(s)
@@ -57,8 +62,12 @@ func (r *Runner) InstanceGone(id string, cause task.LossCause) {
 		}
 		slices.SortFunc(held, func(a, b task.AttemptID) int { return strings.Compare(a.String(), b.String()) })
 		for _, attempt := range held {
+			lost := engine.Lost{ID: attempt, Cause: task.LossUnsent}
+			if reached[attempt] {
+				lost.Cause = cause
+			}
 			if e := r.reported(attempt); e != nil {
-				r.add(e, input{in: engine.Lost{ID: attempt, Cause: cause}})
+				r.add(e, input{in: lost})
 			}
 		}
 	})
@@ -89,7 +98,7 @@ func (r *Runner) report(rep *task.Report) {
 		r.saveCheckpoint(s)
 	}
 	if e := r.reported(rep.ID); e != nil {
-		r.add(e, input{in: engine.Result{Report: *rep}})
+		r.add(e, input{in: engine.Result{Report: *rep, Draining: !r.intake || (inst != nil && inst.draining)}})
 	}
 	if s != nil { // after the result, so that what takes the slot starts after the attempt ended
 		r.freeSlot(inst, rep.ID)
@@ -117,7 +126,7 @@ func (r *Runner) heartbeat(rep *task.Report, s *slot) {
 	if step == nil || step.Attempt == nil || step.Attempt.Number != rep.ID.Number {
 		return
 	}
-	now := r.opts.Now()
+	now := r.now(e)
 	step.Attempt.BeatAt = now
 	cp := &store.Checkpoint{
 		Step: rep.ID.Step(), Attempt: rep.ID.Number, Data: rep.Checkpoint, Progress: rep.Progress, Note: rep.Note, At: now.UTC(),
@@ -126,19 +135,31 @@ func (r *Runner) heartbeat(rep *task.Report, s *slot) {
 		cp.Data = s.pending.Data
 	}
 	s.pending = cp
-	if now.Sub(s.saved) >= CheckpointInterval {
-		s.saved = now
-		r.saveCheckpoint(s)
+	if since := now.Sub(s.saved); since >= 0 && since < CheckpointInterval {
+		r.armFlush(s, now.Add(CheckpointInterval-since))
+		return
 	}
+	r.saveCheckpoint(s)
 }
 
-// saveCheckpoint stores the newest checkpoint of an attempt, if there is one.
+// slotOf returns the slot of a step's current attempt, nil when no instance holds it.
+func (r *Runner) slotOf(e *entry, o task.Ordinal) *slot {
+	a := e.agg.Step(o).Attempt
+	if a == nil || r.instances[a.Instance] == nil {
+		return nil
+	}
+	return r.instances[a.Instance].slots[task.AttemptID{Task: e.agg.Task.ID, Ordinal: o, Number: a.Number}]
+}
+
+// saveCheckpoint stores the newest checkpoint of an attempt, if there is one that is not
+// stored.
 func (r *Runner) saveCheckpoint(s *slot) {
+	r.disarmFlush(s)
 	cp := s.pending
 	if cp == nil {
 		return
 	}
-	s.pending = nil
+	s.pending, s.saved = nil, r.opts.Now()
 	if e := r.tasks[cp.Step.Task]; e != nil {
 		e.agg.Step(cp.Step.Ordinal).HasCheckpoint = true
 	}

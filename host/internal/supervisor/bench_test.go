@@ -18,13 +18,14 @@ type countingSink struct {
 	final chan int
 }
 
-func (s *countingSink) InstanceReady(in task.Instance)    { s.ready <- in }
-func (*countingSink) InstanceCapacity(string, int)        {}
-func (*countingSink) InstanceDraining(string)             {}
-func (*countingSink) InstanceGone(string, task.LossCause) {}
-func (*countingSink) Life(task.PluginLife)                {}
-func (*countingSink) Crashed(store.Crash)                 {}
-func (s *countingSink) Reports(reports []task.Report)     { s.final <- len(reports) }
+func (s *countingSink) InstanceReady(in task.Instance) { s.ready <- in }
+func (*countingSink) InstanceCapacity(string, int)     {}
+func (*countingSink) InstanceDraining(string)          {}
+func (*countingSink) Life(task.PluginLife)             {}
+func (*countingSink) Crashed(store.Crash)              {}
+func (s *countingSink) Reports(reports []task.Report)  { s.final <- len(reports) }
+
+func (*countingSink) InstanceGone(string, task.LossCause, []task.AttemptID) {}
 
 // BenchmarkWork measures attempts through a real process, with a number in flight.
 func BenchmarkWork(b *testing.B) {

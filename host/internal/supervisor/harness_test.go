@@ -37,6 +37,7 @@ type recorder struct {
 type goneInstance struct {
 	id    string
 	cause task.LossCause
+	sent  []task.AttemptID // of the lost
 }
 
 func newRecorder() *recorder {
@@ -61,8 +62,8 @@ func (r *recorder) InstanceDraining(id string) {
 	r.note(func() { r.draining = append(r.draining, id) })
 }
 
-func (r *recorder) InstanceGone(id string, cause task.LossCause) {
-	r.note(func() { r.gone = append(r.gone, goneInstance{id, cause}) })
+func (r *recorder) InstanceGone(id string, cause task.LossCause, sent []task.AttemptID) {
+	r.note(func() { r.gone = append(r.gone, goneInstance{id, cause, sent}) })
 }
 
 func (r *recorder) Reports(reports []task.Report) {
@@ -292,19 +293,22 @@ func (h *host) inState(plugin string, state task.PluginState) task.PluginLife {
 }
 
 // lost waits until an instance is gone and returns why.
-func (h *host) lost(instance string) task.LossCause {
+func (h *host) lost(instance string) task.LossCause { return h.end(instance).cause }
+
+// end waits until an instance is gone and returns what was said of its end.
+func (h *host) end(instance string) goneInstance {
 	h.t.Helper()
-	var cause task.LossCause
+	var found goneInstance
 	h.wait(h.t, instance+" to be gone", func() bool {
 		for _, g := range h.gone {
 			if g.id == instance {
-				cause = g.cause
+				found = g
 				return true
 			}
 		}
 		return false
 	})
-	return cause
+	return found
 }
 
 // crash waits for the crash report of an instance.

@@ -3,6 +3,8 @@ package supervisor
 import (
 	"context"
 	"fmt"
+	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -74,6 +76,7 @@ type held struct {
 	id     task.AttemptID
 	refs   []string    // what it may fetch
 	timer  *time.Timer // runs after a cancel
+	sent   bool        // it may have reached the process
 	leaked bool
 }
 
@@ -354,8 +357,8 @@ func (in *instance) abandon() {
 const cancelStopping = "host_stopping"
 
 // close ends the streams after the process is gone. What arrived before is handed
-// over first. It returns the ids of the attempts that are lost.
-func (in *instance) close() []string {
+// over first. It returns the attempts that were sent and never ended, in their order.
+func (in *instance) close() []task.AttemptID {
 	in.stopIntake()
 	in.outbox.close()
 	timer := time.NewTimer(streamGrace)
@@ -368,13 +371,16 @@ func (in *instance) close() []string {
 	in.wg.Wait()
 	in.mu.Lock()
 	defer in.mu.Unlock()
-	var lost []string
-	for id, h := range in.attempts {
+	var lost []task.AttemptID
+	for _, h := range in.attempts {
 		if h.timer != nil {
 			h.timer.Stop()
 		}
-		lost = append(lost, id)
+		if h.sent {
+			lost = append(lost, h.id)
+		}
 	}
+	slices.SortFunc(lost, func(a, b task.AttemptID) int { return strings.Compare(a.String(), b.String()) })
 	return lost
 }
 

@@ -37,8 +37,9 @@ type Sink interface {
 	// InstanceDraining says that an instance takes no new work.
 	InstanceDraining(instance string)
 	// InstanceGone says that an instance is no more: every attempt without a final
-	// report is lost. It is called once per ready instance, after its last Reports.
-	InstanceGone(instance string, cause task.LossCause)
+	// report is lost, those in sent for the cause, all others because they were never
+	// sent. It is called once per ready instance, after its last Reports.
+	InstanceGone(instance string, cause task.LossCause, sent []task.AttemptID)
 	// Reports hands over heartbeats and final results, in order per attempt, one batch
 	// per frame.
 	Reports(reports []task.Report)

@@ -112,7 +112,7 @@ func (p *plugin) once(life, intake context.Context) verdict {
 	end := in.supervise(life)
 	p.sup.unregister(p, in)
 	lost := in.close()
-	p.sup.opts.Sink.InstanceGone(in.id, end.cause)
+	p.sup.opts.Sink.InstanceGone(in.id, end.cause, lost)
 	in.launch.release()
 	if !end.crashed {
 		p.setState(task.PluginStopped, end.why)
@@ -256,18 +256,21 @@ func (p *plugin) crashed(why string, ready time.Duration, useful bool) verdict {
 }
 
 // reportCrash keeps what is known about a crash.
-func (p *plugin) reportCrash(l *launch, why string, lost []string) {
+func (p *plugin) reportCrash(l *launch, why string, lost []task.AttemptID) {
 	info := p.snapshot()
 	stderr, trace := l.output.report()
 	e := exit{code: -1}
 	if l.waitExit(0) {
 		e = l.process.exit()
 	}
-	slices.Sort(lost)
+	attempts := make([]string, 0, len(lost))
+	for _, id := range lost {
+		attempts = append(attempts, id.String())
+	}
 	p.sup.opts.Sink.Crashed(store.Crash{
 		Plugin: p.name, Version: info.Version, Instance: l.instance, At: time.Now().UTC(),
 		Phase: string(l.phase), Cause: why, ExitCode: e.code, Signal: e.signal,
-		Stderr: stderr, Panic: trace, Attempts: lost,
+		Stderr: stderr, Panic: trace, Attempts: attempts,
 	})
 }
 

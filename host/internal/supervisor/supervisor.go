@@ -151,7 +151,7 @@ func (s *Supervisor) awaitPlugins() {
 }
 
 // Dispatch hands attempts to an instance; it never blocks. Attempts for an instance
-// that is gone or draining are dropped: its InstanceGone says that they are lost.
+// that is gone or draining are dropped: its InstanceGone says that they were not sent.
 func (s *Supervisor) Dispatch(instance string, as []*task.Assignment) {
 	if in := s.instance(instance); in != nil {
 		in.dispatch(as)

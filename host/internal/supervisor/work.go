@@ -60,7 +60,7 @@ func (o *outbox) close() {
 }
 
 // dispatch queues attempts; it never blocks. A draining instance takes none: its end
-// says that they are lost.
+// says that they were not sent.
 func (in *instance) dispatch(as []*task.Assignment) {
 	orders := make([]order, 0, len(as))
 	in.mu.Lock()
@@ -184,12 +184,12 @@ func (in *instance) dropUnsent(id task.AttemptID) bool {
 // the cancels.
 const frameOverhead = 1 << 20
 
-// offer notes what an attempt may fetch.
+// offer notes that an attempt is sent, and what it may fetch.
 func (in *instance) offer(key string, refs []string) {
 	in.mu.Lock()
 	defer in.mu.Unlock()
 	if h, ok := in.attempts[key]; ok {
-		h.refs = refs
+		h.sent, h.refs = true, refs
 	}
 }
 
