@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"log/slog"
+	"math"
 	"sync"
 
 	"github.com/hashicorp/go-hclog"
@@ -161,6 +162,9 @@ func (a *attempt) heartbeat(progress *float64, note *string, checkpoint []byte) 
 	}
 	if progress != nil {
 		a.last.Progress = min(max(*progress, 0), 1)
+		if math.IsNaN(*progress) { // 0 of 0
+			a.last.Progress = 0
+		}
 	}
 	if note != nil {
 		a.last.Note = cut(*note, maxMessage)

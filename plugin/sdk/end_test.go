@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
+	"runtime"
 	"testing"
 	"time"
 
@@ -155,6 +157,44 @@ func TestHalfClose(t *testing.T) {
 		if got := string(r.Wait(t).Output); got != fmt.Sprint(i) {
 			t.Errorf("output %s, want %d", got, i)
 		}
+	}
+}
+
+// TestExactlyOneResult ends attempts in every way at once, some of them cancelled meanwhile; sdktest fails the test
+// for an attempt that says anything after its result.
+func TestExactlyOneResult(t *testing.T) {
+	p := one(t, sdk.Func(func(ctx context.Context, n int) (any, error) {
+		sdk.Heartbeat(ctx, math.NaN(), "")
+		switch n % 6 {
+		case 0:
+			return n, nil
+		case 1:
+			return nil, sdk.Permanent(errors.New("no"))
+		case 2:
+			panic("no")
+		case 3:
+			runtime.Goexit()
+		case 4:
+			return make(chan int), nil
+		}
+		<-ctx.Done()
+		go sdk.Heartbeat(ctx, 1, "late") //nolint:gosec // what a careless handler does
+		return nil, ctx.Err()
+	}))
+	running := make([]*sdktest.Running, 600)
+	for i := range running {
+		running[i] = p.Begin(t, sdktest.Attempt{Handler: "h", Input: i})
+		if i%2 == 1 {
+			running[i].Cancel(t, "cancel_requested")
+		}
+	}
+	for i, r := range running {
+		if got := r.Wait(t); (got.Output == nil) == (got.Failure == nil) || (got.Output != nil) != (i%6 == 0) {
+			t.Errorf("attempt %d: outcome %+v", i, got)
+		}
+	}
+	if left := p.Drain(t, time.Minute); left != 0 {
+		t.Errorf("%d attempts left, want 0", left)
 	}
 }
 

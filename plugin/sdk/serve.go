@@ -129,6 +129,11 @@ func (s *Server) watchSignals(ctx context.Context, end context.CancelCauseFunc) 
 	signals := make(chan os.Signal, 1)
 	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
 	defer signal.Stop(signals)
+	// A host that is gone does not read standard error any more; a line there must not kill the process before
+	// it has ended in order. Not Ignore: children would inherit that.
+	broken := make(chan os.Signal, 1)
+	signal.Notify(broken, syscall.SIGPIPE)
+	defer signal.Stop(broken)
 	for {
 		select {
 		case sig := <-signals:

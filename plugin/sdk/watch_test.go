@@ -5,6 +5,7 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+	"unicode/utf8"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/hashicorp/go-hclog"
@@ -117,6 +118,24 @@ func TestHeartbeatsMerge(t *testing.T) {
 	if len(second) != 2 || second[0].GetHeartbeat().GetCheckpoint() != nil || second[1].GetResult() == nil {
 		t.Errorf("second frame %v, want a heartbeat and the result", second)
 	}
+}
+
+// FuzzCut shortens any bytes to valid text of at most the limit.
+func FuzzCut(f *testing.F) {
+	f.Add("text", 100)
+	f.Add("\xff\u00e4\u20ac", 8)
+	f.Fuzz(func(t *testing.T, s string, limit int) {
+		if limit < 8 {
+			return
+		}
+		got := cut(s, limit)
+		if len(got) > limit || !utf8.ValidString(got) {
+			t.Errorf("cut(%q, %d) = %q", s, limit, got)
+		}
+		if len(s) <= limit && utf8.ValidString(s) && got != s {
+			t.Errorf("cut(%q, %d) = %q, want it as it is", s, limit, got)
+		}
+	})
 }
 
 // TestDroppedLogs counts what is dropped and says so with the next line.

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bufio"
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -319,6 +320,35 @@ func running(pid int) bool {
 		}
 	}
 	return true
+}
+
+// FuzzLines hands on everything but line ends, however it is written, in lines that are not too long.
+func FuzzLines(f *testing.F) {
+	f.Add([]byte("a\nb\r\n\nc"), 2)
+	f.Add(make([]byte, 3*maxLine), 5000)
+	f.Fuzz(func(t *testing.T, text []byte, part int) {
+		if part < 1 {
+			return
+		}
+		var got strings.Builder
+		l := &lines{line: func(s string) {
+			if s == "" || len(s) > maxLine || strings.Contains(s, "\n") {
+				t.Errorf("line of %d bytes: %.40q", len(s), s)
+			}
+			got.WriteString(s)
+		}}
+		for rest := range slices.Chunk(text, part) {
+			_, _ = l.Write(rest)
+		}
+		l.flush()
+		bare := strings.NewReplacer("\n", "", "\r", "")
+		if want := bare.Replace(string(text)); bare.Replace(got.String()) != want {
+			t.Errorf("lines of %q lost something: %q", text, got.String())
+		}
+		if len(l.tail.b) > maxTail || !bytes.HasSuffix(text, l.tail.b) {
+			t.Errorf("tail of %d bytes is not the end", len(l.tail.b))
+		}
+	})
 }
 
 func TestLines(t *testing.T) {
