@@ -253,16 +253,16 @@ func (w *workStream) start(at *pluginv1.Attempt) {
 // run runs one attempt after the other while there is a next one. A goroutine is kept for a while because its stack
 // has grown to what attempts need, which costs more than most of them do.
 func (w *workStream) run(a *attempt) {
+	idle := time.NewTimer(keepGoroutine)
+	defer idle.Stop()
 	for {
 		a.run()
-		idle := time.NewTimer(keepGoroutine)
+		idle.Reset(keepGoroutine)
 		select {
 		case a = <-w.next:
-			idle.Stop()
 		case <-idle.C:
 			return
 		case <-w.done:
-			idle.Stop()
 			return
 		}
 	}
