@@ -146,7 +146,11 @@ func (l *live) run() {
 	}
 }
 
-// draw replaces what is drawn, in one write. The last drawing has no limit in height.
+// maxLastRows is how many rows the last drawing has at least, if there are as many: it
+// may scroll.
+const maxLastRows = 100
+
+// draw replaces what is drawn, in one write.
 func (l *live) draw(last bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -185,10 +189,9 @@ func (l *live) render(width, height int, last bool) []string {
 	if l.view == nil {
 		return nil
 	}
+	height = max(height-1, 1)
 	if last {
-		height = 0
-	} else {
-		height = max(height-1, 1)
+		height = max(height, maxLastRows)
 	}
 	now := l.now()
 	lines := []string{l.paint(taskColour(l.view.Status), cut(headline(l.view, now), width))}
@@ -211,8 +214,8 @@ func headline(v *task.View, now time.Time) string {
 	if !v.CompletedAt.IsZero() {
 		end = v.CompletedAt
 	}
-	return fmt.Sprintf("%s  %s  %s  %s of %s  %s", v.ID, v.Template, v.Status,
-		number(done), plural(len(v.Steps), "step"), seconds(end.Sub(v.CreatedAt)))
+	return fmt.Sprintf("%s  %s  %s of %s  %s  %s", v.ID, v.Status,
+		number(done), plural(len(v.Steps), "step"), seconds(end.Sub(v.CreatedAt)), v.Template)
 }
 
 // The colours; what they say is also said in words.

@@ -213,6 +213,9 @@ func (r *runner) follow(ctx context.Context, id task.ID) error {
 		ended <- r.service.WatchTask(watch, string(id), func(v *task.View) error {
 			r.last = v
 			r.progress.update(v)
+			if !v.Status.Terminal() {
+				breathe(watch, len(v.Steps))
+			}
 			return nil
 		})
 	}()
@@ -236,6 +239,16 @@ func (r *runner) follow(ctx context.Context, id task.ID) error {
 		case <-r.own.failed():
 			cancel()
 		}
+	}
+}
+
+// breathe waits before the next look at a task: a look costs in proportion to its steps,
+// and more of them than a person can see would only slow the task down.
+func breathe(ctx context.Context, steps int) {
+	const perStep = 50 * time.Microsecond
+	select {
+	case <-time.After(min(time.Duration(steps)*perStep, frameTime)):
+	case <-ctx.Done():
 	}
 }
 

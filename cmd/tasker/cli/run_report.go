@@ -142,7 +142,7 @@ func (a *app) printOutcome(v *task.View) {
 		switch {
 		case s.Status == task.StepError && s.Failure != nil:
 			a.out.printf("step %s failed: %s\n", s.Name, oneLine(s.Failure.Error()))
-		case s.Status == task.StepComplete && !followed[s.Name] && shown < maxShownResults && len(output(s)) > 0:
+		case v.Status.Terminal() && s.Status == task.StepComplete && !followed[s.Name] && shown < maxShownResults && len(output(s)) > 0:
 			shown++
 			a.out.printf("result of %s: %s\n", s.Name, cut(oneLine(string(output(s))), maxShownResult))
 		}

@@ -249,12 +249,11 @@ func (t *tree) draw(v *task.View, now time.Time, width, height int) []drawing {
 // mostUrgent returns the n rows that matter most, in the tree's order.
 func (t *tree) mostUrgent(v *task.View, n int) []treeRow {
 	order := make([]int, len(t.rows))
+	urgent := make([]int, len(t.rows))
 	for i := range order {
-		order[i] = i
+		order[i], urgent[i] = i, urgency(t.rows[i].status(v))
 	}
-	slices.SortStableFunc(order, func(a, b int) int {
-		return urgency(t.rows[a].status(v)) - urgency(t.rows[b].status(v))
-	})
+	slices.SortStableFunc(order, func(a, b int) int { return urgent[a] - urgent[b] })
 	order = order[:max(n, 0)]
 	slices.Sort(order)
 	rows := make([]treeRow, len(order))
