@@ -178,7 +178,7 @@ func TestExactlyOneResult(t *testing.T) {
 			return make(chan int), nil
 		}
 		<-ctx.Done()
-		go sdk.Heartbeat(ctx, 1, "late") //nolint:gosec // what a careless handler does
+		go sdk.Heartbeat(ctx, 1, "late") // what a careless handler does
 		return nil, ctx.Err()
 	}))
 	running := make([]*sdktest.Running, 600)
