@@ -15,6 +15,7 @@ type checkpointJob struct {
 	ordinal task.Ordinal
 	attempt uint32
 	value   []byte
+	keeps   bool  // it has no data: that of the stored one stays
 	err     error // why it could not be encoded
 	dropped bool  // its attempt is over
 	done    func(error)
@@ -44,7 +45,23 @@ func (j *checkpointJob) encode(cp *store.Checkpoint) (err error) {
 	if j.task, err = parseTaskKey(cp.Step.Task); err != nil {
 		return err
 	}
+	j.keeps = len(cp.Data) == 0
 	j.value, err = appendRecord(nil, checkpointToRecord(cp))
+	return err
+}
+
+// keep takes over the data of the stored checkpoint, if there is one.
+func (j *checkpointJob) keep(t *txn, key []byte) error {
+	value := t.get(kindCheckpoints, key)
+	if value == nil {
+		return nil
+	}
+	r := &storev1.CheckpointRecord{}
+	if err := decode(value, r, fmt.Sprintf("checkpoints/%x", key)); err != nil {
+		return err
+	}
+	var err error // the fields of an encoded record may come in any order
+	j.value, err = appendRecord(j.value, &storev1.CheckpointRecord{Checkpoint: r.GetCheckpoint()})
 	return err
 }
 
@@ -78,7 +95,10 @@ func (j *checkpointJob) check(c *committer, t *txn) error {
 		return err
 	}
 	j.dropped = task.StepStatus(r.GetStatus()).Terminal() || r.GetAttempt().GetNumber() != j.attempt
-	return nil
+	if j.dropped || !j.keeps {
+		return nil
+	}
+	return j.keep(t, key[:])
 }
 
 func (j *checkpointJob) apply(c *committer, t *txn) error {

@@ -139,9 +139,9 @@ func latest(at time.Time, s *task.Step) time.Time {
 	return at
 }
 
-// markCheckpoints sets HasCheckpoint of the steps that have one; ended tasks have none.
+// markCheckpoints sets HasCheckpoint of the steps that have one.
 func markCheckpoints(t *txn, k taskKey, out *task.Task) error {
-	if out.Status.Terminal() {
+	if !keepsCheckpoints(out.Status) {
 		return nil
 	}
 	return t.each(kindCheckpoints, k[:], func(key, _ []byte) error {

@@ -281,8 +281,11 @@ func (v *verifier) steplike() error {
 			v.report(place, remedyRecord, "its step was never claimed")
 			return
 		}
-		if _, err := decodePrefixed(record, step, place); err == nil && task.StepStatus(step.GetStatus()).Terminal() {
+		if _, err := decodePrefixed(record, step, place); err == nil && task.StepStatus(step.GetStatus()).Satisfies() {
 			v.report(place, remedyRecord, "its step is %s", step.GetStatus())
+		}
+		if owner, _, err := readTask(v.t, k); err == nil && !keepsCheckpoints(task.Status(owner.GetStatus())) {
+			v.report(place, remedyRecord, "its task is %s", owner.GetStatus())
 		}
 	})
 }

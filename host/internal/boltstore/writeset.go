@@ -5,6 +5,8 @@ import (
 	"crypto/sha256"
 	"encoding/binary"
 	"fmt"
+	"maps"
+	"slices"
 	"sync"
 
 	"google.golang.org/protobuf/encoding/protowire"
@@ -40,7 +42,7 @@ type setJob struct {
 	expected   uint64
 	revision   uint64
 	status     task.Status // of ws.Task, empty when the task's record does not change
-	ended      []task.Ordinal
+	satisfied  []task.Ordinal // steps that never run again by themselves or by a retry
 	events     uint64
 	logValue   [2]int // the log value in buf
 	logKey     [seqLen]byte
@@ -72,7 +74,7 @@ func (p *setPool) put(j *setJob) {
 	clear(j.blobs)
 	clear(j.index)
 	*j = setJob{
-		buf: j.buf[:0], spans: j.spans[:0], blobs: j.blobs[:0], index: j.index[:0], ended: j.ended[:0],
+		buf: j.buf[:0], spans: j.spans[:0], blobs: j.blobs[:0], index: j.index[:0], satisfied: j.satisfied[:0],
 	}
 	p.pool.Put(j)
 }
@@ -200,8 +202,8 @@ func (j *setJob) encodeStep(step *task.Step, ws *store.WriteSet) error {
 	if n := j.end(); n > task.MaxValue {
 		return fmt.Errorf("step %q: its record has %d bytes, at most %d are allowed: %w", step.Name, n, task.MaxValue, task.ErrTooLarge)
 	}
-	if step.Status.Terminal() {
-		j.ended = append(j.ended, step.Ordinal)
+	if step.Status.Satisfies() {
+		j.satisfied = append(j.satisfied, step.Ordinal)
 	}
 	return nil
 }
@@ -366,7 +368,7 @@ func (j *setJob) applyLog(c *committer, t *txn, h *head) error {
 }
 
 // applyValues writes what lies beside the records: the snapshot, indexes, the key,
-// blobs; and drops the checkpoints of steps that have ended.
+// blobs; and drops the checkpoints that no attempt will ask for.
 func (j *setJob) applyValues(c *committer, t *txn, h *head) error {
 	if err := j.applyCreation(c, t); err != nil {
 		return err
@@ -377,7 +379,21 @@ func (j *setJob) applyValues(c *committer, t *txn, h *head) error {
 			return err
 		}
 	}
-	for _, o := range j.ended {
+	return j.dropCheckpoints(t, h)
+}
+
+// dropCheckpoints drops the checkpoints of steps whose work is done, and all of a task
+// that nobody can retry. Those of a step in error stay: an operator's retry goes on
+// from there.
+func (j *setJob) dropCheckpoints(t *txn, h *head) error {
+	if len(h.checkpoints) == 0 {
+		return nil
+	}
+	drop := j.satisfied
+	if j.status.Terminal() && !keepsCheckpoints(j.status) {
+		drop = slices.Sorted(maps.Keys(h.checkpoints))
+	}
+	for _, o := range drop {
 		if _, ok := h.checkpoints[o]; !ok {
 			continue
 		}
@@ -389,6 +405,9 @@ func (j *setJob) applyValues(c *committer, t *txn, h *head) error {
 	}
 	return nil
 }
+
+// keepsCheckpoints reports whether a task of a status may have checkpoints.
+func keepsCheckpoints(s task.Status) bool { return !s.Terminal() || s == task.Error }
 
 func (j *setJob) applyCreation(c *committer, t *txn) error {
 	if j.hash == nil {

@@ -145,7 +145,7 @@ type LogEntry struct {
 type Checkpoint struct {
 	Step     task.StepID
 	Attempt  uint32
-	Data     json.RawMessage // nil when only progress was reported
+	Data     json.RawMessage // nil when none was ever reported, only progress
 	Progress float64
 	Note     string
 	At       time.Time
@@ -214,8 +214,11 @@ type Store interface {
 	// On a closed store and on one open for reading, done is called before Submit returns.
 	Submit(ws *WriteSet, done func(Commit, error))
 	// SaveCheckpoint queues a checkpoint, which replaces the step's last one, in the
-	// same way. It does not touch the task's revision. A checkpoint of a step that has
-	// ended meanwhile is dropped without an error.
+	// same way; one without data keeps the data of the last one, whichever attempt made
+	// it. It does not touch the task's revision. A checkpoint of a step that has ended
+	// meanwhile is dropped without an error. A step's checkpoint goes when the step's
+	// status satisfies its dependants, and when its task ends in any way but in error:
+	// what an operator can retry keeps it.
 	SaveCheckpoint(cp *Checkpoint, done func(error))
 	// SaveCrash stores a crash report and returns when it is durable; of each plugin the
 	// newest MaxCrashes are kept.

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
 
 	"github.com/tasker-engine/tasker/host/internal/store"
 	"github.com/tasker-engine/tasker/host/task"
@@ -28,6 +29,8 @@ func writeCases() []testCase {
 		{"callbacks come in the order of submission", callbackOrder},
 		{"values over the limit are refused", tooLarge},
 		{"a checkpoint lives until its step ends", checkpoints},
+		{"a checkpoint without data keeps the data", progressOnly},
+		{"a checkpoint outlives the error of its task", checkpointAfterError},
 		{"a late checkpoint is dropped", lateCheckpoints},
 		{"crash reports are capped per plugin", crashes},
 		{"text that is no UTF-8 is kept readable", invalidText},
@@ -290,6 +293,72 @@ func checkpoints(t *fixture) {
 	if len(got) != 0 || err != nil {
 		t.Errorf("checkpoints after the task ended: got %v, error %v; want none", got, err)
 	}
+}
+
+// wantCheckpoints compares the checkpoints of a task.
+func wantCheckpoints(t *fixture, s store.Store, what string, id task.ID, want ...*store.Checkpoint) {
+	t.Helper()
+	byStep := make(map[task.Ordinal]store.Checkpoint)
+	for _, cp := range want {
+		byStep[cp.Step.Ordinal] = *cp
+	}
+	got, err := s.Checkpoints(t.Context(), id)
+	if diff := cmp.Diff(byStep, got, cmpopts.EquateEmpty()); err != nil || diff != "" {
+		t.Errorf("checkpoints %s (-want +got), error %v:\n%s", what, err, diff)
+	}
+}
+
+func progressOnly(t *fixture) {
+	s := t.store()
+	fl := NewFlow(1, 2)
+	MustCommit(t, s, fl.Create(0, 1))
+	bare := fl.Checkpoint(1, "")
+	bare.Data = nil
+	full, progress := fl.Checkpoint(0, `{"n":1}`), fl.Checkpoint(0, "")
+	progress.Data, progress.Progress, progress.Note = nil, 0, ""
+	for _, cp := range []*store.Checkpoint{bare, full, progress} {
+		if err := SaveCheckpoint(s, cp); err != nil {
+			t.Fatalf("save: %v", err)
+		}
+	}
+	kept := *progress
+	kept.Data = full.Data
+	wantCheckpoints(t, s, "after progress", fl.Task.ID, &kept, bare)
+	mustClose(t, s)
+	s = t.store()
+	if err := SaveCheckpoint(s, progress); err != nil {
+		t.Fatalf("save: %v", err)
+	}
+	wantCheckpoints(t, s, "after reopening and progress", fl.Task.ID, &kept, bare)
+}
+
+func checkpointAfterError(t *fixture) {
+	s := t.store()
+	fl := NewFlow(1, 2)
+	MustCommit(t, s, fl.Create(0))
+	cp := fl.Checkpoint(0, `{"n":1}`)
+	if err := SaveCheckpoint(s, cp); err != nil {
+		t.Fatalf("save: %v", err)
+	}
+	MustCommit(t, s, fl.Fail(0))
+	wantCheckpoints(t, s, "of a failed task", fl.Task.ID, cp)
+	mustClose(t, s)
+	s = t.store()
+	if a := mustLoad(t, s, fl.Task.ID); !a.Task.Steps[0].HasCheckpoint {
+		t.Error("the failed step is loaded without its checkpoint")
+	}
+	MustCommit(t, s, fl.Reopen(0), fl.Claim(0))
+	wantCheckpoints(t, s, "of the next attempt", fl.Task.ID, cp)
+	MustCommit(t, s, fl.Succeed(0))
+	wantCheckpoints(t, s, "of a step that succeeded", fl.Task.ID)
+
+	other := NewFlow(2, 1)
+	MustCommit(t, s, other.Create(0))
+	if err := SaveCheckpoint(s, other.Checkpoint(0, "1")); err != nil {
+		t.Fatalf("save: %v", err)
+	}
+	MustCommit(t, s, other.Fail(0), other.Resolve())
+	wantCheckpoints(t, s, "of a task resolved by hand", other.Task.ID)
 }
 
 func lateCheckpoints(t *fixture) {
