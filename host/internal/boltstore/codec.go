@@ -22,7 +22,7 @@ import (
 func appendRecord(buf []byte, m proto.Message) ([]byte, error) {
 	out, err := proto.MarshalOptions{}.MarshalAppend(buf, m)
 	if err != nil {
-		return buf, fmt.Errorf("encode %s: %w", m.ProtoReflect().Descriptor().Name(), err)
+		return buf, fmt.Errorf("encode %s: %w: %w", m.ProtoReflect().Descriptor().Name(), task.ErrInvalid, err)
 	}
 	return out, nil
 }

@@ -118,7 +118,7 @@ func benchRun(b *testing.B, tmpl *template.Template) {
 	for len(running) > 0 {
 		o := running[0]
 		running = running[1:]
-		decide(Result{task.Report{
+		decide(Result{Report: task.Report{
 			ID: task.AttemptID{Task: testTask, Ordinal: o, Number: 1}, Kind: task.ReportSucceeded, Output: output,
 		}})
 	}

@@ -238,12 +238,12 @@ func (d *drive) claim(names ...string) Outcome {
 func (d *drive) succeeded(name string) Result {
 	d.t.Helper()
 	output := fmt.Appendf(nil, `{"step":%q}`, name)
-	return Result{task.Report{ID: d.id(name), Instance: "mock#1", Kind: task.ReportSucceeded, Output: output}}
+	return Result{Report: task.Report{ID: d.id(name), Instance: "mock#1", Kind: task.ReportSucceeded, Output: output}}
 }
 
 func (d *drive) failed(name string, kind task.ErrorKind) Result {
 	d.t.Helper()
-	return Result{task.Report{
+	return Result{Report: task.Report{
 		ID: d.id(name), Instance: "mock#1", Kind: task.ReportFailed,
 		Failure: &task.Failure{Kind: kind, Message: "boom", Class: "*errors.errorString", Source: task.SourcePlugin},
 	}}

@@ -2,6 +2,7 @@ package engine
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"time"
 
@@ -11,6 +12,9 @@ import (
 // Result is the final report on an attempt.
 type Result struct {
 	Report task.Report
+	// Draining says that the host or the attempt's instance is stopping, so that the
+	// attempt may have been cancelled by nobody's wish.
+	Draining bool
 }
 
 func (r Result) apply(d *Decision) error {
@@ -30,11 +34,27 @@ func (r Result) apply(d *Decision) error {
 		return d.fail(s, r.Report.Failure, task.AttemptFailed)
 	case d.agg.Task.Stop != nil:
 		return d.fail(s, r.Report.Failure, task.AttemptCancelled)
-	default:
-		// Nobody but a draining plugin cancels a wanted attempt. It waits, so that a handler
-		// which always answers so does not keep the host busy.
+	case r.Draining:
 		return d.lose(s, task.LossDrained, s.Settings.Retry.Wait(s.Attempts, d.host.Rand()))
+	default: // nobody asked for it: an ordinary failure, which counts
+		f := *r.Report.Failure
+		f.Kind = task.KindRetryable
+		return d.fail(s, &f, task.AttemptFailed)
 	}
+}
+
+// Refused returns the result as the host's verdict on it when it cannot be stored: the
+// same answer would come again, so the attempt fails for good.
+func (r Result) Refused(cause error) Result {
+	f := &task.Failure{
+		Kind: task.KindPermanent, Code: task.CodeInvalidResult, Source: task.SourceHost,
+		Message: "the attempt's result cannot be stored: " + cause.Error(),
+	}
+	if errors.Is(cause, task.ErrTooLarge) {
+		f.Code = task.CodeTooLarge
+	}
+	r.Report.Kind, r.Report.Output, r.Report.Failure = task.ReportFailed, nil, f
+	return r
 }
 
 // late keeps what came after an attempt was closed beside the state, which it never

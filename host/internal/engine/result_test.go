@@ -148,7 +148,25 @@ func losses() []attemptEnd {
 			task.InProgress, "step.attempt_lost, step.waiting",
 		},
 		{
-			"cancelled by nobody but its plugin", nil, func(d *drive) { d.fail("a", task.KindCancelled) },
+			"cancelled by nobody but its handler", nil, func(d *drive) { d.fail("a", task.KindCancelled) },
+			task.StepWaitingForRetry,
+			[3]uint32{1, 1, 0},
+			task.InProgress, "step.failed, step.retry_scheduled",
+		},
+		{
+			"cancelled by nobody for the last time",
+			[]func(*template.Step){limit(1)},
+			func(d *drive) { d.fail("a", task.KindCancelled) },
+			task.StepError,
+			[3]uint32{1, 1, 0},
+			task.Error, "step.failed, step.max_retries_reached, task.failed",
+		},
+		{
+			"cancelled by its draining instance", nil, func(d *drive) {
+				r := d.failed("a", task.KindCancelled)
+				r.Draining = true
+				d.decide(r)
+			},
 			task.StepWaitingForRetry,
 			[3]uint32{1, 0, 0},
 			task.InProgress, "step.attempt_lost, step.retry_scheduled",

@@ -3,6 +3,7 @@ package runner
 import (
 	"context"
 	"errors"
+	"fmt"
 	"time"
 
 	"github.com/tasker-engine/tasker/host/internal/engine"
@@ -29,6 +30,10 @@ func (r *Runner) decideAll() {
 func (r *Runner) decide(e *entry) {
 	inputs := e.inputs
 	e.inputs = nil
+	if e.alone > 0 { // one of them cannot be stored
+		e.alone--
+		inputs, e.inputs = inputs[:1:1], inputs[1:]
+	}
 	d := e.agg.Begin(&r.opts.Engine, r.opts.Now())
 	kept := inputs[:0]
 	var again []string // plugins of steps that were claimed in vain
@@ -52,8 +57,7 @@ func (r *Runner) decide(e *entry) {
 	kept = append(kept, r.claimReady(e, d)...)
 	out, err := d.Finish()
 	if err != nil {
-		r.log.Error("decision failed; trying again", "task", e.agg.Task.ID, "in", CommitRetry, "error", err)
-		r.reload(e, kept, err)
+		r.uncommitted(e, kept, fmt.Errorf("decision failed: %w: %w", task.ErrInvalid, err))
 		return
 	}
 	for _, o := range out.Changed {
@@ -143,6 +147,7 @@ func (r *Runner) act(e *entry, inputs []input, out engine.Outcome) {
 // forget drops a task from the cache.
 func (r *Runner) forget(e *entry) {
 	r.disarmAll(e)
+	r.dequeue(e)
 	if id := e.agg.Task.ID; r.tasks[id] == e {
 		delete(r.tasks, id)
 	}
@@ -166,15 +171,52 @@ func (r *Runner) uncommitted(e *entry, inputs []input, err error) {
 		r.drop(e, inputs, err)
 		return
 	}
-	if !errors.Is(err, store.ErrConflict) {
+	now := errors.Is(err, store.ErrConflict)
+	if requestError(err) {
+		inputs, now = r.isolate(e, inputs, err)
+	}
+	if !now {
 		r.log.Error("commit failed; trying again", "task", e.agg.Task.ID, "in", CommitRetry, "error", err)
 	}
-	r.reload(e, inputs, err)
+	r.reload(e, inputs, err, now)
 }
 
-// reload replaces the aggregate by what is stored and decides the inputs again: at once
-// after a conflict, else after CommitRetry. Claims are made anew.
-func (r *Runner) reload(e *entry, inputs []input, cause error) {
+// isolate deals with inputs whose write set no store takes, today or tomorrow. Several
+// are decided again one by one, so that the others do not suffer for one of them; a
+// result that is alone becomes the failure of its attempt, and a request is refused.
+// It returns what is to be decided again, and false when that would change nothing.
+func (r *Runner) isolate(e *entry, inputs []input, cause error) (again []input, ok bool) {
+	claims := make([]input, 0, len(inputs))
+	for _, in := range inputs {
+		if in.claim != nil {
+			claims = append(claims, in)
+			continue
+		}
+		again = append(again, in)
+	}
+	if len(again) == 0 {
+		return inputs, false
+	}
+	if len(again) > 1 {
+		e.alone = len(again)
+		return append(again, claims...), true
+	}
+	in := again[0]
+	if in.reply != nil {
+		in.done(cause)
+		return claims, true
+	}
+	result, isResult := in.in.(engine.Result)
+	if !isResult || result.Report.Failure != nil && result.Report.Failure.Source == task.SourceHost {
+		return inputs, false
+	}
+	r.log.Error("result cannot be stored; the attempt fails", "attempt", result.Report.ID.String(), "error", cause)
+	return append(claims, input{in: result.Refused(cause)}), true
+}
+
+// reload replaces the aggregate by what is stored and decides the inputs again, at once
+// or after CommitRetry. Claims are made anew.
+func (r *Runner) reload(e *entry, inputs []input, cause error, now bool) {
 	id := e.agg.Task.ID
 	stored, err := r.opts.Store.Load(context.Background(), id)
 	if errors.Is(err, task.ErrNotFound) { // the creation itself failed
@@ -203,7 +245,7 @@ func (r *Runner) reload(e *entry, inputs []input, cause error) {
 		again = append(again, in)
 	}
 	e.inputs = again
-	if !errors.Is(cause, store.ErrConflict) {
+	if !now {
 		r.armAt(e, commitTimer, r.opts.Now().Add(CommitRetry))
 	}
 	r.adopt(e)

@@ -344,3 +344,166 @@ func TestLargePartialOutput(t *testing.T) {
 		}
 	})
 }
+
+// TestHeartbeatKeepsCheckpoint reports progress without a checkpoint: the last one stays,
+// also when it is an earlier attempt's.
+func TestHeartbeatKeepsCheckpoint(t *testing.T) {
+	dir := t.TempDir()
+	synctest.Test(t, func(t *testing.T) {
+		g := newRig(t, dir, nil)
+		defer g.close("")
+		g.plugins.start("p#1", 1)
+		id := hanging(t, g, ", retry: {base: 1ms, limit: 9}")
+		for n := range uint32(3) {
+			id.Number = n + 1
+			beat := task.Report{ID: id, Instance: "p#1", Kind: task.ReportHeartbeat, Progress: 0.5}
+			if n == 0 {
+				beat.Checkpoint = []byte(`{"page":7}`)
+			}
+			g.Reports([]task.Report{beat})
+			<-time.NewTimer(2 * time.Second).C // it is stored
+			beat.Checkpoint = nil
+			beat.Progress = 0.75
+			g.Reports([]task.Report{beat})
+			<-time.NewTimer(2 * time.Second).C
+			g.Reports([]task.Report{failed(succeeded(id, ""), task.KindRetryable, "again")})
+			g.await(id.Task, func(v *task.Task) bool { return v.Steps[0].Attempts == n+2 })
+			synctest.Wait()
+			if got := string(g.plugins.starts[n+1].a.Checkpoint); got != `{"page":7}` {
+				t.Errorf("attempt %d got the checkpoint %q", n+2, got)
+			}
+		}
+	})
+}
+
+// TestCheckpointIsFlushed stores the newest checkpoint a second after the last at the
+// latest, and before its attempt is closed for its time.
+func TestCheckpointIsFlushed(t *testing.T) {
+	for _, test := range []struct {
+		name, more string
+		after      time.Duration // from the second checkpoint on
+	}{
+		{"by its timer", "", time.Second},
+		{"before a timeout", ", timeout: 1500ms, retry: {base: 1ms}", 600 * time.Millisecond},
+		{"before the last timeout", ", timeout: 1500ms, retry: {limit: 1}", 600 * time.Millisecond},
+	} {
+		dir := t.TempDir()
+		t.Run(test.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				g := newRig(t, dir, nil)
+				defer g.close("")
+				g.plugins.start("p#1", 1)
+				id := hanging(t, g, test.more)
+				beat := func(checkpoint string) {
+					g.Reports([]task.Report{{ID: id, Instance: "p#1", Kind: task.ReportHeartbeat, Checkpoint: []byte(checkpoint)}})
+				}
+				<-time.NewTimer(900 * time.Millisecond).C
+				beat("1")
+				<-time.NewTimer(50 * time.Millisecond).C
+				beat("2")
+				<-time.NewTimer(test.after).C
+				synctest.Wait()
+				cps, err := g.bolt.Checkpoints(context.Background(), id.Task)
+				if err != nil || string(cps[0].Data) != "2" {
+					t.Errorf("stored checkpoint %s, error %v; want 2", cps[0].Data, err)
+				}
+			})
+		})
+	}
+}
+
+// TestCheckpointOutlivesError retries a step that ended in error: its next attempt gets
+// the checkpoint of the last.
+func TestCheckpointOutlivesError(t *testing.T) {
+	dir := t.TempDir()
+	synctest.Test(t, func(t *testing.T) {
+		g := newRig(t, dir, nil)
+		defer g.close("")
+		g.plugins.start("p#1", 1)
+		id := hanging(t, g, ", retry: {limit: 1}")
+		g.Reports([]task.Report{
+			{ID: id, Instance: "p#1", Kind: task.ReportHeartbeat, Checkpoint: []byte("7")},
+			failed(succeeded(id, ""), task.KindRetryable, "no"),
+		})
+		g.end(id.Task, task.Error)
+		if err := g.Operate(context.Background(), id.Task, engine.Retry{Op: task.Operation{Task: id.Task}}); err != nil {
+			t.Fatal(err)
+		}
+		g.await(id.Task, func(v *task.Task) bool { return v.Steps[0].Attempts == 2 })
+		synctest.Wait()
+		if got := string(g.plugins.starts[1].a.Checkpoint); got != "7" {
+			t.Errorf("the next attempt got the checkpoint %q, want 7", got)
+		}
+		id.Number = 2
+		g.Reports([]task.Report{succeeded(id, "1")})
+		g.end(id.Task, task.Complete)
+		if cps, err := g.bolt.Checkpoints(context.Background(), id.Task); len(cps) != 0 || err != nil {
+			t.Errorf("checkpoints of a task that is complete: %v, error %v", cps, err)
+		}
+	})
+}
+
+// TestResultThatCannotBeStored answers with what no record can hold, together with
+// another result of the task: the attempt fails by the host's verdict, the other counts.
+func TestResultThatCannotBeStored(t *testing.T) {
+	for name, test := range map[string]struct {
+		bad  task.Failure
+		code string
+	}{
+		"too large": {task.Failure{Kind: task.KindRetryable, Message: strings.Repeat("x", task.MaxValue)}, task.CodeTooLarge},
+		"no text":   {task.Failure{Kind: "\xff", Message: "odd"}, task.CodeInvalidResult},
+	} {
+		dir := t.TempDir()
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				g := newRig(t, dir, nil)
+				defer g.close("cannot be stored")
+				g.plugins.start("p#1", 2)
+				v := g.create(parse(t, "", "a, handler: p/do, config: {hangs: true}", "b, handler: p/do, config: {hangs: true}"))
+				synctest.Wait()
+				begun := time.Now()
+				a, b := task.AttemptID{Task: v, Ordinal: 0, Number: 1}, task.AttemptID{Task: v, Ordinal: 1, Number: 1}
+				bad := succeeded(a, "")
+				bad.Kind, bad.Failure = task.ReportFailed, &test.bad
+				g.Reports([]task.Report{bad, succeeded(b, "1")})
+				got := g.end(v, task.Error)
+				if f := got.Steps[0].Failure; f == nil || f.Code != test.code || f.Kind != task.KindPermanent || f.Source != task.SourceHost {
+					t.Errorf("failure %v, want the host's %s", f, test.code)
+				}
+				if s := got.Steps[1]; s.Status != task.StepComplete || got.Steps[0].Attempts != 1 {
+					t.Errorf("the other step is %s, %s", s.Status, statuses(got))
+				}
+				if took := time.Since(begun); took != 0 {
+					t.Errorf("it took %s", took)
+				}
+			})
+		})
+	}
+}
+
+// TestCancelledByNobody lets a handler answer that it was cancelled when nobody asked:
+// it fails like any other, within its limit; a draining instance is forgiven.
+func TestCancelledByNobody(t *testing.T) {
+	dir := t.TempDir()
+	synctest.Test(t, func(t *testing.T) {
+		g := newRig(t, dir, nil)
+		defer g.close("")
+		g.plugins.start("p#1", 1)
+		id := hanging(t, g, ", retry: {limit: 2, base: 1ms}")
+		answer := func(number uint32) {
+			g.await(id.Task, func(v *task.Task) bool { return v.Steps[0].Attempts == number })
+			id.Number = number
+			g.Reports([]task.Report{failed(succeeded(id, ""), task.KindCancelled, "not me")})
+		}
+		g.InstanceDraining("p#1")
+		answer(1)
+		g.await(id.Task, func(v *task.Task) bool { return v.Steps[0].Attempt.Status == task.AttemptLost })
+		g.plugins.kill("p#1", task.LossDrained)
+		g.plugins.start("p#1", 1)
+		answer(2)
+		answer(3)
+		if s := g.end(id.Task, task.Error).Steps[0]; s.Failures != 2 || s.Losses != 0 || s.Failure.Kind != task.KindRetryable {
+			t.Errorf("%d failures, %d losses, the last failure %v; want 2 and none", s.Failures, s.Losses, s.Failure)
+		}
+	})
+}

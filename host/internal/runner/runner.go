@@ -84,10 +84,11 @@ type Runner struct {
 type entry struct {
 	agg        *engine.Aggregate
 	inputs     []input // to be decided next
+	alone      int     // so many of them are decided one by one
 	deciding   []input // decided, their write set is in flight
 	committing bool
 	dirty      bool
-	queued     map[task.Ordinal]bool   // in a ready queue
+	queued     map[task.Ordinal]*ready // in a ready queue
 	timers     map[task.Ordinal]*timer // armed, by step; deadlineTimer is the task's own
 }
 
@@ -322,6 +323,9 @@ func (r *Runner) awaited(id task.AttemptID) bool {
 	return a != nil && a.Number == id.Number && a.Status == task.AttemptRunning
 }
 
+// maxTemplates bounds the cache of templates; beyond it the cache starts anew.
+const maxTemplates = 256
+
 // templates caches the templates of snapshots by hash.
 type templates struct {
 	parsed map[string]*template.Template
@@ -335,6 +339,9 @@ func (c *templates) restore(stored *store.Aggregate) (*engine.Aggregate, error) 
 		if tmpl, err = template.FromSnapshot(stored.Template); err != nil {
 			return nil, fmt.Errorf("task %s: template snapshot: %w", stored.Task.ID, err)
 		}
+		if len(c.parsed) >= maxTemplates {
+			clear(c.parsed)
+		}
 		c.parsed[hash] = tmpl
 	}
 	if len(stored.Task.Steps) != len(tmpl.Steps) {
@@ -344,8 +351,10 @@ func (c *templates) restore(stored *store.Aggregate) (*engine.Aggregate, error) 
 	return engine.Restore(stored.Task, tmpl), nil
 }
 
-// requestError reports whether an error of a commit concerns only the request that caused it.
+// requestError reports whether an error of a commit concerns only the request or the
+// report that caused it, so that trying again is of no use.
 func requestError(err error) bool {
 	var dup *store.DuplicateError
-	return errors.As(err, &dup) || errors.Is(err, task.ErrKeyConflict) || errors.Is(err, task.ErrTooLarge)
+	return errors.As(err, &dup) || errors.Is(err, task.ErrKeyConflict) || errors.Is(err, task.ErrTooLarge) ||
+		errors.Is(err, task.ErrInvalid)
 }

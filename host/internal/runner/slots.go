@@ -22,7 +22,6 @@ type instance struct {
 
 	draining bool
 	slots    map[task.AttemptID]*slot
-	taken    map[string]int // slots by handler
 }
 
 // slot is an attempt that an instance holds.
@@ -30,6 +29,7 @@ type slot struct {
 	handler string
 	saved   time.Time         // when its last checkpoint was stored
 	pending *store.Checkpoint // the newest, not stored yet
+	flush   *timer            // armed while a checkpoint is pending
 }
 
 // claim is a reserved slot for the next attempt of a step.
@@ -85,7 +85,6 @@ func (r *Runner) take1(p *pool, ref task.HandlerRef, e *entry, o task.Ordinal) *
 	}
 	id := task.AttemptID{Task: e.agg.Task.ID, Ordinal: o, Number: e.agg.Step(o).Attempts + 1}
 	inst.slots[id] = &slot{handler: ref.Handler}
-	inst.taken[ref.Handler]++
 	return &claim{ordinal: o, id: id, instance: inst, offer: *offer}
 }
 
@@ -96,11 +95,23 @@ func (p *pool) free(ref task.HandlerRef) (*instance, *task.Offer) {
 			continue
 		}
 		offer := inst.offer(ref)
-		if offer != nil && (offer.MaxConcurrency == 0 || inst.taken[ref.Handler] < offer.MaxConcurrency) {
+		if offer != nil && (offer.MaxConcurrency == 0 || inst.taken(ref.Handler) < offer.MaxConcurrency) {
 			return inst, offer
 		}
 	}
 	return nil, nil
+}
+
+// taken counts the slots that a handler has taken; only handlers with a limit of their
+// own are asked for it.
+func (inst *instance) taken(handler string) int {
+	n := 0
+	for _, s := range inst.slots {
+		if s.handler == handler {
+			n++
+		}
+	}
+	return n
 }
 
 // offer returns what the instance offers for a reference: the version named, or the
@@ -137,20 +148,19 @@ func (r *Runner) freeSlot(inst *instance, id task.AttemptID) {
 	if !ok {
 		return
 	}
+	r.disarmFlush(s)
 	delete(inst.slots, id)
-	inst.taken[s.handler]--
 	r.admit(inst.Plugin)
 }
 
 // enqueue puts a claimable step into the queue of its handler.
 func (r *Runner) enqueue(e *entry, o task.Ordinal) {
-	if e.queued[o] {
+	if e.queued[o] != nil {
 		return
 	}
 	if e.queued == nil {
-		e.queued = make(map[task.Ordinal]bool)
+		e.queued = make(map[task.Ordinal]*ready)
 	}
-	e.queued[o] = true
 	ref := handlerOf(e, o)
 	p := r.pool(ref.Plugin)
 	q := p.queues[ref]
@@ -159,7 +169,17 @@ func (r *Runner) enqueue(e *entry, o task.Ordinal) {
 		p.queues[ref] = q
 	}
 	r.arrivals++
-	heap.Push(q, ready{entry: e, ordinal: o, priority: e.agg.Priority(o), n: r.arrivals})
+	item := &ready{entry: e, ordinal: o, priority: e.agg.Priority(o), n: r.arrivals, queue: q}
+	e.queued[o] = item
+	heap.Push(q, item)
+}
+
+// dequeue takes the steps of a task that is forgotten out of the queues.
+func (r *Runner) dequeue(e *entry) {
+	for _, item := range e.queued {
+		heap.Remove(item.queue, item.index)
+	}
+	e.queued = nil
 }
 
 // admit gives the free slots of a plugin to the steps that have waited longest, higher
@@ -180,12 +200,9 @@ func (r *Runner) admit(plugin string) {
 		if best == nil {
 			return
 		}
-		next := heap.Pop(best).(ready) //nolint:errcheck // the heap holds nothing else
+		next := heap.Pop(best).(*ready) //nolint:errcheck // the heap holds nothing else
 		e := next.entry
 		delete(e.queued, next.ordinal)
-		if r.tasks[e.agg.Task.ID] != e {
-			continue // it has ended since
-		}
 		if now := r.now(e); !e.agg.Claimable(next.ordinal, now) {
 			r.arm(e, next.ordinal, now) // it was cancelled or paused, or the clock was set back
 			continue
@@ -202,9 +219,11 @@ type ready struct {
 	ordinal  task.Ordinal
 	priority int32
 	n        uint64 // order of arrival over all queues
+	queue    *readyHeap
+	index    int // in the queue
 }
 
-func (a ready) before(b ready) bool {
+func (a *ready) before(b *ready) bool {
 	if a.priority != b.priority {
 		return a.priority > b.priority
 	}
@@ -213,17 +232,26 @@ func (a ready) before(b ready) bool {
 
 // readyHeap orders steps by priority, then arrival.
 type readyHeap struct {
-	items []ready
+	items []*ready
 }
 
 func (h *readyHeap) Len() int           { return len(h.items) }
 func (h *readyHeap) Less(i, j int) bool { return h.items[i].before(h.items[j]) }
-func (h *readyHeap) Swap(i, j int)      { h.items[i], h.items[j] = h.items[j], h.items[i] }
-func (h *readyHeap) Push(x any)         { h.items = append(h.items, x.(ready)) } //nolint:errcheck // only enqueue pushes
+func (h *readyHeap) Swap(i, j int) {
+	h.items[i], h.items[j] = h.items[j], h.items[i]
+	h.items[i].index, h.items[j].index = i, j
+}
+
+func (h *readyHeap) Push(x any) {
+	item := x.(*ready) //nolint:errcheck // only enqueue pushes
+	item.index = len(h.items)
+	h.items = append(h.items, item)
+}
+
 func (h *readyHeap) Pop() any {
 	last := len(h.items) - 1
 	x := h.items[last]
-	h.items[last] = ready{}
+	h.items[last] = nil
 	h.items = h.items[:last]
 	return x
 }

@@ -17,12 +17,14 @@ const (
 // idleWait is how long the loop sleeps when no timer is armed; nothing depends on it.
 const idleWait = 24 * time.Hour
 
-// timer is an instant at which a task wants to be looked at.
+// timer is an instant at which a task wants to be looked at, or a slot's checkpoint to
+// be stored.
 type timer struct {
 	at      time.Time
 	entry   *entry
 	ordinal task.Ordinal
-	index   int // in the heap
+	slot    *slot // not nil for a checkpoint; such a timer is the slot's and not the entry's
+	index   int   // in the heap
 }
 
 // timers is a heap of the armed timers of all tasks. A timer is never a goroutine, and
@@ -86,6 +88,21 @@ func (r *Runner) disarmAll(e *entry) {
 	e.timers = nil
 }
 
+// armFlush has the pending checkpoint of a slot stored at a time, once.
+func (r *Runner) armFlush(s *slot, at time.Time) {
+	if s.flush == nil {
+		s.flush = &timer{at: at, slot: s}
+		heap.Push(&r.timers, s.flush)
+	}
+}
+
+func (r *Runner) disarmFlush(s *slot) {
+	if s.flush != nil {
+		heap.Remove(&r.timers, s.flush.index)
+		s.flush = nil
+	}
+}
+
 // now is the time for a task: like a decision about it, it never goes back behind the
 // task's last transition.
 func (r *Runner) now(e *entry) time.Time {
@@ -109,6 +126,10 @@ func (r *Runner) fire() {
 	now := r.opts.Now()
 	for len(r.timers) > 0 && !now.Before(r.timers[0].at) {
 		t := r.timers[0]
+		if t.slot != nil {
+			r.saveCheckpoint(t.slot)
+			continue
+		}
 		e := t.entry
 		r.armAt(e, t.ordinal, time.Time{})
 		switch t.ordinal {
@@ -117,6 +138,9 @@ func (r *Runner) fire() {
 		case commitTimer:
 			r.mark(e)
 		default:
+			if s := r.slotOf(e, t.ordinal); s != nil {
+				r.saveCheckpoint(s) // before the attempt may be closed as timed out
+			}
 			r.add(e, input{in: engine.Due{Ordinal: t.ordinal}})
 		}
 	}
