@@ -48,6 +48,7 @@ func Check(v *task.View, events []Event) error {
 type checker struct {
 	view   *task.View
 	status task.Status
+	start  bool // task.started was there
 	steps  map[task.StepName]*checkedStep
 	faults []error
 }
@@ -56,6 +57,14 @@ type checkedStep struct {
 	view     *task.StepView
 	status   task.StepStatus
 	attempts uint32
+	failures uint32 // since the last operator's retry
+}
+
+// stepPayload is what the checker reads of a step's event.
+type stepPayload struct {
+	Attempt   uint32 `json:"attempt_number"`
+	Limit     uint32 `json:"retry_limit"`
+	Retryable bool   `json:"retryable"`
 }
 
 func (c *checker) fault(e Event, format string, args ...any) {
@@ -68,6 +77,10 @@ func (c *checker) task(e Event) {
 		if !slices.Equal(row.Events, []string{e.Type}) {
 			continue
 		}
+		if again := row.Name == task.TaskStart && c.start; again {
+			c.fault(e, "is there a second time")
+		}
+		c.start = c.start || row.Name == task.TaskStart
 		first := row.From == nil && c.status == ""
 		if !first && !slices.Contains(row.From, c.status) {
 			c.fault(e, "while the task is %q", c.status)
@@ -99,14 +112,53 @@ func (c *checker) step(events []Event) int {
 		c.fault(e, "while the step is %s", s.status)
 		return 1
 	}
-	s.status = best.To
-	if best.Name == task.StepClaim {
-		c.claimed(e, s)
+	var payload stepPayload
+	if err := json.Unmarshal(e.Payload, &payload); err != nil {
+		c.fault(e, "has no readable payload: %v", err)
 	}
-	if reopens := best.Name == task.StepRetry || best.Name == task.StepResolve; reopens && c.status == task.Error {
-		c.status = task.InProgress // the row reopen, which has no event of its own
+	byHand := best.Name == task.StepRetry || best.Name == task.StepRetryParked || best.Name == task.StepResolve
+	if byHand && !c.status.Terminal() && !c.open() {
+		c.fault(e, "while nothing can run and the task has not ended")
+	}
+	s.status = best.To
+	switch {
+	case best.Name == task.StepClaim:
+		c.claimed(e, s, payload)
+	case byHand:
+		s.failures = 0
+		if c.status == task.Error {
+			c.status = task.InProgress // the row reopen, which has no event of its own
+		}
+	case e.Type == "step.failed":
+		c.failed(e, s, best.Name, payload)
 	}
 	return len(best.Events)
+}
+
+// open reports whether a step runs or could run.
+func (c *checker) open() bool {
+	for _, s := range c.steps {
+		blocked := slices.ContainsFunc(s.view.DependsOn, func(dep task.StepName) bool { return !c.steps[dep].status.Satisfies() })
+		if !s.status.Terminal() && (s.status != task.StepPending || !blocked) {
+			return true
+		}
+	}
+	return false
+}
+
+// failed checks that a step fails for good when its limit is reached, and not before.
+func (c *checker) failed(e Event, s *checkedStep, row string, p stepPayload) {
+	s.failures++
+	reached := p.Limit > 0 && s.failures >= p.Limit
+	limit := row == task.StepFailLimit || row == task.StepFailLimitOption
+	switch {
+	case limit && !reached:
+		c.fault(e, "is the last one after %d failures, the limit is %d", s.failures, p.Limit)
+	case reached && p.Retryable && (row == task.StepFailPermanent || row == task.StepFailOptional):
+		c.fault(e, "reaches the limit, and step.max_retries_reached is missing")
+	case reached && row == task.StepFailRetry:
+		c.fault(e, "is followed by a retry after %d failures, the limit is %d", s.failures, p.Limit)
+	}
 }
 
 // begins reports whether events begin with the types, all about one step.
@@ -123,15 +175,9 @@ func begins(events []Event, types []string) bool {
 }
 
 // claimed checks the start of an attempt.
-func (c *checker) claimed(e Event, s *checkedStep) {
-	var payload struct {
-		Attempt uint32 `json:"attempt_number"`
-	}
-	if err := json.Unmarshal(e.Payload, &payload); err != nil {
-		c.fault(e, "has no readable payload: %v", err)
-	}
-	if s.attempts++; payload.Attempt != s.attempts {
-		c.fault(e, "starts attempt %d after %d attempts", payload.Attempt, s.attempts-1)
+func (c *checker) claimed(e Event, s *checkedStep, p stepPayload) {
+	if s.attempts++; p.Attempt != s.attempts {
+		c.fault(e, "starts attempt %d after %d attempts", p.Attempt, s.attempts-1)
 	}
 	if c.status != task.InProgress {
 		c.fault(e, "while the task is %q", c.status)
