@@ -44,11 +44,20 @@ func (a *app) serve(c *cobra.Command) error {
 	if err != nil {
 		return err
 	}
-	go a.announce(c.Context(), h, func(health *host.Health) {
-		opts.Logger.Info("serving", "home", cfg.Home, "pid", os.Getpid(), "version", opts.Version,
-			"health_addr", h.HealthAddr(), "problems", health.Problems)
-	})
-	return h.Run(c.Context())
+	ctx, cancel := context.WithCancel(c.Context())
+	defer cancel()
+	announced := make(chan struct{})
+	go func() { // ends with ctx
+		defer close(announced)
+		a.announce(ctx, h, func(health *host.Health) {
+			opts.Logger.Info("serving", "home", cfg.Home, "pid", os.Getpid(), "version", opts.Version,
+				"health_addr", h.HealthAddr(), "problems", health.Problems)
+		})
+	}()
+	err = h.Run(ctx)
+	cancel()
+	<-announced
+	return err
 }
 
 // announce tells the service manager when the host is ready and when it is stopping. It
