@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -260,7 +261,15 @@ func pluginInfo(p *supervisor.PluginInfo) (api.PluginInfo, error) {
 
 // PluginLogs implements [Service].
 func (h *Host) PluginLogs(_ context.Context, plugin string, lines int) ([]string, error) {
-	found, err := h.supervisor.Logs(plugin, lines)
+	return logTexts(h.supervisor.Logs(plugin, lines))
+}
+
+// PluginLogs implements [Service]: the log outlives the host.
+func (r *Reader) PluginLogs(_ context.Context, plugin string, lines int) ([]string, error) {
+	return logTexts(supervisor.ReadLog(filepath.Join(r.home, logDir), plugin, lines))
+}
+
+func logTexts(found []supervisor.LogLine, err error) ([]string, error) {
 	if err != nil {
 		return nil, err
 	}

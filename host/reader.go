@@ -93,9 +93,6 @@ func (r *Reader) ResolveTask(context.Context, string, task.Operation) error { re
 // Plugins implements [Service].
 func (r *Reader) Plugins(context.Context) ([]api.PluginInfo, error) { return nil, r.noHost() }
 
-// PluginLogs implements [Service].
-func (r *Reader) PluginLogs(context.Context, string, int) ([]string, error) { return nil, r.noHost() }
-
 // ResumePlugin implements [Service].
 func (r *Reader) ResumePlugin(context.Context, string) error { return r.noHost() }
 

@@ -73,7 +73,7 @@ type Service interface {
 	// Plugins returns the plugins by name, those that did not start included.
 	Plugins(ctx context.Context) ([]PluginInfo, error)
 	// PluginLogs returns the last lines that a plugin wrote, oldest first, at most lines
-	// of them. It needs a running host.
+	// of them.
 	PluginLogs(ctx context.Context, plugin string, lines int) ([]string, error)
 	// Crashes returns the crash reports of a plugin, newest first; of all when plugin is
 	// empty.

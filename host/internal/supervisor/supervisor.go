@@ -209,10 +209,15 @@ func (s *Supervisor) Resume(name string) error {
 
 // Logs returns the last n lines of a plugin's log, oldest first; none when it has none.
 func (s *Supervisor) Logs(name string, n int) ([]LogLine, error) {
+	return ReadLog(s.opts.LogDir, name, n)
+}
+
+// ReadLog is [Supervisor.Logs] for a log directory, with or without a supervisor.
+func ReadLog(dir, name string, n int) ([]LogLine, error) {
 	if !task.ValidPluginName(name) {
 		return nil, fmt.Errorf("plugin name %q: %w: want [a-z][a-z0-9-]{0,31}", name, task.ErrInvalid)
 	}
-	return readLog(s.opts.LogDir, name, n)
+	return readLog(dir, name, n)
 }
 
 func (s *Supervisor) instance(id string) *instance {
