@@ -49,6 +49,7 @@ type checker struct {
 	view   *task.View
 	status task.Status
 	start  bool // task.started was there
+	retry  bool // task.retry_requested was there, and what follows from it is going on
 	steps  map[task.StepName]*checkedStep
 	faults []error
 }
@@ -73,6 +74,7 @@ func (c *checker) fault(e Event, format string, args ...any) {
 
 // task applies an event about the task itself.
 func (c *checker) task(e Event) {
+	c.retry = e.Type == "task.retry_requested"
 	for _, row := range task.TaskTransitions() {
 		if !slices.Equal(row.Events, []string{e.Type}) {
 			continue
@@ -117,7 +119,8 @@ func (c *checker) step(events []Event) int {
 		c.fault(e, "has no readable payload: %v", err)
 	}
 	byHand := best.Name == task.StepRetry || best.Name == task.StepRetryParked || best.Name == task.StepResolve
-	if byHand && !c.status.Terminal() && !c.open() {
+	c.retry = c.retry && byHand
+	if byHand && !c.retry && !c.status.Terminal() && !c.open() {
 		c.fault(e, "while nothing can run and the task has not ended")
 	}
 	s.status = best.To

@@ -222,12 +222,10 @@ func (r *run) check(h *hosttest.Host, id task.ID, v *task.View, starts map[task.
 	}
 	want := task.Complete
 	switch name := v.Template.Name; {
-	case r.stopped[id]:
+	case r.stopped[id], v.Stop != nil && v.Stop.Kind == task.StopCancel: // the host may have died before it could say so
 		want = task.Cancelled
 	case name == "fails" || name == "slow":
 		want = task.Error
-	case v.Status == task.Cancelled && v.Stop != nil:
-		want = task.Cancelled // the host died before it could say so
 	}
 	h.WantTask(v, want)
 }
