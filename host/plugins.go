@@ -41,7 +41,7 @@ func (s sink) Life(l task.PluginLife) {
 		}
 	case l.State == task.PluginStarting:
 		s.h.events.PluginStarted(l)
-	case l.State == task.PluginReady:
+	case l.State == task.PluginReady && !l.Again:
 		s.h.events.PluginReady(l)
 	case l.State == task.PluginStopped:
 		s.h.events.PluginStopped(l)

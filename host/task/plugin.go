@@ -23,7 +23,7 @@ const (
 	PluginDegraded    PluginState = "degraded"    // takes work, and says that something is wrong
 	PluginDraining    PluginState = "draining"    // finishes what it holds
 	PluginStopped     PluginState = "stopped"     // ended on purpose
-	PluginBackoff     PluginState = "backoff"     // crashed or failed to start; will be started again
+	PluginBackoff     PluginState = "backoff"     // crashed, failed to start or left; will be started again
 	PluginQuarantined PluginState = "quarantined" // crashed too often; an operator resumes it
 	PluginRefused     PluginState = "refused"     // its declaration cannot be accepted
 )
@@ -39,5 +39,6 @@ type PluginLife struct {
 	At       time.Time
 	RetryAt  time.Time // with PluginBackoff: when it is started again
 	Handlers []string  // with PluginReady: "greet@1"
+	Again    bool      // with PluginReady: the instance was ready before, and degraded since
 	Crashes  int       // with PluginQuarantined: how many in the window
 }

@@ -276,6 +276,19 @@ func (h *host) running(id task.AttemptID) {
 	})
 }
 
+// until keeps an instance busy until something holds that nobody tells.
+func (h *host) until(instance, what string, holds func() bool) {
+	h.t.Helper()
+	for n := 1000; !holds(); n++ {
+		if n == 100_000 {
+			h.t.Fatalf("%d attempts later there is not %s", n, what)
+		}
+		echo := attempt(n, "echo", `1`)
+		h.Dispatch(instance, []*task.Assignment{echo})
+		h.final(echo.ID)
+	}
+}
+
 // inState waits until a plugin reaches a state and returns that change.
 func (h *host) inState(plugin string, state task.PluginState) task.PluginLife {
 	h.t.Helper()

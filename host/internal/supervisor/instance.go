@@ -52,6 +52,7 @@ type instance struct {
 
 	broken   chan error    // a stream ended
 	received chan struct{} // closed when the work stream was read to its end
+	watched  chan struct{} // closed when the status stream was
 	changed  chan struct{} // status, leaks or the busy state changed
 	idle     chan struct{} // the last attempt that is not leaked ended
 	stop     *drainSignal  // the host wants everything drained
@@ -109,6 +110,7 @@ func newInstance(l *launch, m *Manifest, stop *drainSignal, onState func(task.Pl
 		chunks:   make(chan *pluginv1.Chunk, 2),
 		broken:   make(chan error, 2),
 		received: make(chan struct{}),
+		watched:  make(chan struct{}),
 		changed:  make(chan struct{}, 1),
 		idle:     make(chan struct{}, 1),
 		attempts: make(map[string]*held),
@@ -142,6 +144,7 @@ func (in *instance) run() {
 	in.wg.Go(in.receive)
 	in.wg.Go(in.watch)
 	in.wg.Go(in.fetch)
+	notify(in.changed) // the first status may say more than ready
 }
 
 // supervise watches over a ready instance until its process is gone.
@@ -157,8 +160,8 @@ func (in *instance) supervise(ctx context.Context) ending {
 		case err := <-in.broken:
 			return in.crash(fmt.Sprintf("a stream broke: %v", err))
 		case <-in.changed:
-			if over := in.applyChanges(); over {
-				return in.drain(ctx, "more than half of its slots hold cancelled attempts that do not end", true)
+			if why := in.applyChanges(); why != "" {
+				return in.drain(ctx, why, true)
 			}
 			if !armed && in.load() > 0 {
 				hang.Reset(in.opts.HangTimeout)
@@ -186,31 +189,44 @@ func (in *instance) supervise(ctx context.Context) ending {
 	}
 }
 
-// applyChanges tells what has changed since the last time, and reports whether too
-// many slots are leaked.
-func (in *instance) applyChanges() (over bool) {
+// applyChanges tells what has changed since the last time. It returns why the instance
+// must be started again, empty = it goes on.
+func (in *instance) applyChanges() (restart string) {
 	in.mu.Lock()
-	status := in.reported
 	capacity := in.capacityLocked()
 	tell := capacity != in.told
 	in.told = capacity
-	over = in.leaked*2 > in.declaredCapacity()
+	clogged := in.leaked > 0 && in.leaked*2 >= capacity
 	in.mu.Unlock()
 	if tell {
 		in.opts.Sink.InstanceCapacity(in.id, capacity)
 	}
+	status := in.latest()
+	message := cut(status.GetMessage(), maxNote)
 	switch status.GetState() {
-	case pluginv1.State_STATE_DEGRADED:
-		in.onState(task.PluginDegraded, cut(status.GetMessage(), maxNote))
 	case pluginv1.State_STATE_DRAINING:
-		if in.stopIntake() {
-			in.opts.Sink.InstanceDraining(in.id)
-		}
-		in.onState(task.PluginDraining, "by itself: "+cut(status.GetMessage(), maxNote))
+		return in.ownWish()
+	case pluginv1.State_STATE_DEGRADED:
+		in.onState(task.PluginDegraded, message)
 	default:
-		in.onState(task.PluginReady, cut(status.GetMessage(), maxNote))
+		in.onState(task.PluginReady, message)
 	}
-	return over
+	if clogged {
+		return "half of its slots hold cancelled attempts that do not end"
+	}
+	return ""
+}
+
+// latest returns the last status.
+func (in *instance) latest() *pluginv1.Status {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	return in.reported
+}
+
+// ownWish returns why a plugin that announced its end wants it.
+func (in *instance) ownWish() string {
+	return strings.TrimSuffix("by itself: "+cut(in.latest().GetMessage(), maxNote), ": ")
 }
 
 // declaredCapacity returns how many attempts the plugin holds at once by its manifest.
@@ -221,13 +237,14 @@ func (in *instance) declaredCapacity() int {
 	return in.opts.DefaultCapacity
 }
 
-// capacityLocked returns how many attempts it takes now: leaked slots are gone.
+// capacityLocked returns how many attempts it holds at once now. Leaked ones take their
+// slots until they end: who fills the slots counts them, so nobody else does.
 func (in *instance) capacityLocked() int {
 	capacity := in.declaredCapacity()
 	if c := in.reported.GetCapacity(); c > 0 {
 		capacity = min(capacity, int(c))
 	}
-	return max(capacity-in.leaked, 0)
+	return capacity
 }
 
 // silenceLeft returns how much longer the process may be silent.
@@ -245,6 +262,9 @@ func (in *instance) sawLife() { in.lastSeen.Store(int64(time.Since(in.born))) }
 func (in *instance) crash(broken string) ending {
 	why := broken
 	if in.launch.waitExit(exitGrace) {
+		if in.leftOrderly() {
+			return ending{cause: task.LossDrained, why: in.ownWish(), again: true}
+		}
 		why = in.launch.process.exit().String()
 		if in.launch.process.exit().killed() {
 			why += " (by somebody else, or out of memory)"
@@ -254,6 +274,12 @@ func (in *instance) crash(broken string) ending {
 		in.launch.waitExit(killLimit)
 	}
 	return ending{cause: task.LossCrashed, why: why, crashed: true}
+}
+
+// leftOrderly reports whether a process that ended had announced it and ended well.
+func (in *instance) leftOrderly() bool {
+	awaitClosed(in.watched, streamGrace)
+	return in.latest().GetState() == pluginv1.State_STATE_DRAINING && in.launch.process.exit() == exit{}
 }
 
 // hung ends a process that was silent for too long; its goroutines are kept in the
@@ -283,6 +309,9 @@ func (in *instance) drain(life context.Context, why string, again bool) ending {
 	grace := in.opts.StopGrace
 	if impatient := in.awaitIdle(ctx, in.askToDrain(ctx, limit)); impatient || life.Err() != nil {
 		grace /= 8
+	}
+	if in.launch.waitExit(0) && in.launch.process.exit() != (exit{}) {
+		return in.crash("") // before it was told to
 	}
 	in.abandon()
 	in.launch.stop(grace)
@@ -361,12 +390,7 @@ const cancelStopping = "host_stopping"
 func (in *instance) close() []task.AttemptID {
 	in.stopIntake()
 	in.outbox.close()
-	timer := time.NewTimer(streamGrace)
-	defer timer.Stop()
-	select {
-	case <-in.received:
-	case <-timer.C:
-	}
+	awaitClosed(in.received, streamGrace)
 	in.cancel()
 	in.wg.Wait()
 	in.mu.Lock()
@@ -389,6 +413,16 @@ func (in *instance) load() int {
 	in.mu.Lock()
 	defer in.mu.Unlock()
 	return len(in.attempts) - in.leaked
+}
+
+// awaitClosed waits until a channel is closed, for d at most.
+func awaitClosed(ch <-chan struct{}, d time.Duration) {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-ch:
+	case <-timer.C:
+	}
 }
 
 // notify wakes whoever waits on a channel of capacity one.

@@ -31,8 +31,8 @@ const (
 type Sink interface {
 	// InstanceReady says that an instance finished its handshake and takes work.
 	InstanceReady(in task.Instance)
-	// InstanceCapacity says how many attempts an instance is willing to hold now: slots of
-	// cancelled attempts that do not end are not counted, and neither are these attempts.
+	// InstanceCapacity says how many attempts an instance is willing to hold now, those
+	// included that were cancelled and do not end.
 	InstanceCapacity(instance string, capacity int)
 	// InstanceDraining says that an instance takes no new work.
 	InstanceDraining(instance string)
@@ -87,7 +87,7 @@ type Options struct {
 	StartTimeout  time.Duration            // from exec to ready
 	StartTimeouts map[string]time.Duration // exceptions, by plugin
 	DrainTimeout  time.Duration            // for the attempts in flight at a stop
-	CancelGrace   time.Duration            // from a cancel to the slot being given up as leaked
+	CancelGrace   time.Duration            // from a cancel to the slot counting as leaked
 	HangTimeout   time.Duration            // silence while attempts run that means a hang
 	StopGrace     time.Duration            // between lifeline, TERM and KILL
 

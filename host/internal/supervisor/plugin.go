@@ -114,10 +114,11 @@ func (p *plugin) once(life, intake context.Context) verdict {
 	lost := in.close()
 	p.sup.opts.Sink.InstanceGone(in.id, end.cause, lost)
 	in.launch.release()
+	useful := in.completed.Load() > 0
 	if !end.crashed {
 		p.setState(task.PluginStopped, end.why)
 		if end.again {
-			return startAgain
+			return p.replaced(end.why, time.Since(readyAt), useful)
 		}
 		return startNoMore
 	}
@@ -125,7 +126,6 @@ func (p *plugin) once(life, intake context.Context) verdict {
 		end.why += ": " + panicked
 	}
 	p.reportCrash(in.launch, end.why, lost)
-	useful := in.completed.Load() > 0
 	return p.crashed(end.why, time.Since(readyAt), useful)
 }
 
@@ -202,7 +202,7 @@ func (p *plugin) bringUp(ctx context.Context, l *launch) (in *instance, again bo
 	if err := l.configure(ctx, m); err != nil {
 		return nil, false, err
 	}
-	in = newInstance(l, m, &p.sup.drain, p.setState)
+	in = newInstance(l, m, &p.sup.drain, p.says)
 	if err := in.open(); err != nil {
 		return in, false, err
 	}
@@ -255,6 +255,18 @@ func (p *plugin) crashed(why string, ready time.Duration, useful bool) verdict {
 	return startLater
 }
 
+// replaced decides when an instance that ended on purpose gets its successor: at once
+// when it was of use, else after a wait, lest it does nothing but start and end.
+func (p *plugin) replaced(why string, ready time.Duration, useful bool) verdict {
+	if useful {
+		return startAgain
+	}
+	now := time.Now().UTC()
+	wait, _ := p.history.ended(now, ready, true, p.sup.opts.Restart, rand.Float64()) //nolint:gosec // jitter
+	p.tell(task.PluginLife{Cause: why, State: task.PluginBackoff, RetryAt: now.Add(wait)})
+	return startLater
+}
+
 // reportCrash keeps what is known about a crash.
 func (p *plugin) reportCrash(l *launch, why string, lost []task.AttemptID) {
 	info := p.snapshot()
@@ -284,6 +296,20 @@ func (p *plugin) setState(state task.PluginState, cause string) {
 	}
 }
 
+// says notes what a ready instance says of itself. Another text is kept and told to
+// nobody: it may change at every tick.
+func (p *plugin) says(state task.PluginState, text string) {
+	p.mu.Lock()
+	same := p.info.State == state
+	if same {
+		p.info.Cause = text
+	}
+	p.mu.Unlock()
+	if !same {
+		p.tell(task.PluginLife{State: state, Cause: text, Again: state == task.PluginReady})
+	}
+}
+
 // tell records a change and hands it to the sink.
 func (p *plugin) tell(life task.PluginLife) {
 	life.At = time.Now().UTC()
@@ -293,7 +319,7 @@ func (p *plugin) tell(life task.PluginLife) {
 		p.info.PID = 0
 	}
 	life.Plugin, life.Version, life.Instance = p.info.Name, p.info.Version, p.info.Instance
-	if life.State == task.PluginReady && p.info.Manifest != nil {
+	if life.State == task.PluginReady && !life.Again && p.info.Manifest != nil {
 		life.Handlers = p.info.Manifest.handlerRefs()
 	}
 	if life.Crashed {

@@ -215,28 +215,44 @@ func TestFetch(t *testing.T) {
 	}
 }
 
+// TestLeakedSlots: attempts that do not end keep their slots, which only who filled them
+// counts; when they hold half of what the plugin takes, it is started again.
 func TestLeakedSlots(t *testing.T) {
-	h := startHost(t, func(o *Options) { o.CancelGrace = time.Millisecond }, "one")
-	in := h.instanceOf("one", 1) // capacity 2
-	first, second := attempt(1, "ignore", `1`), attempt(2, "ignore", `1`)
-	h.Dispatch(in.ID, []*task.Assignment{first})
-	h.running(first.ID)
-	h.Cancel(in.ID, first.ID, task.CodeTimeout)
-	h.wait(t, "a capacity of 1", func() bool { return h.capacity[in.ID] == 1 })
-	if got := h.Plugins()[0]; got.Leaked != 1 || got.InFlight != 1 {
-		t.Errorf("leaked %d of %d in flight, want 1 of 1", got.Leaked, got.InFlight)
+	tests := []struct {
+		mode  string // its capacity
+		leaks int    // that it survives
+	}{
+		{"two", 0},
+		{"three", 1},
 	}
-	h.Dispatch(in.ID, []*task.Assignment{second})
-	h.running(second.ID)
-	h.Cancel(in.ID, second.ID, task.CodeTimeout)
-	if got := h.lost(in.ID); got != task.LossDrained {
-		t.Errorf("cause = %s, want %s", got, task.LossDrained)
-	}
-	h.instanceOf("one", 2)
-	h.recorder.mu.Lock()
-	defer h.recorder.mu.Unlock()
-	if !slices.Contains(h.draining, in.ID) || len(h.crashes) > 0 {
-		t.Errorf("draining = %v, crashes = %v; want an orderly restart", h.draining, h.crashes)
+	for _, tt := range tests {
+		t.Run(tt.mode, func(t *testing.T) {
+			h := startHost(t, func(o *Options) { o.CancelGrace = time.Millisecond }, tt.mode)
+			in := h.instanceOf(tt.mode, 1)
+			leak := func(n int) {
+				a := attempt(n, "ignore", `1`)
+				h.Dispatch(in.ID, []*task.Assignment{a})
+				h.running(a.ID)
+				h.Cancel(in.ID, a.ID, task.CodeTimeout)
+			}
+			for n := range tt.leaks {
+				leak(n)
+				h.until(in.ID, "a leaked slot", func() bool { return h.Plugins()[0].Leaked == n+1 })
+			}
+			leak(tt.leaks)
+			if got := h.lost(in.ID); got != task.LossDrained {
+				t.Errorf("cause = %s, want %s", got, task.LossDrained)
+			}
+			h.instanceOf(tt.mode, 2)
+			h.recorder.mu.Lock()
+			defer h.recorder.mu.Unlock()
+			if !slices.Contains(h.draining, in.ID) || len(h.crashes) > 0 {
+				t.Errorf("draining = %v, crashes = %v; want an orderly restart", h.draining, h.crashes)
+			}
+			if n, told := h.capacity[in.ID]; told {
+				t.Errorf("a capacity of %d was told; leaked slots are no change of it", n)
+			}
+		})
 	}
 }
 

@@ -129,7 +129,7 @@ func (p *testPlugin) GRPCClient(context.Context, *goplugin.GRPCBroker, *grpc.Cli
 func (p *testPlugin) Describe(ctx context.Context, _ *pluginv1.DescribeRequest) (*pluginv1.DescribeResponse, error) {
 	kind, _, _ := strings.Cut(p.mode, "-")
 	m := &pluginv1.Manifest{Name: p.mode, Version: "1.2.3", Limits: &pluginv1.Limits{MaxConcurrency: 8}, Features: []string{"unheard.of.v9"}}
-	for _, h := range []string{"echo", "hold", "slow", "ignore", "env", "fetch", "exit", "panic", "stop", "child", "orphan", "log", "beat", "flood", "broken", "forge", "print", "degrade", "bytes"} {
+	for _, h := range []string{"echo", "hold", "slow", "ignore", "env", "fetch", "exit", "panic", "stop", "child", "orphan", "log", "beat", "flood", "broken", "forge", "print", "degrade", "bytes", "chatter", "retire", "quit"} {
 		m.Handlers = append(m.Handlers, &pluginv1.HandlerSpec{Name: h, Version: 1})
 	}
 	switch kind {
@@ -146,8 +146,10 @@ func (p *testPlugin) Describe(ctx context.Context, _ *pluginv1.DescribeRequest) 
 		m.Permissions = &pluginv1.Permissions{Env: []string{"TASKER_TEST_GRANTED", "TASKER_TEST_DENIED"}}
 	case "alias":
 		m.Name = "shared-name"
-	case "one":
+	case "two":
 		m.Limits.MaxConcurrency = 2
+	case "three":
+		m.Limits.MaxConcurrency = 3
 	case "schema":
 		m.ConfigSchema = []byte(`{"type":"object","properties":{"port":{"type":"integer"}},"required":["port"],"additionalProperties":false}`)
 	case "events":
@@ -168,6 +170,9 @@ func (p *testPlugin) Configure(_ context.Context, req *pluginv1.ConfigureRequest
 
 func (p *testPlugin) Watch(_ *pluginv1.WatchRequest, stream grpc.ServerStreamingServer[pluginv1.WatchResponse]) error {
 	status := &pluginv1.Status{State: pluginv1.State_STATE_READY}
+	if strings.HasPrefix(p.mode, "leaving") {
+		status.State = pluginv1.State_STATE_DRAINING
+	}
 	ticker := time.NewTicker(100 * time.Millisecond)
 	defer ticker.Stop()
 	for {
@@ -317,6 +322,16 @@ func (p *testPlugin) execute(a *pluginv1.Attempt, cancelled chan string) {
 	case "degrade":
 		p.status <- &pluginv1.Status{State: pluginv1.State_STATE_DEGRADED, Capacity: 3, Message: "database is slow"}
 		p.update(resultUpdate(id, nil))
+	case "chatter":
+		for i := range 20 {
+			p.status <- &pluginv1.Status{State: pluginv1.State_STATE_READY, Message: fmt.Sprintf("%d in the queue", i)}
+		}
+		p.update(resultUpdate(id, nil))
+	case "retire":
+		p.status <- &pluginv1.Status{State: pluginv1.State_STATE_DRAINING, Message: "memory is low"}
+		p.update(resultUpdate(id, nil))
+	case "quit":
+		quit(0)
 	case "bytes":
 		p.update(resultUpdate(id, fmt.Appendf(nil, `{"input":%d,"results":%d}`, len(input), len(a.GetResults()))))
 	}

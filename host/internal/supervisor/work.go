@@ -94,7 +94,7 @@ func (in *instance) cancelAttempt(id task.AttemptID, reason string) {
 	}
 }
 
-// leak gives up the slot of a cancelled attempt that did not end.
+// leak counts the slot of a cancelled attempt that did not end.
 func (in *instance) leak(key string) {
 	in.mu.Lock()
 	if h, ok := in.attempts[key]; ok && !h.leaked {
@@ -290,6 +290,7 @@ func (in *instance) finish(key string) bool {
 
 // watch keeps the latest status.
 func (in *instance) watch() {
+	defer close(in.watched)
 	for {
 		resp, err := in.status.Recv()
 		if err != nil {
