@@ -16,7 +16,7 @@ import (
 func TestKillPluginMidStep(t *testing.T) {
 	t.Parallel()
 	h := hosttest.Start(t)
-	id := h.Create(graph("a | handler: mock/sleep, config: {for: 300ms}", "b | handler: mock/sleep, config: {for: 300ms}", "c <- a, b"))
+	id := h.Create(graph("a | handler: mock/sleep, config: {for: 1s}", "b | handler: mock/sleep, config: {for: 1s}", "c <- a, b"))
 	h.AwaitStep(id, "a", task.StepInProgress)
 	h.AwaitStep(id, "b", task.StepInProgress)
 	instance := h.KillPlugin("mock")
@@ -136,7 +136,7 @@ func TestRestartKeepsTimers(t *testing.T) {
 	t.Parallel()
 	h := hosttest.Start(t)
 	retry := h.Create(graph("a | f1, retry: {base: 700ms}"))
-	deadline := h.Create(graphWith("deadline: 700ms\n", "a | f9, retry: {base: 1h, cap: 1h}"))
+	deadline := h.Create(graphWith("deadline: 2s\n", "a | f9, retry: {base: 1h, cap: 1h}"))
 	h.AwaitStep(retry, "a", task.StepWaitingForRetry)
 	h.AwaitStep(deadline, "a", task.StepWaitingForRetry)
 	h.Restart()
