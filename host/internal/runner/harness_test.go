@@ -55,14 +55,25 @@ type rig struct {
 
 // clock is a wall clock that can be set.
 type clock struct {
-	mu  sync.Mutex
-	off time.Duration
+	mu   sync.Mutex
+	off  time.Duration
+	zone *time.Location // nil = UTC
 }
 
 func (c *clock) now() time.Time {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return time.Now().Round(0).Add(c.off)
+	now := time.Now().Round(0).Add(c.off)
+	if c.zone != nil {
+		now = now.In(c.zone)
+	}
+	return now
+}
+
+func (c *clock) move(zone string, hours int) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.zone = time.FixedZone(zone, hours*3600)
 }
 
 func (c *clock) set(by time.Duration) {

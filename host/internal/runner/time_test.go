@@ -144,6 +144,34 @@ func TestClockSetBackBeforeTheClaim(t *testing.T) {
 	})
 }
 
+// TestZones lets a host move across the date line while steps wait: nothing starts early
+// or late.
+func TestZones(t *testing.T) {
+	dir := t.TempDir()
+	synctest.Test(t, func(t *testing.T) {
+		g := newRig(t, dir, nil)
+		g.clock.move("east", 13)
+		g.plugins.start("p#1", 1)
+		begun := time.Now()
+		id := g.create(parse(t, "deadline: 3h", "a, handler: p/do, retry: {base: 1h, cap: 1h, jitter: none}, config: {fails: 1}",
+			"b, handler: missing/do"))
+		g.await(id, func(v *task.Task) bool { return v.Steps[0].Status == task.StepWaitingForRetry })
+		g.close("")
+		g.clock.move("west", -11)
+		g.open(nil)
+		defer g.close("")
+		g.plugins.start("p#2", 1)
+		g.await(id, func(v *task.Task) bool { return v.Steps[0].Status == task.StepComplete })
+		if took := time.Since(begun); took != time.Hour {
+			t.Errorf("the retry came after %s, want 1h", took)
+		}
+		g.end(id, task.Error)
+		if took := time.Since(begun); took != 3*time.Hour {
+			t.Errorf("the deadline struck after %s, want 3h", took)
+		}
+	})
+}
+
 // TestIdleHost keeps 10,000 waiting tasks for an hour: that costs timers and nothing
 // else.
 func TestIdleHost(t *testing.T) {
