@@ -34,6 +34,8 @@ const (
 	MaxValue = 15 << 20
 	// MaxCheckpoint is the size in bytes of the largest checkpoint.
 	MaxCheckpoint = 64 << 10
+	// MaxPartial is the size in bytes of the largest output kept with a failure.
+	MaxPartial = 64 << 10
 	// MaxErrorDetails is the size in bytes to which error details are kept.
 	MaxErrorDetails = 4 << 10
 	// MaxErrorMessage is the size in bytes to which error messages are cut.
@@ -89,8 +91,8 @@ type Failure struct {
 	Class      string      // the real type of the error, such as "*net.OpError"
 	Source     ErrorSource // whose fault it is
 	Details    []byte      // JSON, at most MaxErrorDetails bytes, nil when none
-	Partial    []byte      // JSON output produced before the failure, at most MaxInline bytes, nil when none
-	RetryAfter Duration    // the handler's wish, 0 when none
+	Partial    []byte      // JSON output produced before the failure, at most MaxPartial bytes, nil when none
+	RetryAfter Duration    // the handler's wish, at most MaxRetryAfter, 0 when none
 	Stack      []string    // at most MaxStackFrames frames
 }
 

@@ -54,6 +54,14 @@ const (
 	DefaultLossLimit = 3
 )
 
+// Limits of times.
+const (
+	// MaxDuration is the longest time that a template, a manifest or a request may name.
+	MaxDuration = 10 * 365 * 24 * time.Hour
+	// MaxRetryAfter is what a longer wish of a handler is cut to.
+	MaxRetryAfter = 366 * 24 * time.Hour
+)
+
 // Retry says how often and when a failed step is attempted again. Zero fields take
 // the defaults above.
 type Retry struct {
@@ -105,7 +113,7 @@ func (r Retry) WithDefaults() Retry {
 
 // Wait returns the backoff after the n-th failure (n >= 1), before Retry-After. rnd
 // is a number in [0, 1) that decides the jitter; the result is the same for the same
-// arguments. Jitter never lifts a wait above Cap.
+// arguments. Jitter never lifts a wait above Cap, and nothing above [MaxDuration].
 func (r Retry) Wait(n uint32, rnd float64) time.Duration {
 	r = r.WithDefaults()
 	n = max(n, 1)
@@ -126,8 +134,12 @@ func (r Retry) Wait(n uint32, rnd float64) time.Duration {
 	if r.Backoff == BackoffList || r.Backoff == BackoffConstant {
 		limit = math.Max(wait, limit) // they say exactly what they want
 	}
-	wait = math.Min(wait, limit)
-	return time.Duration(math.Min(r.spread(wait, rnd), limit))
+	limit = math.Min(limit, float64(MaxDuration))
+	wait = r.spread(math.Min(wait, limit), rnd)
+	if !(wait > 0) { // also what is no number
+		return 0
+	}
+	return time.Duration(math.Min(wait, limit))
 }
 
 func (r Retry) spread(wait, rnd float64) float64 {
@@ -151,7 +163,8 @@ func (r Retry) spread(wait, rnd float64) float64 {
 }
 
 // NextRetry is the one function that says when a failed step may be claimed again
-// (rule R3): the later of failure+backoff and failure+retryAfter, in UTC.
+// (rule R3): the later of failure+backoff and failure+retryAfter, which counts for at
+// most [MaxRetryAfter], in UTC.
 func (r Retry) NextRetry(failedAt time.Time, n uint32, retryAfter time.Duration, rnd float64) time.Time {
-	return failedAt.Add(max(r.Wait(n, rnd), retryAfter)).UTC()
+	return failedAt.Add(max(r.Wait(n, rnd), min(retryAfter, MaxRetryAfter))).UTC()
 }

@@ -2,6 +2,7 @@ package task_test
 
 import (
 	"encoding/json"
+	"math"
 	"testing"
 	"time"
 
@@ -195,6 +196,36 @@ func TestJitterBounds(t *testing.T) {
 			t.Fatalf("%+v: wait %s, want %s to %s", r, time.Duration(got), time.Duration(least), time.Duration(most))
 		}
 	})
+}
+
+// TestAbsurdWaitsAreCut: whatever is asked for, the time of the next attempt is near
+// enough to be stored.
+func TestAbsurdWaitsAreCut(t *testing.T) {
+	const endless = task.Duration(math.MaxInt64)
+	at := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
+	tests := []struct {
+		name       string
+		retry      task.Retry
+		retryAfter time.Duration
+		want       time.Duration
+	}{
+		{"RetryAfter", task.Retry{}, math.MaxInt64, task.MaxRetryAfter},
+		{"constant", task.Retry{Backoff: task.BackoffConstant, Base: endless}, 0, task.MaxDuration},
+		{"exponential", task.Retry{Base: endless, Cap: endless}, 0, task.MaxDuration},
+		{"linear", task.Retry{Backoff: task.BackoffLinear, Base: endless, Cap: endless}, 0, task.MaxDuration},
+		{"list", task.Retry{Backoff: task.BackoffList, List: []task.Duration{endless}}, 0, task.MaxDuration},
+		{"infinite factor", task.Retry{Factor: math.Inf(1), Cap: endless}, 0, task.MaxDuration},
+		{"a factor that is no number", task.Retry{Factor: math.NaN()}, 0, 0},
+		{"negative", task.Retry{Backoff: task.BackoffConstant, Base: -endless}, 0, 0},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			tt.retry.Jitter = none()
+			if got := tt.retry.NextRetry(at, 2, tt.retryAfter, 0.5); !got.Equal(at.Add(tt.want)) {
+				t.Errorf("next retry after %s, want after %s", got.Sub(at), tt.want)
+			}
+		})
+	}
 }
 
 func TestDurationText(t *testing.T) {

@@ -7,6 +7,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/tasker-engine/tasker/host/task"
 )
 
 // maxDiagnostics is how many diagnostics one file may have before reading on is noise.
@@ -16,7 +18,7 @@ const maxDiagnostics = 1000
 const tooMany = "too many problems: the rest is not listed"
 
 // MaxDuration is the longest time that a template may name.
-const MaxDuration = 10 * 365 * 24 * time.Hour
+const MaxDuration = task.MaxDuration
 
 // key is one key of the format: how it is read, or why it is refused.
 type key[T any] struct {

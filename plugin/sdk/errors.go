@@ -25,6 +25,8 @@ const (
 	MaxCheckpoint = 64 << 10
 	// MaxDetails is the size in bytes of the largest error details, as JSON.
 	MaxDetails = 4 << 10
+	// MaxPartial is the size in bytes of the largest output that comes with an error, as JSON.
+	MaxPartial = 64 << 10
 )
 
 // Sentinels for what a handler may want to tell apart.
@@ -121,7 +123,8 @@ type Error struct {
 	Code string
 	// Details is anything that marshals to at most [MaxDetails] bytes of JSON. Nil = said further in, else none.
 	Details any
-	// Partial is output produced before the failure: anything that marshals to JSON. Nil = said further in, else none.
+	// Partial is output produced before the failure: anything that marshals to at most [MaxPartial]
+	// bytes of JSON. Nil = said further in, else none.
 	Partial any
 	// Source is whose fault it is. Zero = said further in, else the plugin's.
 	Source Source
@@ -158,7 +161,8 @@ func WithCode(err error, code string) error { return wrap(err, Error{Code: code}
 // WithDetails adds facts: anything that marshals to at most [MaxDetails] bytes of JSON. Nil stays nil.
 func WithDetails(err error, details any) error { return wrap(err, Error{Details: details}) }
 
-// WithPartial adds output that was produced before the failure. Nil stays nil.
+// WithPartial adds output that was produced before the failure: anything that marshals to at most [MaxPartial]
+// bytes of JSON. Nil stays nil.
 func WithPartial(err error, output any) error { return wrap(err, Error{Partial: output}) }
 
 // Downstream says that the fault lies with something that the handler called. Nil stays nil.

@@ -70,6 +70,10 @@ func TestFailures(t *testing.T) {
 			sdk.WithDetails(cause, strings.Repeat("x", 4096)),
 			sdktest.Failure{Verdict: sdk.Retryable, Message: "cause", Class: "*errors.errorString", Details: json.RawMessage(`{"omitted":"4098 bytes are more than 4096"}`)},
 		},
+		"partial output too large": {
+			sdk.WithPartial(cause, strings.Repeat("x", 64<<10)),
+			sdktest.Failure{Verdict: sdk.Retryable, Message: "cause", Class: "*errors.errorString", Partial: json.RawMessage(`{"omitted":"65538 bytes are more than 65536"}`)},
+		},
 		"details that do not marshal": {
 			sdk.WithDetails(cause, make(chan int)),
 			sdktest.Failure{Verdict: sdk.Retryable, Message: "cause", Class: "*errors.errorString", Details: json.RawMessage(`{"omitted":"chan int does not marshal: json: unsupported type: chan int"}`)},

@@ -74,7 +74,7 @@ func failure(ctx context.Context, err error) *pluginv1.Error {
 		Class:   class(err),
 		Source:  pluginv1.ErrorSource_ERROR_SOURCE_PLUGIN,
 		Details: document(e.Details, MaxDetails),
-		Partial: document(e.Partial, MaxValue),
+		Partial: document(e.Partial, MaxPartial),
 	}
 	switch e.Verdict {
 	case Final:

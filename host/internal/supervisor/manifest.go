@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"math"
 	"strconv"
 	"time"
 
@@ -221,6 +222,8 @@ func (r *manifestReader) duration(where string, d *durationpb.Duration) time.Dur
 	}
 	if err := d.CheckValid(); err != nil || d.AsDuration() < 0 {
 		r.failf("%s: want a duration of at least 0", where)
+	} else if d.AsDuration() > task.MaxDuration {
+		r.failf("%s: want at most %s", where, task.MaxDuration)
 	}
 	return d.AsDuration()
 }
@@ -244,8 +247,8 @@ func (r *manifestReader) retry(where string, w *pluginv1.RetryPolicy) *task.Retr
 	default:
 		r.failf("%s: backoff %q: want exponential, linear, constant or list", where, policy.Backoff)
 	}
-	if policy.Factor < 0 {
-		r.failf("%s: factor %v: want at least 0", where, policy.Factor)
+	if !(policy.Factor >= 0) || math.IsInf(policy.Factor, 1) { // so that it refuses what is no number
+		r.failf("%s: factor %v: want a number of at least 0", where, policy.Factor)
 	}
 	return policy
 }

@@ -2,6 +2,7 @@ package supervisor
 
 import (
 	"encoding/json"
+	"math"
 	"strings"
 	"testing"
 	"time"
@@ -66,6 +67,18 @@ func TestReadManifestRefuses(t *testing.T) {
 		{"a schema that is no JSON", func(m *pluginv1.Manifest) { m.Handlers[0].OutputSchema = []byte("{") }, `handler "charge": output_schema: no valid JSON`},
 		{"a schema that reads a file", func(m *pluginv1.Manifest) { m.ConfigSchema = []byte(`{"$ref":"file:///etc/passwd"}`) }, "references within the schema only"},
 		{"a negative timeout", func(m *pluginv1.Manifest) { m.Handlers[0].Timeout = durationpb.New(-1) }, `handler "charge": timeout: want a duration of at least 0`},
+		{"an endless timeout", func(m *pluginv1.Manifest) { m.Handlers[0].HeartbeatTimeout = durationpb.New(math.MaxInt64) }, `handler "charge": heartbeat_timeout: want at most 87600h`},
+		{"a negative base", func(m *pluginv1.Manifest) {
+			m.Handlers[0].Retry = &pluginv1.RetryPolicy{Base: durationpb.New(-time.Second)}
+		}, `retry: base: want a duration of at least 0`},
+		{"an endless cap", func(m *pluginv1.Manifest) {
+			m.Handlers[0].Retry = &pluginv1.RetryPolicy{Cap: durationpb.New(math.MaxInt64)}
+		}, `retry: cap: want at most 87600h`},
+		{"an endless wait in a list", func(m *pluginv1.Manifest) {
+			m.Handlers[0].Retry = &pluginv1.RetryPolicy{List: []*durationpb.Duration{durationpb.New(math.MaxInt64)}}
+		}, `retry: list: want at most 87600h`},
+		{"a factor that is no number", func(m *pluginv1.Manifest) { m.Handlers[0].Retry = &pluginv1.RetryPolicy{Factor: math.NaN()} }, `retry: factor NaN`},
+		{"an infinite factor", func(m *pluginv1.Manifest) { m.Handlers[0].Retry = &pluginv1.RetryPolicy{Factor: math.Inf(1)} }, `retry: factor +Inf`},
 		{"an unknown backoff", func(m *pluginv1.Manifest) { m.Handlers[0].Retry = &pluginv1.RetryPolicy{Backoff: "fibonacci"} }, `backoff "fibonacci"`},
 		{"an absurd concurrency", func(m *pluginv1.Manifest) { m.Limits = &pluginv1.Limits{MaxConcurrency: 1 << 31} }, "max_concurrency"},
 	}

@@ -113,12 +113,12 @@ func toWireError(f *task.Failure) *pluginv1.Error {
 // fromWireError converts a failure and cuts it to the limits of package task.
 func fromWireError(w *pluginv1.Error) *task.Failure {
 	f := &task.Failure{
-		Kind:    task.KindRetryable,
-		Code:    cut(w.GetCode(), maxCode),
-		Message: cut(w.GetMessage(), task.MaxErrorMessage),
-		Class:   cut(w.GetClass(), maxClass),
-		Source:  task.SourcePlugin,
+		Kind:   task.KindRetryable,
+		Code:   cut(w.GetCode(), maxCode),
+		Class:  cut(w.GetClass(), maxClass),
+		Source: task.SourcePlugin,
 	}
+	var dropped string
 	switch w.GetKind() {
 	case pluginv1.ErrorKind_ERROR_KIND_PERMANENT:
 		f.Kind = task.KindPermanent
@@ -129,16 +129,19 @@ func fromWireError(w *pluginv1.Error) *task.Failure {
 	if w.GetSource() == pluginv1.ErrorSource_ERROR_SOURCE_DOWNSTREAM {
 		f.Source = task.SourceDownstream
 	}
-	if d := w.GetDetails(); len(d) > 0 && len(d) <= task.MaxErrorDetails && json.Valid(d) {
+	if d := w.GetDetails(); len(d) > 0 && len(d) <= task.MaxErrorDetails && isJSON(d) {
 		f.Details = d
 	} else if len(d) > 0 {
-		f.Message = cut(f.Message, task.MaxErrorMessage-len(detailsDropped)) + detailsDropped
+		dropped += detailsDropped
 	}
-	if p := w.GetPartial(); len(p) > 0 && len(p) <= task.MaxValue && json.Valid(p) {
+	if p := w.GetPartial(); len(p) > 0 && len(p) <= task.MaxPartial && isJSON(p) {
 		f.Partial = p
+	} else if len(p) > 0 {
+		dropped += partialDropped
 	}
+	f.Message = cut(w.GetMessage(), task.MaxErrorMessage-len(dropped)) + dropped
 	if after := w.GetRetryAfter(); after.IsValid() && after.AsDuration() > 0 {
-		f.RetryAfter = task.Duration(after.AsDuration())
+		f.RetryAfter = task.Duration(min(after.AsDuration(), task.MaxRetryAfter))
 	}
 	stack := w.GetStack()
 	for _, frame := range stack[:min(len(stack), task.MaxStackFrames)] {
@@ -154,7 +157,12 @@ const (
 	maxStackFrame  = 1 << 10
 	maxNote        = 1 << 10
 	detailsDropped = " (details dropped: over 4 KiB or no JSON)"
+	partialDropped = " (partial output dropped: over 64 KiB or no JSON)"
 )
+
+// isJSON reports whether doc is one JSON document in valid UTF-8, which json.Valid does
+// not look at.
+func isJSON(doc []byte) bool { return utf8.Valid(doc) && json.Valid(doc) }
 
 // cut shortens s to at most n bytes of valid UTF-8, marking the cut.
 func cut(s string, n int) string {
@@ -170,19 +178,26 @@ func cut(s string, n int) string {
 	return s[:end] + mark
 }
 
-// fromWireResult converts the end of an attempt. An output that is no JSON or too
-// large is a permanent failure: running again would make the same.
+// fromWireResult converts the end of an attempt. An outcome that it does not know and an
+// output that is no JSON or too large are permanent failures: running again would make
+// the same.
 func fromWireResult(id task.AttemptID, instance string, w *pluginv1.Result) task.Report {
 	report := task.Report{ID: id, Instance: instance, Kind: task.ReportFailed}
-	if e := w.GetError(); e != nil {
-		report.Failure = fromWireError(e)
+	switch w.GetOutcome().(type) {
+	case *pluginv1.Result_Output:
+	case *pluginv1.Result_Error:
+		report.Failure = fromWireError(w.GetError())
+		return report
+	default: // a later version's, or an update that was put together wrongly
+		report.Failure = hostFailure(task.CodeInvalidResult, fmt.Sprintf("result of attempt %s is neither an output nor an error", id))
+		report.Failure.Source = task.SourcePlugin
 		return report
 	}
 	output := w.GetOutput()
 	switch {
 	case len(output) > task.MaxValue:
 		report.Failure = hostFailure(task.CodeTooLarge, fmt.Sprintf("result of attempt %s is %d bytes; the limit is %d", id, len(output), task.MaxValue))
-	case len(output) > 0 && !json.Valid(output):
+	case len(output) > 0 && !isJSON(output):
 		report.Failure = hostFailure(task.CodeInvalidResult, fmt.Sprintf("result of attempt %s is no valid JSON", id))
 		report.Failure.Source = task.SourcePlugin
 	default:
@@ -209,7 +224,7 @@ func fromWireHeartbeat(id task.AttemptID, instance string, w *pluginv1.Heartbeat
 	case len(c) == 0:
 	case len(c) > task.MaxCheckpoint:
 		return report, fmt.Sprintf("checkpoint dropped: %d bytes, the limit is %d", len(c), task.MaxCheckpoint)
-	case !json.Valid(c):
+	case !isJSON(c):
 		return report, "checkpoint dropped: no valid JSON"
 	default:
 		report.Checkpoint = c

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/testing/protocmp"
 	"google.golang.org/protobuf/types/known/durationpb"
 
@@ -78,7 +79,9 @@ func TestFromWireError(t *testing.T) {
 			},
 		},
 		{"values of later versions are read as the default", &pluginv1.Error{Kind: 99, Source: 99}, &task.Failure{Kind: task.KindRetryable, Source: task.SourcePlugin}},
-		{"what is no JSON is dropped and told", &pluginv1.Error{Message: "m", Details: []byte(`{`), Partial: []byte(`{`)}, &task.Failure{Kind: task.KindRetryable, Source: task.SourcePlugin, Message: "m" + detailsDropped}},
+		{"what is no JSON is dropped and told", &pluginv1.Error{Message: "m", Details: []byte(`{`), Partial: []byte(`{`)}, &task.Failure{Kind: task.KindRetryable, Source: task.SourcePlugin, Message: "m" + detailsDropped + partialDropped}},
+		{"what is no UTF-8 is no JSON", &pluginv1.Error{Details: []byte("\"\xff\""), Partial: []byte("\"\xff\"")}, &task.Failure{Kind: task.KindRetryable, Source: task.SourcePlugin, Message: detailsDropped + partialDropped}},
+		{"an endless wait is cut", &pluginv1.Error{RetryAfter: durationpb.New(math.MaxInt64)}, &task.Failure{Kind: task.KindRetryable, Source: task.SourcePlugin, RetryAfter: task.Duration(task.MaxRetryAfter)}},
 		{"a negative wish is none", &pluginv1.Error{RetryAfter: durationpb.New(-time.Second)}, &task.Failure{Kind: task.KindRetryable, Source: task.SourcePlugin}},
 	}
 	for _, tt := range tests {
@@ -94,9 +97,9 @@ func TestFromWireErrorIsCutToTheLimits(t *testing.T) {
 	long := strings.Repeat("é", 1<<20)
 	f := fromWireError(&pluginv1.Error{
 		Message: long, Code: long, Class: long, Stack: []string{long, "", "", "", "", "", "", "", "", "", "", ""},
-		Details: []byte(`"` + long + `"`), Partial: bytes.Repeat([]byte("1"), task.MaxValue+1),
+		Details: []byte(`"` + long + `"`), Partial: bytes.Repeat([]byte("1"), task.MaxPartial+1),
 	})
-	if len(f.Message) > task.MaxErrorMessage || !strings.HasSuffix(f.Message, detailsDropped) {
+	if len(f.Message) > task.MaxErrorMessage || !strings.HasSuffix(f.Message, detailsDropped+partialDropped) {
 		t.Errorf("message has %d bytes and ends with %q", len(f.Message), f.Message[len(f.Message)-10:])
 	}
 	if len(f.Code) > maxCode || len(f.Class) > maxClass || len(f.Stack) != task.MaxStackFrames || len(f.Stack[0]) > maxStackFrame {
@@ -115,6 +118,32 @@ func TestFromWireResultOverTheLimit(t *testing.T) {
 	}
 }
 
+// TestOutcomesThatAreNoneFail: nothing but an output is a success.
+func TestOutcomesThatAreNoneFail(t *testing.T) {
+	later := &pluginv1.Result{}
+	if err := proto.Unmarshal([]byte{0x7a, 0x02, '1', '2'}, later); err != nil { // field 15 of a later version
+		t.Fatal(err)
+	}
+	for name, result := range map[string]*pluginv1.Result{
+		"nothing": nil, "no outcome": {}, "an unknown one": later,
+		"no UTF-8": {Outcome: &pluginv1.Result_Output{Output: []byte("\"\xff\"")}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := fromWireResult(task.AttemptID{Task: testID, Number: 1}, "p#1", result)
+			if r.Kind != task.ReportFailed || r.Failure.Code != task.CodeInvalidResult || r.Failure.Kind != task.KindPermanent || r.Failure.Source != task.SourcePlugin {
+				t.Errorf("report of kind %d with %+v, want a permanent %s of the plugin", r.Kind, r.Failure, task.CodeInvalidResult)
+			}
+		})
+	}
+	for name, result := range map[string]*pluginv1.Result{
+		"empty output": {Outcome: &pluginv1.Result_Output{}}, "null": {Outcome: &pluginv1.Result_Output{Output: []byte("null")}},
+	} {
+		if r := fromWireResult(task.AttemptID{}, "p#1", result); r.Kind != task.ReportSucceeded {
+			t.Errorf("%s: %+v, want success", name, r.Failure)
+		}
+	}
+}
+
 func TestHeartbeatIsCleaned(t *testing.T) {
 	tests := []struct {
 		name    string
@@ -125,6 +154,7 @@ func TestHeartbeatIsCleaned(t *testing.T) {
 		{"as it is", &pluginv1.Heartbeat{Progress: 0.25, Note: "n", Checkpoint: []byte(`1`)}, task.Report{Progress: 0.25, Note: "n", Checkpoint: []byte(`1`)}, false},
 		{"progress that is no number", &pluginv1.Heartbeat{Progress: math.NaN()}, task.Report{}, false},
 		{"progress beyond the end", &pluginv1.Heartbeat{Progress: math.Inf(1)}, task.Report{Progress: 1}, false},
+		{"checkpoint that is no UTF-8", &pluginv1.Heartbeat{Checkpoint: []byte("\"\xff\"")}, task.Report{}, true},
 		{"checkpoint too large", &pluginv1.Heartbeat{Checkpoint: bytes.Repeat([]byte{'1'}, task.MaxCheckpoint+1)}, task.Report{}, true},
 	}
 	for _, tt := range tests {

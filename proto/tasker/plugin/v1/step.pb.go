@@ -1339,7 +1339,7 @@ type Error struct {
 	Source ErrorSource `protobuf:"varint,5,opt,name=source,proto3,enum=tasker.plugin.v1.ErrorSource" json:"source,omitempty"`
 	// JSON of at most 4 KiB. Empty = none.
 	Details []byte `protobuf:"bytes,6,opt,name=details,proto3" json:"details,omitempty"`
-	// JSON output produced before the failure. Empty = none.
+	// JSON output produced before the failure, at most 64 KiB. Empty = none.
 	Partial []byte `protobuf:"bytes,7,opt,name=partial,proto3" json:"partial,omitempty"`
 	// Wait at least this long before the next attempt. Unset = the step's backoff alone.
 	RetryAfter *durationpb.Duration `protobuf:"bytes,8,opt,name=retry_after,json=retryAfter,proto3" json:"retry_after,omitempty"`
