@@ -4,6 +4,7 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
+	"math"
 	"strings"
 	"time"
 
@@ -44,11 +45,19 @@ func decodePrefixed(b []byte, m proto.Message, place string) (uint64, error) {
 	return prefix, decode(b[prefixLen:], m, place)
 }
 
+// nanos returns what is stored for a time. Nanoseconds reach from 1677 to 2262: a time
+// beyond is stored as the end of that, so that never stays never and is not long ago.
 func nanos(t time.Time) int64 {
-	if t.IsZero() {
+	switch {
+	case t.IsZero():
 		return 0
+	case t.Before(time.Unix(0, math.MinInt64)):
+		return math.MinInt64
+	case t.After(time.Unix(0, math.MaxInt64)):
+		return math.MaxInt64
+	default:
+		return t.UnixNano()
 	}
-	return t.UnixNano()
 }
 
 func fromNanos(n int64) time.Time {

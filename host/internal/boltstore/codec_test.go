@@ -121,6 +121,28 @@ func through[M proto.Message](t *testing.T, m M) M {
 	return out
 }
 
+// TestFarTimes stores times that nanoseconds cannot say: they keep their side.
+func TestFarTimes(t *testing.T) {
+	at := func(year int) time.Time { return time.Date(year, 1, 1, 0, 0, 0, 0, time.UTC) }
+	for _, tt := range []struct {
+		name     string
+		in       time.Time
+		from, to time.Time
+	}{
+		{"zero", time.Time{}, time.Time{}, time.Time{}},
+		{"now", at(2026), at(2026), at(2026)},
+		{"never", at(9000), at(2262), at(2263)},
+		{"just beyond", at(2263), at(2262), at(2263)},
+		{"long ago", at(1000), at(1677), at(1678)},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			if got := fromNanos(nanos(tt.in)); got.Before(tt.from) || got.After(tt.to) {
+				t.Errorf("%s is read as %s, want %s to %s", tt.in, got, tt.from, tt.to)
+			}
+		})
+	}
+}
+
 // TestZeroValuesStayZero is the other end: nothing is invented for what is unset.
 func TestZeroValuesStayZero(t *testing.T) {
 	record, err := stepToRecord(&task.Step{}, 0, 0)

@@ -120,7 +120,7 @@ func crashKey(plugin string, at time.Time) []byte {
 	b := make([]byte, 0, len(plugin)+1+seqLen)
 	b = append(b, plugin...)
 	b = append(b, 0)
-	return binary.BigEndian.AppendUint64(b, uint64(at.UnixNano()))
+	return binary.BigEndian.AppendUint64(b, uint64(nanos(at)))
 }
 
 // asCrashKey is the inverse of crashKey.
