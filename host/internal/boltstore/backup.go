@@ -11,6 +11,9 @@ import (
 	"runtime"
 	"strings"
 
+	"github.com/oklog/ulid/v2"
+	bolt "go.etcd.io/bbolt"
+
 	"github.com/tasker-engine/tasker/host/internal/store"
 	"github.com/tasker-engine/tasker/host/task"
 )
@@ -29,7 +32,7 @@ func (s *Store) Backup(ctx context.Context, target string, overwrite bool) (size
 			_, err := t.tx.WriteTo(&endingWriter{ctx: ctx, w: w})
 			return err
 		})
-	})
+	}, nil)
 	if err != nil {
 		return 0, fmt.Errorf("back up to %s: %w", target, err)
 	}
@@ -69,7 +72,7 @@ func Restore(ctx context.Context, backup, target string, overwrite bool) (size i
 	size, err = writeFile(target, func(w io.Writer) error {
 		_, err := io.Copy(&endingWriter{ctx: ctx, w: w}, from)
 		return err
-	})
+	}, renewHost)
 	return size, errors.Join(err, from.Close())
 }
 
@@ -126,9 +129,25 @@ func tempPattern(target string) string {
 	return "." + strings.TrimPrefix(filepath.Base(target), ".") + ".*.tmp"
 }
 
-// writeFile writes a file beside target, syncs it and renames it to target, so that
-// target is either the old file or the whole new one. It returns the size in bytes.
-func writeFile(target string, write func(w io.Writer) error) (size int64, err error) {
+// renewHost gives the store in the file at path, which nobody else uses, a new host id.
+func renewHost(path string) error {
+	db, err := openBolt(path, bolt.Options{FreelistType: bolt.FreelistMapType})
+	if err != nil {
+		return err
+	}
+	id, err := ulid.New(ulid.Now(), ulid.DefaultEntropy())
+	if err == nil {
+		err = db.Update(func(tx *bolt.Tx) error {
+			return tx.Bucket([]byte(kindMeta.name())).Put([]byte(metaHostID), id[:])
+		})
+	}
+	return errors.Join(err, db.Close())
+}
+
+// writeFile writes a file beside target, has finish change it when that is not nil, syncs
+// it and renames it to target, so that target is either the old file or the whole new
+// one. It returns the size in bytes.
+func writeFile(target string, write func(w io.Writer) error, finish func(path string) error) (size int64, err error) {
 	f, err := os.CreateTemp(filepath.Dir(target), tempPattern(target))
 	if err != nil {
 		return 0, err
@@ -141,11 +160,19 @@ func writeFile(target string, write func(w io.Writer) error) (size int64, err er
 	if err = write(f); err == nil {
 		err = f.Sync()
 	}
-	size, sizeErr := f.Seek(0, io.SeekEnd)
-	if err = errors.Join(err, sizeErr, f.Close()); err != nil {
+	if err = errors.Join(err, f.Close()); err != nil {
 		return 0, err
 	}
-	return size, moveTo(f.Name(), target)
+	if finish != nil {
+		if err = finish(f.Name()); err != nil {
+			return 0, err
+		}
+	}
+	info, err := os.Stat(f.Name())
+	if err != nil {
+		return 0, err
+	}
+	return info.Size(), moveTo(f.Name(), target)
 }
 
 // moveTo renames a file within its directory and makes that durable.

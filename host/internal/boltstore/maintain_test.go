@@ -119,8 +119,8 @@ func TestBackupRestoreDrill(t *testing.T) {
 		t.Fatalf("restore: %v", err)
 	}
 	s = bolttest.OpenDir(t, dir, boltstore.Options{})
-	if again, next := s.Identity(); again != host || next <= epoch {
-		t.Errorf("after restoring: got host %s, epoch %d; want %s and more than %d", again, next, host, epoch)
+	if again, next := s.Identity(); again == host || next <= epoch {
+		t.Errorf("after restoring: got host %s, epoch %d; want another than %s and more than %d", again, next, host, epoch)
 	}
 	got := readAll(t, s)
 	got.Tasks = slices.DeleteFunc(got.Tasks, func(tk *task.Task) bool { return tk.ID == more.Task.ID })

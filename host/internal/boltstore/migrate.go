@@ -102,6 +102,6 @@ func copyAside(db *bolt.DB, target string) error {
 			_, err := tx.WriteTo(w)
 			return err
 		})
-	})
+	}, nil)
 	return err
 }
