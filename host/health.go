@@ -2,6 +2,7 @@ package host
 
 import (
 	"context"
+	"fmt"
 	"os"
 
 	"github.com/tasker-engine/tasker/host/internal/api"
@@ -39,6 +40,9 @@ func (h *Host) Health(ctx context.Context) (*api.Health, error) {
 			out.Problems = append(out.Problems, "plugin "+p.Name+" is "+string(p.State)+": "+p.Cause)
 		default:
 		}
+	}
+	if n := h.runner.Broken(); n > 0 {
+		out.Problems = append(out.Problems, fmt.Sprintf("%d unfinished tasks cannot be read and stand still: see the log and `tasker store verify`", n))
 	}
 	if h.runner.Draining() {
 		out.Problems = append(out.Problems, "the host is stopping")

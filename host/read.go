@@ -110,19 +110,15 @@ func (r reading) document(ctx context.Context, id task.ID, v task.Value) ([]byte
 // Value returns the document behind a reference that an assignment or an event carries:
 // "input" or "result/<ordinal>".
 func (r reading) Value(ctx context.Context, id task.ID, ref string) ([]byte, error) {
-	stored, err := r.store.Load(ctx, id)
-	if err != nil {
-		return nil, err
-	}
 	if ref == publish.InputRef {
-		return r.document(ctx, id, stored.Task.Input)
+		return r.store.Value(ctx, id, task.InputBlob)
 	}
 	ordinal, ok := strings.CutPrefix(ref, "result/")
-	o, err := strconv.ParseUint(ordinal, 10, 32)
-	if !ok || err != nil || int(o) >= len(stored.Task.Steps) {
+	o, err := strconv.ParseUint(ordinal, 10, 31)
+	if !ok || err != nil {
 		return nil, fmt.Errorf("reference %q of task %s: %w", ref, id, task.ErrNotFound)
 	}
-	return r.document(ctx, id, stored.Task.Steps[o].Results)
+	return r.store.Value(ctx, id, task.ResultBlob(task.Ordinal(o)))
 }
 
 // ListTasks implements [Service].

@@ -1,6 +1,7 @@
 package boltstore
 
 import (
+	"strings"
 	"testing"
 
 	"github.com/tasker-engine/tasker/host/internal/store"
@@ -122,6 +123,15 @@ func TestReadBudgets(t *testing.T) {
 	}
 	fl := storetest.NewFlow(1, 2000)
 	storetest.MustCommit(t, s, fl.Create(0), fl.Succeed(0, 1), fl.Succeed(1, 2), fl.Succeed(2))
+	large := storetest.NewFlow(2, 2)
+	storetest.MustCommit(t, s, large.Create(0, 1))
+	value, blob := storetest.Blob(task.ResultBlob(0), []byte(`"`+strings.Repeat("r", 100<<10)+`"`))
+	end := large.SucceedWith(0, value)
+	end.Blobs = []store.Blob{blob}
+	storetest.MustCommit(t, s, end)
+	if err := storetest.SaveCheckpoint(s, large.Checkpoint(1, "1")); err != nil {
+		t.Fatalf("checkpoint: %v", err)
+	}
 	id := fl.Task.ID
 	ctx := t.Context()
 	m := &meter{t: t, s: s}
@@ -151,9 +161,14 @@ func TestReadBudgets(t *testing.T) {
 			return err
 		}, 0},
 		{"resolve", func() error { _, err := s.Resolve(ctx, string(id)); return err }, 1},
+		// the record, however many steps the task has.
+		{"value", func() error { _, err := s.Value(ctx, id, task.InputBlob); return err }, 1},
+		{"value", func() error { _, err := s.Value(ctx, id, task.ResultBlob(1)); return err }, 1},
+		{"value", func() error { _, err := s.Value(ctx, large.Task.ID, task.ResultBlob(0)); return err }, 2},
+		{"checkpoint", func() error { _, err := s.Checkpoint(ctx, task.StepID{Task: large.Task.ID, Ordinal: 1}); return err }, 1},
 		{"checkpoints", func() error { _, err := s.Checkpoints(ctx, id); return err }, 0},
 		// live entry, spec and task of each task, the touched steps, the template once.
-		{"live", func() error { return s.Live(ctx, func(*store.Aggregate) error { return nil }) }, (crowd+1)*3 + touched + 1},
+		{"live", func() error { return s.Live(ctx, func(task.ID, *store.Aggregate, error) error { return nil }) }, (crowd+2)*3 + touched + 3 + 2},
 	}
 	for _, b := range budgets {
 		if err := b.read(); err != nil {

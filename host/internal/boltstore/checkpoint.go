@@ -115,6 +115,28 @@ func (j *checkpointJob) apply(c *committer, t *txn) error {
 
 func (j *checkpointJob) finish(err error) { j.done(err) }
 
+// Checkpoint returns the checkpoint of a step: one read. Errors: task.ErrNotFound,
+// store.ErrCorrupt.
+func (s *Store) Checkpoint(ctx context.Context, id task.StepID) (store.Checkpoint, error) {
+	k, err := parseTaskKey(id.Task)
+	if err != nil {
+		return store.Checkpoint{}, fmt.Errorf("checkpoint: %w", err)
+	}
+	r := &storev1.CheckpointRecord{}
+	err = s.view(ctx, opCheckpoint, func(t *txn) error {
+		key := k.step(uint32(id.Ordinal))
+		value := t.get(kindCheckpoints, key[:])
+		if value == nil {
+			return task.ErrNotFound
+		}
+		return decode(value, r, fmt.Sprintf("checkpoints/%x", key))
+	})
+	if err != nil {
+		return store.Checkpoint{}, fmt.Errorf("checkpoint of step %s: %w", id, err)
+	}
+	return checkpointFromRecord(id, r), nil
+}
+
 // Checkpoints returns the checkpoints of a task by ordinal; none for a task that does
 // not exist.
 func (s *Store) Checkpoints(ctx context.Context, id task.ID) (map[task.Ordinal]store.Checkpoint, error) {

@@ -172,13 +172,17 @@ func lastLog(t *txn, k taskKey) (uint64, error) {
 	})
 }
 
-// walkChain returns a task's log records from the last to the first.
+// walkChain returns a task's log records from the last to the first, or to the oldest
+// that the log still has.
 func walkChain(t *txn, last uint64) ([]logRecord, error) {
 	var out []logRecord
 	for seq := last; seq != 0; {
 		key := seqKey(seq)
 		value := t.get(kindLog, key[:])
 		if value == nil {
+			if oldest, _ := t.cursor(kindLog).First(); oldest != nil && bytes.Compare(key[:], oldest) < 0 {
+				break // the log was cut here: what is left is whole
+			}
 			return nil, fmt.Errorf("%w: log/%d is missing", store.ErrCorrupt, seq)
 		}
 		r, err := parseLog(key[:], value)

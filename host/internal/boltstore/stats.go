@@ -25,6 +25,8 @@ const (
 	opResolve
 	opByKey
 	opBlob
+	opValue
+	opCheckpoint
 	opCheckpoints
 	opEvents
 	opLastSeq
@@ -40,8 +42,9 @@ const (
 // operationNames are the keys of Stats.Operations.
 func operationNames() [operations]string {
 	return [operations]string{
-		"submit", "save_checkpoint", "save_crash", "load", "live", "list", "resolve", "by_key", "blob",
-		"checkpoints", "events", "last_seq", "task_events", "crashes", "counters", "stats", "verify", "backup",
+		"submit", "save_checkpoint", "save_crash", "load", "live", "list", "resolve", "by_key", "blob", "value",
+		"checkpoint", "checkpoints", "events", "last_seq", "task_events", "crashes", "counters", "stats", "verify",
+		"backup",
 	}
 }
 

@@ -33,40 +33,29 @@ func (s *Store) Load(ctx context.Context, id task.ID) (*store.Aggregate, error) 
 	return a, nil
 }
 
-// Live calls fn for every unfinished task, oldest first. fn is called outside any
-// transaction; a task that ends while Live is on its way to it is left out.
-func (s *Store) Live(ctx context.Context, fn func(*store.Aggregate) error) error {
+// liveTask is one unfinished task, or why it cannot be read.
+type liveTask struct {
+	id  task.ID
+	agg *store.Aggregate
+	err error
+}
+
+// Live calls fn for every unfinished task, oldest first; see [store.Store]. fn is called
+// outside any transaction; a task that ends while Live is on its way to it is left out.
+func (s *Store) Live(ctx context.Context, fn func(task.ID, *store.Aggregate, error) error) error {
 	templates := make(map[string][]byte)
-	var after *taskKey
-	for {
-		chunk := make([]*store.Aggregate, 0, liveChunk)
+	var chunk []liveTask
+	for after := []byte(nil); ; {
+		chunk = chunk[:0]
 		err := s.view(ctx, opLive, func(t *txn) error {
-			c := t.cursor(kindLive)
-			key, _ := c.First()
-			if after != nil {
-				if key, _ = c.Seek(after[:]); bytes.Equal(key, after[:]) {
-					key, _ = c.Next()
-				}
-			}
-			for ; key != nil && len(chunk) < liveChunk; key, _ = c.Next() {
-				t.reads++
-				k, ok := asTaskKey(key)
-				if !ok {
-					return fmt.Errorf("%w: live/%x", store.ErrCorrupt, key)
-				}
-				a, err := readAggregate(t, k, templates)
-				if err != nil {
-					return fmt.Errorf("task %s: %w", k.id(), err)
-				}
-				chunk, after = append(chunk, a), &k
-			}
+			chunk, after = readLive(t, chunk, after, templates)
 			return nil
 		})
 		if err != nil {
 			return fmt.Errorf("live tasks: %w", err)
 		}
-		for _, a := range chunk {
-			if err := fn(a); err != nil {
+		for _, l := range chunk {
+			if err := fn(l.id, l.agg, l.err); err != nil {
 				return err
 			}
 		}
@@ -74,6 +63,31 @@ func (s *Store) Live(ctx context.Context, fn func(*store.Aggregate) error) error
 			return nil
 		}
 	}
+}
+
+// readLive appends the unfinished tasks behind the key after to chunk until it is full,
+// and returns it with the key of the last.
+func readLive(t *txn, chunk []liveTask, after []byte, templates map[string][]byte) (full []liveTask, last []byte) {
+	c := t.cursor(kindLive)
+	key, _ := c.Seek(after)
+	if after != nil && bytes.Equal(key, after) {
+		key, _ = c.Next()
+	}
+	for ; key != nil && len(chunk) < liveChunk; key, _ = c.Next() {
+		t.reads++
+		after = bytes.Clone(key)
+		var l liveTask
+		if k, ok := asTaskKey(key); !ok {
+			l.err = fmt.Errorf("%w: live/%x", store.ErrCorrupt, key)
+		} else {
+			l.id = k.id()
+			if l.agg, l.err = readAggregate(t, k, templates); l.err != nil {
+				l.err = fmt.Errorf("task %s: %w", l.id, l.err)
+			}
+		}
+		chunk = append(chunk, l)
+	}
+	return chunk, after
 }
 
 // readAggregate reads a whole task. Snapshots already in templates are shared and new

@@ -11,10 +11,14 @@ import (
 // boot loads every unfinished task. Attempts that an earlier host had started are lost:
 // at open, every earlier epoch is over.
 func (r *Runner) boot(ctx context.Context) error {
-	return r.opts.Store.Live(ctx, func(stored *store.Aggregate) error { //nolint:contextcheck // what is begun is finished after ctx has ended
-		agg, err := r.templates.restore(stored)
+	return r.opts.Store.Live(ctx, func(id task.ID, stored *store.Aggregate, err error) error { //nolint:contextcheck // what is begun is finished after ctx has ended
+		var agg *engine.Aggregate
+		if err == nil {
+			agg, err = r.templates.restore(stored)
+		}
 		if err != nil {
-			r.log.Error("task cannot be loaded and is left as it is", "task", stored.Task.ID, "error", err)
+			r.log.Error("task cannot be loaded and is left as it is", "task", id, "error", err)
+			r.broken.Add(1)
 			return nil // one broken task must not keep the others from running
 		}
 		e := &entry{agg: agg}

@@ -229,6 +229,7 @@ func (r *Runner) reload(e *entry, inputs []input, cause error, now bool) {
 	}
 	if err != nil {
 		r.log.Error("task cannot be loaded; it stays as it is until the host is restarted", "task", id, "error", err)
+		r.broken.Add(1)
 		r.drop(e, inputs, err)
 		return
 	}

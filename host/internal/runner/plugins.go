@@ -2,6 +2,7 @@ package runner
 
 import (
 	"context"
+	"errors"
 	"slices"
 	"strings"
 
@@ -183,18 +184,18 @@ func (r *Runner) dispatch(e *entry, o task.Ordinal) {
 	offer := inst.offer(handlerOf(e, o))
 	a := e.agg.Assignment(o, offer == nil || offer.Results != task.ResultsNone)
 	if s.HasCheckpoint {
-		a.Checkpoint = r.lastCheckpoint(e.agg.Task.ID, o)
+		a.Checkpoint = r.lastCheckpoint(a.ID.Step())
 	}
 	r.sends[inst.ID] = append(r.sends[inst.ID], a)
 }
 
-func (r *Runner) lastCheckpoint(id task.ID, o task.Ordinal) []byte {
-	cps, err := r.opts.Store.Checkpoints(context.Background(), id)
-	if err != nil {
-		r.log.Error("checkpoint not read; the attempt starts without it", "task", id, "error", err)
-		return nil
+// lastCheckpoint returns what an earlier attempt of a step left, nil for nothing.
+func (r *Runner) lastCheckpoint(id task.StepID) []byte {
+	cp, err := r.opts.Store.Checkpoint(context.Background(), id)
+	if err != nil && !errors.Is(err, task.ErrNotFound) {
+		r.log.Error("checkpoint not read; the attempt starts without it", "step", id.String(), "error", err)
 	}
-	return cps[o].Data
+	return cp.Data
 }
 
 // flush sends what this round has gathered; a cancel never overtakes its attempt.

@@ -507,3 +507,40 @@ func TestCancelledByNobody(t *testing.T) {
 		}
 	})
 }
+
+// damaged is a store in which one task cannot be read.
+type damaged struct {
+	store.Store
+
+	id task.ID
+}
+
+// Live implements [store.Store].
+func (d *damaged) Live(ctx context.Context, fn func(task.ID, *store.Aggregate, error) error) error {
+	return d.Store.Live(ctx, func(id task.ID, a *store.Aggregate, err error) error {
+		if id == d.id {
+			return fn(id, nil, store.ErrCorrupt)
+		}
+		return fn(id, a, err)
+	})
+}
+
+// TestBootWithADamagedTask runs the other tasks and says that one stands still.
+func TestBootWithADamagedTask(t *testing.T) {
+	dir := t.TempDir()
+	synctest.Test(t, func(t *testing.T) {
+		g := newRig(t, dir, nil)
+		bad, good := g.create(parse(t, "", "a, handler: p/do")), g.create(parse(t, "", "a, handler: p/do"))
+		g.close("")
+		g.open(func(s store.Store) store.Store { return &damaged{Store: s, id: bad} })
+		defer g.close("corrupt record")
+		g.plugins.start("p#1", 1)
+		g.end(good, task.Complete)
+		if n := g.Broken(); n != 1 {
+			t.Errorf("%d tasks stand still, want 1", n)
+		}
+		if v := g.load(bad); v.Status != task.Pending {
+			t.Errorf("the damaged task is %s, want it left alone", v.Status)
+		}
+	})
+}

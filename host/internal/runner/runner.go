@@ -63,6 +63,7 @@ type Runner struct {
 
 	watchers watchers
 	draining atomic.Bool
+	broken   atomic.Int64 // unfinished tasks that could not be loaded
 
 	// What follows belongs to the loop.
 	tasks     map[task.ID]*entry
@@ -288,6 +289,10 @@ func (r *Runner) Drain(ctx context.Context) error {
 func (r *Runner) Alive(ctx context.Context) bool {
 	return r.call(ctx, func(reply func(error)) { reply(nil) }) == nil
 }
+
+// Broken returns the number of unfinished tasks that could not be loaded and stay as
+// they are until the host is restarted.
+func (r *Runner) Broken() int { return int(r.broken.Load()) }
 
 // Draining reports whether the intake has ended.
 func (r *Runner) Draining() bool { return r.draining.Load() }

@@ -226,9 +226,10 @@ type Store interface {
 
 	// Load returns a task with all its steps: one range read. task.ErrNotFound.
 	Load(ctx context.Context, id task.ID) (*Aggregate, error)
-	// Live calls fn for every unfinished task, oldest first, until fn returns an error. fn
-	// may use the store.
-	Live(ctx context.Context, fn func(*Aggregate) error) error
+	// Live calls fn for every unfinished task, oldest first, until fn returns an error. For
+	// a task that cannot be read a is nil and err says why, so that one bad record keeps
+	// no other task from running. fn may use the store.
+	Live(ctx context.Context, fn func(id task.ID, a *Aggregate, err error) error) error
 	// List returns summaries by creation time, which is the time in the ids, and whether
 	// more follow.
 	List(ctx context.Context, f Filter, p Page) (page []Summary, more bool, err error)
@@ -239,12 +240,18 @@ type Store interface {
 	ByKey(ctx context.Context, namespace, name, key string) (id task.ID, inputHash string, err error)
 	// Blob returns a large value. task.ErrNotFound.
 	Blob(ctx context.Context, id task.ID, n uint32) ([]byte, error)
+	// Value returns the document that a blob number stands for, wherever it lies: the
+	// task's input or the results of a step, nil when it has none. It reads one record and
+	// a blob at most. task.ErrNotFound for a task or a step that has no record.
+	Value(ctx context.Context, id task.ID, n uint32) ([]byte, error)
+	// Checkpoint returns the checkpoint of a step. task.ErrNotFound when it has none.
+	Checkpoint(ctx context.Context, id task.StepID) (Checkpoint, error)
 	// Checkpoints returns the checkpoints of a task by ordinal.
 	Checkpoints(ctx context.Context, id task.ID) (map[task.Ordinal]Checkpoint, error)
 	// Events returns up to limit log entries with a sequence of at least from, in order.
 	Events(ctx context.Context, from uint64, limit int) ([]LogEntry, error)
-	// TaskEvents returns all events of one task in order, following the chain of its
-	// write sets; it does not scan the log.
+	// TaskEvents returns all events of one task in order, as far back as the log goes,
+	// following the chain of its write sets; it does not scan the log.
 	TaskEvents(ctx context.Context, id task.ID) ([]LogEntry, error)
 	// LastSeq returns the sequence of the newest event in the log, 0 for an empty log.
 	LastSeq(ctx context.Context) (uint64, error)

@@ -57,9 +57,9 @@ func reopen(t *fixture) {
 		t.Errorf("checkpoints of an ended step after reopening: got %v, error %v", got, err)
 	}
 	var live []task.ID
-	err = s.Live(t.Context(), func(agg *store.Aggregate) error {
-		live = append(live, agg.Task.ID)
-		return nil
+	err = s.Live(t.Context(), func(id task.ID, _ *store.Aggregate, err error) error {
+		live = append(live, id)
+		return err
 	})
 	if diff := cmp.Diff([]task.ID{a.Task.ID, b.Task.ID}, live); err != nil || diff != "" {
 		t.Errorf("live tasks (-want +got), error %v:\n%s", err, diff)
@@ -147,11 +147,16 @@ func closed(t *fixture) {
 func reads(ctx context.Context, s store.Store, id task.ID) map[string]func() error {
 	return map[string]func() error{
 		"load":        func() error { _, err := s.Load(ctx, id); return err },
-		"live":        func() error { return s.Live(ctx, func(*store.Aggregate) error { return nil }) },
+		"live":        func() error { return s.Live(ctx, func(task.ID, *store.Aggregate, error) error { return nil }) },
 		"list":        func() error { _, _, err := s.List(ctx, store.Filter{}, store.Page{}); return err },
 		"resolve":     func() error { _, err := s.Resolve(ctx, string(id)); return err },
 		"by key":      func() error { _, _, err := s.ByKey(ctx, "a", "b", "c"); return ignore(err, task.ErrNotFound) },
 		"blob":        func() error { _, err := s.Blob(ctx, id, 0); return ignore(err, task.ErrNotFound) },
+		"value":       func() error { _, err := s.Value(ctx, id, 0); return err },
+		"checkpoint": func() error {
+			_, err := s.Checkpoint(ctx, task.StepID{Task: id})
+			return ignore(err, task.ErrNotFound)
+		},
 		"checkpoints": func() error { _, err := s.Checkpoints(ctx, id); return err },
 		"events":      func() error { _, err := s.Events(ctx, 0, 1); return err },
 		"last seq":    func() error { _, err := s.LastSeq(ctx); return err },

@@ -25,6 +25,8 @@ func readCases() []testCase {
 		{"a task's events follow its chain", taskEvents},
 		{"events without a task are in the log", loneEvents},
 		{"blobs are returned as stored", blobs},
+		{"values are found wherever they lie", values},
+		{"one checkpoint is returned", oneCheckpoint},
 		{"ids resolve by prefix", resolve},
 		{"counters follow every change", counters},
 		{"statistics count operations", stats},
@@ -76,8 +78,11 @@ func live(t *fixture) {
 	}
 	MustCommit(t, s, sets...)
 	var got []task.ID
-	err := s.Live(t.Context(), func(a *store.Aggregate) error {
-		got = append(got, a.Task.ID)
+	err := s.Live(t.Context(), func(id task.ID, a *store.Aggregate, err error) error {
+		if err != nil || a.Task.ID != id {
+			return fmt.Errorf("task %s: %w", id, err)
+		}
+		got = append(got, id)
 		if diff := cmp.Diff(&flows[a.Task.ID].Task, a.Task); diff != "" || len(a.Template) == 0 {
 			t.Errorf("task %s, template of %d bytes (-want +got):\n%s", a.Task.ID, len(a.Template), diff)
 		}
@@ -94,7 +99,7 @@ func liveWrites(t *fixture) {
 	MustCommit(t, s, a.Create(), b.Create())
 	stop := errors.New("enough")
 	calls := 0
-	err := s.Live(t.Context(), func(*store.Aggregate) error {
+	err := s.Live(t.Context(), func(task.ID, *store.Aggregate, error) error {
 		calls++
 		MustCommit(t, s, a.Claim(0))
 		return stop
@@ -212,6 +217,59 @@ func blobs(t *fixture) {
 	}
 	_, err := s.Blob(t.Context(), fl.Task.ID, task.ResultBlob(0))
 	wantErr(t, "blob of a step without one", err, task.ErrNotFound)
+}
+
+func values(t *fixture) {
+	s := t.store()
+	large := []byte(`"` + strings.Repeat("v", 200<<10) + `"`)
+	inputValue, inputBlob := Blob(task.InputBlob, large)
+	a, b := NewFlow(1, 3, func(sp *task.Spec) { sp.Input = inputValue }), NewFlow(2, 1)
+	create := a.Create(0)
+	create.Blobs = []store.Blob{inputBlob}
+	resultValue, resultBlob := Blob(task.ResultBlob(1), large)
+	MustCommit(t, s, create, a.SucceedWith(0, task.Value{Inline: []byte(`{"n":1}`)}, 1))
+	end := a.SucceedWith(1, resultValue, 2)
+	end.Blobs = []store.Blob{resultBlob}
+	MustCommit(t, s, end, b.Create())
+	for _, c := range []struct {
+		name string
+		id   task.ID
+		n    uint32
+		want []byte
+	}{
+		{"large input", a.Task.ID, task.InputBlob, large},
+		{"inline input", b.Task.ID, task.InputBlob, b.Task.Input.Inline},
+		{"inline results", a.Task.ID, task.ResultBlob(0), []byte(`{"n":1}`)},
+		{"large results", a.Task.ID, task.ResultBlob(1), large},
+		{"no results yet", a.Task.ID, task.ResultBlob(2), nil},
+	} {
+		got, err := s.Value(t.Context(), c.id, c.n)
+		if err != nil || string(got) != string(c.want) {
+			t.Errorf("%s: got %d bytes, error %v; want %d bytes", c.name, len(got), err, len(c.want))
+		}
+	}
+	for name, id := range map[string]task.ID{"a step never claimed": b.Task.ID, "an unknown task": ID(Start(), 9)} {
+		_, err := s.Value(t.Context(), id, task.ResultBlob(0))
+		wantErr(t, "results of "+name, err, task.ErrNotFound)
+	}
+	_, err := s.Value(t.Context(), ID(Start(), 9), task.InputBlob)
+	wantErr(t, "input of an unknown task", err, task.ErrNotFound)
+}
+
+func oneCheckpoint(t *fixture) {
+	s := t.store()
+	fl := NewFlow(1, 3)
+	MustCommit(t, s, fl.Create(0, 1))
+	want := fl.Checkpoint(1, `{"n":1}`)
+	if err := SaveCheckpoint(s, want); err != nil {
+		t.Fatalf("save: %v", err)
+	}
+	got, err := s.Checkpoint(t.Context(), want.Step)
+	if diff := cmp.Diff(*want, got); err != nil || diff != "" {
+		t.Errorf("checkpoint (-want +got), error %v:\n%s", err, diff)
+	}
+	_, err = s.Checkpoint(t.Context(), task.StepID{Task: fl.Task.ID})
+	wantErr(t, "checkpoint of a step without one", err, task.ErrNotFound)
 }
 
 func resolve(t *fixture) {
