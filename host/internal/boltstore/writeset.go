@@ -41,7 +41,7 @@ type setJob struct {
 	hasTask    bool
 	expected   uint64
 	revision   uint64
-	status     task.Status // of ws.Task, empty when the task's record does not change
+	status     task.Status    // of ws.Task, empty when the task's record does not change
 	satisfied  []task.Ordinal // steps that never run again by themselves or by a retry
 	events     uint64
 	logValue   [2]int // the log value in buf

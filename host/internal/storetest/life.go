@@ -146,13 +146,13 @@ func closed(t *fixture) {
 // reads are all reading operations.
 func reads(ctx context.Context, s store.Store, id task.ID) map[string]func() error {
 	return map[string]func() error{
-		"load":        func() error { _, err := s.Load(ctx, id); return err },
-		"live":        func() error { return s.Live(ctx, func(task.ID, *store.Aggregate, error) error { return nil }) },
-		"list":        func() error { _, _, err := s.List(ctx, store.Filter{}, store.Page{}); return err },
-		"resolve":     func() error { _, err := s.Resolve(ctx, string(id)); return err },
-		"by key":      func() error { _, _, err := s.ByKey(ctx, "a", "b", "c"); return ignore(err, task.ErrNotFound) },
-		"blob":        func() error { _, err := s.Blob(ctx, id, 0); return ignore(err, task.ErrNotFound) },
-		"value":       func() error { _, err := s.Value(ctx, id, 0); return err },
+		"load":    func() error { _, err := s.Load(ctx, id); return err },
+		"live":    func() error { return s.Live(ctx, func(task.ID, *store.Aggregate, error) error { return nil }) },
+		"list":    func() error { _, _, err := s.List(ctx, store.Filter{}, store.Page{}); return err },
+		"resolve": func() error { _, err := s.Resolve(ctx, string(id)); return err },
+		"by key":  func() error { _, _, err := s.ByKey(ctx, "a", "b", "c"); return ignore(err, task.ErrNotFound) },
+		"blob":    func() error { _, err := s.Blob(ctx, id, 0); return ignore(err, task.ErrNotFound) },
+		"value":   func() error { _, err := s.Value(ctx, id, 0); return err },
 		"checkpoint": func() error {
 			_, err := s.Checkpoint(ctx, task.StepID{Task: id})
 			return ignore(err, task.ErrNotFound)
