@@ -2,6 +2,7 @@ package hosttest_test
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 
@@ -22,8 +23,8 @@ func (r *recorder) Errorf(f string, a ...any) { r.errors = append(r.errors, fmt.
 func (r *recorder) Failed() bool              { return false }
 
 func (r *recorder) end() {
-	for i := len(r.cleanups) - 1; i >= 0; i-- {
-		r.cleanups[i]()
+	for _, cleanup := range slices.Backward(r.cleanups) {
+		cleanup()
 	}
 }
 
