@@ -87,7 +87,7 @@ func number(t *testing.T, variable string, otherwise int) int {
 // live starts a child and lets it die.
 func (r *run) live(round int) {
 	r.t.Helper()
-	points := killpoint.Points()
+	points := []killpoint.Point{killpoint.BeforeCommit, killpoint.AfterCommit, killpoint.BeforeDispatch, killpoint.AfterDispatch}
 	r.orders.Point, r.orders.Nth = "", 0
 	if i := round % (len(points) + 1); i < len(points) {
 		r.orders.Point, r.orders.Nth = points[i], 1+r.rnd.Int64N(60)

@@ -21,9 +21,6 @@ const (
 	AfterDispatch  Point = "after_dispatch"  // attempts run
 )
 
-// Points returns all points.
-func Points() []Point { return []Point{BeforeCommit, AfterCommit, BeforeDispatch, AfterDispatch} }
-
 // Key is the key of a context value, a func([Point]) that is called at each point.
 type Key struct{}
 
