@@ -35,6 +35,7 @@ func (r Result) apply(d *Decision) error {
 	case d.agg.Task.Stop != nil:
 		return d.fail(s, r.Report.Failure, task.AttemptCancelled)
 	case r.Draining:
+		s.Attempt.Failure = bounded(r.Report.Failure)
 		return d.lose(s, task.LossDrained, s.Settings.Retry.Wait(s.Attempts, d.host.Rand()))
 	default: // nobody asked for it: an ordinary failure, which counts
 		f := *r.Report.Failure
@@ -143,15 +144,25 @@ func (d *Decision) fail(s *task.Step, f *task.Failure, status task.AttemptStatus
 	return nil
 }
 
-// bounded returns a failure that fits into its step's record, where it may lie twice:
-// without partial output that is too large.
+// bounded returns a failure that fits into its step's record, where it may lie twice, and
+// into an event: without partial output that is too large and without what is no JSON.
 func bounded(f *task.Failure) *task.Failure {
-	if len(f.Partial) <= task.MaxInline {
+	out := *f
+	switch {
+	case len(f.Partial) > task.MaxPartial:
+		out.Partial = nil
+		out.Message += fmt.Sprintf(" (partial output left out: %d bytes, at most %d are kept)", len(f.Partial), task.MaxPartial)
+	case len(f.Partial) > 0 && !json.Valid(f.Partial):
+		out.Partial = nil
+		out.Message += " (partial output left out: no JSON)"
+	}
+	if len(f.Details) > 0 && !json.Valid(f.Details) {
+		out.Details = nil
+		out.Message += " (details left out: no JSON)"
+	}
+	if out.Message == f.Message {
 		return f
 	}
-	out := *f
-	out.Partial = nil
-	out.Message += fmt.Sprintf(" (partial output left out: %d bytes, at most %d are kept)", len(f.Partial), task.MaxInline)
 	return &out
 }
 

@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"encoding/json"
 	"slices"
 	"strings"
 	"testing"
@@ -309,6 +310,50 @@ func TestFailureIsKept(t *testing.T) {
 	d.succeed("a")
 	if s := d.step("a"); s.Failure != want || s.Attempt.Failure != nil {
 		t.Errorf("after success: step's failure %+v, attempt's %+v, want the first kept and the second nil", s.Failure, s.Attempt.Failure)
+	}
+}
+
+// TestUnfitFailures: what is too large or no JSON is left out of a failure, which says so;
+// nothing of it keeps the decision from being made.
+func TestUnfitFailures(t *testing.T) {
+	large := []byte(`"` + strings.Repeat("x", task.MaxPartial) + `"`)
+	for _, tt := range []struct {
+		name             string
+		details, partial []byte
+		want             string
+	}{
+		{"large partial", []byte("1"), large, "boom (partial output left out: 65538 bytes, at most 65536 are kept)"},
+		{"partial is no JSON", nil, []byte("{"), "boom (partial output left out: no JSON)"},
+		{"details are no JSON", []byte("no"), nil, "boom (details left out: no JSON)"},
+		{"both", []byte("no"), []byte("no"), "boom (partial output left out: no JSON) (details left out: no JSON)"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			d := start(t, shape(t, step("a")))
+			d.claim("a")
+			r := d.failed("a", task.KindPermanent)
+			r.Report.Failure.Details, r.Report.Failure.Partial = tt.details, tt.partial
+			d.decide(r)
+			f := d.step("a").Failure
+			if f.Message != tt.want || f.Partial != nil || (f.Details != nil) != json.Valid(tt.details) {
+				t.Errorf("failure %+v, want the message %q", f, tt.want)
+			}
+		})
+	}
+}
+
+// TestDrainedFailureIsInTheLog: what a draining instance answered is in the event of the
+// loss, for the step has no failure.
+func TestDrainedFailureIsInTheLog(t *testing.T) {
+	d := start(t, shape(t, step("a")))
+	d.claim("a")
+	r := d.failed("a", task.KindCancelled)
+	r.Draining, r.Report.Failure.Partial = true, []byte(`{"done":3}`)
+	d.decide(r)
+	if got := string(d.events[len(d.events)-2].GetPayload()); !strings.Contains(got, `"partial":{"done":3}`) || !strings.Contains(got, `"cause":"drained"`) {
+		t.Errorf("step.attempt_lost is %s", got)
+	}
+	if s := d.step("a"); s.Failure != nil || s.Attempt.Failure == nil {
+		t.Errorf("the step's failure is %v, its attempt's %v; want the attempt's only", s.Failure, s.Attempt.Failure)
 	}
 }
 

@@ -54,7 +54,7 @@ func newSample(t *testing.T) *sample {
 	}
 	failure := &task.Failure{
 		Kind: task.KindRetryable, Code: "HTTP_503", Message: `no "charge" today`, Class: "*shop.Error",
-		Source: task.SourceDownstream, Details: []byte(`{"kept":"with the attempt"}`), Stack: []string{"main.charge shop.go:12"},
+		Source: task.SourceDownstream, Details: []byte(`{"kept":"with the attempt"}`), Partial: []byte(`{"charged":false}`), Stack: []string{"main.charge shop.go:12"},
 	}
 	settings := &task.Settings{HandlerVersion: 2, Retry: task.Retry{Limit: 5}.WithDefaults(), Retryable: true}
 	return &sample{tmpl: tmpl, task: &task.Task{
@@ -262,6 +262,74 @@ func TestLargeValuesTravelAsReferences(t *testing.T) {
 		if got := string(e.GetPayload()); !strings.Contains(got, tt.want) || strings.Contains(got, `"inputs":`) || strings.Contains(got, `"results":`) {
 			t.Errorf("%s: %s, want %s and no value", e.GetType(), got, tt.want)
 		}
+	}
+}
+
+// TestStartedInput: the event of every attempt repeats a small input only.
+func TestStartedInput(t *testing.T) {
+	s := newSample(t)
+	s.task.InputHash = "abcd"
+	for size, want := range map[int]string{
+		event.MaxStartedInput:     `"inputs":"`,
+		event.MaxStartedInput + 1: fmt.Sprintf(`"inputs_ref":{"ref":"input","size":%d,"sha256":"abcd"}`, event.MaxStartedInput+1),
+	} {
+		s.task.Input = task.Value{Inline: []byte(`"` + strings.Repeat("i", size-2) + `"`)}
+		e := s.publish(t, onTask(nil, func(p *publish.Task) { p.StepStarted(&s.task.Steps[2]) }))
+		if got := string(e.GetPayload()); !strings.Contains(got, want) || strings.Contains(got, "iii") != (size <= event.MaxStartedInput) {
+			t.Errorf("input of %d bytes: %s, want %s", size, got, want)
+		}
+		e = s.publish(t, onTask(nil, (*publish.Task).TaskInitialized))
+		if got := string(e.GetPayload()); !strings.Contains(got, "iii") {
+			t.Errorf("input of %d bytes is not in %s", size, e.GetType())
+		}
+	}
+}
+
+// TestErrorData: the failure of an attempt is whole in its event, up to a limit; the
+// task's event sums up.
+func TestErrorData(t *testing.T) {
+	s := newSample(t)
+	charge := &s.task.Steps[2]
+	large := []byte(`"` + strings.Repeat("x", event.MaxErrorData-1) + `"`)
+	for _, tt := range []struct {
+		name             string
+		details, partial []byte
+		call             func(*publish.Task)
+		want, wantNot    []string
+	}{
+		{
+			"failed", []byte("1"), []byte("2"), func(p *publish.Task) { p.StepFailed(charge, false) },
+			[]string{`"error_kind":"retryable"`, `"error_details":1`, `"partial":2`}, nil,
+		},
+		{
+			"over the limit", append(large[:1:1], large[2:]...), large, func(p *publish.Task) { p.StepFailed(charge, false) },
+			[]string{`"error_details":"xxx`}, []string{`"partial"`},
+		},
+		{
+			"lost", []byte("1"), []byte("2"), func(p *publish.Task) { p.StepAttemptLost(charge, task.LossDrained) },
+			[]string{`"error_kind":"retryable"`, `"error_details":1`, `"partial":2`}, nil,
+		},
+		{
+			"task", []byte("1"), []byte("2"), (*publish.Task).TaskFailed,
+			[]string{`"error_kind":"retryable"`}, []string{"error_details", "partial"},
+		},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			f := *charge.Failure
+			f.Details, f.Partial = tt.details, tt.partial
+			charge.Failure, charge.Attempt.Failure = &f, &f
+			got := string(s.publish(t, onTask(nil, tt.call)).GetPayload())
+			for _, want := range tt.want {
+				if !strings.Contains(got, want) {
+					t.Errorf("payload %s, want %s", got, want)
+				}
+			}
+			for _, not := range tt.wantNot {
+				if strings.Contains(got, not) {
+					t.Errorf("payload %s, want no %s", got, not)
+				}
+			}
+		})
 	}
 }
 

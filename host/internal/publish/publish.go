@@ -101,6 +101,16 @@ func data(v task.Value, ref string) (json.RawMessage, *event.Ref) {
 	return v.Inline, nil
 }
 
+// startedInput is data for the input in the event of every attempt: by reference from a
+// lower limit on.
+func (p *Task) startedInput() (json.RawMessage, *event.Ref) {
+	v := p.task.Input
+	if size := v.Size(); v.Ref == nil && size > event.MaxStartedInput {
+		return nil, &event.Ref{Ref: InputRef, Size: size, SHA256: p.task.InputHash}
+	}
+	return data(v, InputRef)
+}
+
 // InputRef is the reference of a task's input.
 const InputRef = "input"
 

@@ -11,7 +11,7 @@ import (
 func (p *Task) StepStarted(s *task.Step) {
 	spec := &p.template.Steps[s.Ordinal]
 	e := event.StepStarted{Step: p.step(s), Instance: s.Attempt.Instance}
-	e.Inputs, e.InputsRef = data(p.task.Input, InputRef)
+	e.Inputs, e.InputsRef = p.startedInput()
 	if len(spec.DependsOn) > 0 {
 		e.Dependencies = make([]string, len(spec.DependsOn))
 		for i, o := range spec.DependsOn {
@@ -33,7 +33,7 @@ func (p *Task) StepCompleted(s *task.Step) {
 func (p *Task) StepFailed(s *task.Step, final bool) {
 	retryable := s.Failure.Kind != task.KindPermanent && (s.Settings == nil || s.Settings.Retryable)
 	p.record(event.StepFailed{
-		Step: p.step(s), Error: failure(s.Failure), Retryable: retryable, Final: final, ExecutionDuration: duration(s),
+		Step: p.step(s), Error: wholeFailure(s.Failure), Retryable: retryable, Final: final, ExecutionDuration: duration(s),
 	}, s.Name)
 }
 
@@ -88,9 +88,12 @@ func (p *Task) StepResumed(s *task.Step) {
 
 // StepAttemptLost publishes [event.StepAttemptLost].
 func (p *Task) StepAttemptLost(s *task.Step, cause task.LossCause) {
-	p.record(event.StepAttemptLost{
-		Step: p.step(s), Cause: string(cause), Instance: s.Attempt.Instance, Losses: s.Losses,
-	}, s.Name)
+	e := event.StepAttemptLost{Step: p.step(s), Cause: string(cause), Instance: s.Attempt.Instance, Losses: s.Losses}
+	if f := s.Attempt.Failure; f != nil {
+		whole := wholeFailure(f)
+		e.Error = &whole
+	}
+	p.record(e, s.Name)
 }
 
 func (p *Task) step(s *task.Step) event.Step {
@@ -120,5 +123,19 @@ func duration(s *task.Step) event.Seconds {
 func failure(f *task.Failure) event.Error {
 	return event.Error{
 		Message: f.Message, Class: f.Class, Code: f.Code, Source: string(f.Source), Backtrace: f.Stack,
+		Kind: string(f.Kind),
 	}
+}
+
+// wholeFailure is failure with what the handler gave beside the message, so that the log
+// has the history of the attempts of which the records keep only the last.
+func wholeFailure(f *task.Failure) event.Error {
+	e := failure(f)
+	if len(f.Details) <= event.MaxErrorData {
+		e.Details = f.Details
+	}
+	if len(f.Partial) <= event.MaxErrorData {
+		e.Partial = f.Partial
+	}
+	return e
 }

@@ -26,8 +26,8 @@ func SecondsOf(d time.Duration) Seconds {
 	return Seconds(math.Round(d.Seconds()*1000) / 1000)
 }
 
-// Ref stands in for a value that is too large to travel inside an event: more than
-// [MaxInline] bytes. It can be fetched by its reference.
+// Ref stands in for a value that is too large to travel inside an event. It can be
+// fetched by its reference.
 type Ref struct {
 	Ref    string `json:"ref"`
 	Size   int64  `json:"size"` // bytes
@@ -36,6 +36,14 @@ type Ref struct {
 
 // MaxInline is the size in bytes above which inputs and results are replaced by a [Ref].
 const MaxInline = 64 << 10
+
+// MaxStartedInput is the lower limit for the task's input in [StepStarted], in bytes: that
+// event is recorded for every attempt, and [TaskInitialized] has the input.
+const MaxStartedInput = 4 << 10
+
+// MaxErrorData is the size in bytes above which the details of an error and the partial
+// output that came with it are left out.
+const MaxErrorData = 4 << 10
 
 // Task is the part that all events about a task share.
 type Task struct {
@@ -56,6 +64,11 @@ type Error struct {
 	Code      string   `json:"error_code,omitempty"`
 	Source    string   `json:"error_source,omitempty"` // plugin, downstream or host
 	Backtrace []string `json:"backtrace,omitempty"`    // at most 10 frames
+	Kind      string   `json:"error_kind,omitempty"`   // retryable, permanent, timeout or cancelled
+	// Details and Partial are what the handler said beside the message, up to MaxErrorData
+	// bytes each. Events that sum up the errors of several steps leave them out.
+	Details json.RawMessage `json:"error_details,omitempty"`
+	Partial json.RawMessage `json:"partial,omitempty"`
 }
 
 // Operator says who asked for something, and why.
@@ -258,9 +271,11 @@ type StepWaiting struct {
 type StepResumed struct{ Step }
 
 // StepAttemptLost is recorded when an attempt ended without a result because its
-// instance or host went away.
+// instance or host went away. It has an error when the attempt gave one, being stopped,
+// or when its loss ended the step.
 type StepAttemptLost struct {
 	Step
+	*Error
 
 	Cause    string `json:"cause"` // crashed, hung, drained, host_died or unsent
 	Instance string `json:"instance"`

@@ -80,7 +80,11 @@ func TestFields(t *testing.T) {
 		walk = func(of reflect.Type) {
 			for f := range of.Fields() {
 				if f.Anonymous {
-					walk(f.Type)
+					part := f.Type
+					if part.Kind() == reflect.Pointer {
+						part = part.Elem()
+					}
+					walk(part)
 					continue
 				}
 				name, _, _ := strings.Cut(f.Tag.Get("json"), ",")
