@@ -146,11 +146,26 @@ func hintFor(err error) string {
 	case errors.Is(err, host.ErrNoHost):
 		return "start a host: tasker serve"
 	case errors.Is(err, task.ErrLocked):
-		return "wait until that process has ended, or name another home with --home"
+		return "tasker health tells of that host; stop it, or name another home with --home"
+	case errors.Is(err, task.ErrAmbiguous):
+		return "give more of the id: tasker task list"
+	case errors.Is(err, task.ErrNotFound):
+		return listHint(err)
 	case errors.Is(err, task.ErrKeyConflict):
 		return "use another --idempotency-key, or the input that the key was first used with"
 	case errors.Is(err, task.ErrStopping):
 		return "start a host again: tasker serve"
+	default:
+		return ""
+	}
+}
+
+// listHint names the command that lists what was not found.
+func listHint(err error) string {
+	noun, _, _ := strings.Cut(err.Error(), " ")
+	switch noun {
+	case "task", "template", "plugin":
+		return "tasker " + noun + " list"
 	default:
 		return ""
 	}

@@ -37,6 +37,9 @@ func (a *app) pluginLogsCommand() *cobra.Command {
 			if *asJSON {
 				return a.printJSON(list(found))
 			}
+			if len(found) == 0 {
+				a.note("nothing is logged of a plugin %q", given[0])
+			}
 			for _, l := range found {
 				a.out.printf("%s\n", oneLine(l))
 			}
