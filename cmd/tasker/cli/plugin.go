@@ -1,15 +1,11 @@
 package cli
 
 import (
-	"bytes"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
-	"runtime"
 	"slices"
 	"strings"
 	"time"
@@ -30,8 +26,8 @@ func (a *app) pluginCommand() *cobra.Command {
 // pluginPrefix begins the name of every plugin's executable.
 const pluginPrefix = "tasker-plugin-"
 
-// describeTimeout is how long a plugin has to print its manifest.
-const describeTimeout = 5 * time.Second
+// describeTimeout is how long a plugin has to hand over its manifest.
+const describeTimeout = 10 * time.Second
 
 // notRunning is the state of a plugin that was asked for its manifest without a host.
 const notRunning task.PluginState = "not_running"
@@ -80,53 +76,15 @@ func (a *app) plugin(ctx context.Context, cfg *config, name string) (*host.Plugi
 	return nil, withHint(fmt.Errorf("plugin %q: %w%s", name, task.ErrNotFound, didYouMean(name, known)), "tasker plugin list")
 }
 
-// described is the part of `--describe` that is shown.
-type described struct {
-	Name     string `json:"name"`
-	Version  string `json:"version"`
-	Handlers []struct {
-		Name           string          `json:"name"`
-		Version        uint32          `json:"version"`
-		Description    string          `json:"description"`
-		Idempotent     string          `json:"idempotent"`
-		MaxConcurrency int             `json:"max_concurrency"`
-		InputSchema    json.RawMessage `json:"input_schema"`
-		ConfigSchema   json.RawMessage `json:"config_schema"`
-		OutputSchema   json.RawMessage `json:"output_schema"`
-	} `json:"handlers"`
-	MaxConcurrency int `json:"max_concurrency"`
-}
-
-// describe asks an executable for its manifest. What is no plugin is shown as refused.
+// describe starts an executable to ask it for its manifest. What is no plugin is shown
+// as refused.
 func describe(ctx context.Context, path string) host.PluginInfo {
-	name := strings.TrimPrefix(filepath.Base(path), pluginPrefix)
-	if runtime.GOOS == "windows" {
-		name = strings.TrimSuffix(name, ".exe")
-	}
-	p := host.PluginInfo{Name: name, Path: path, State: notRunning}
 	ctx, cancel := context.WithTimeout(ctx, describeTimeout)
 	defer cancel()
-	cmd := exec.CommandContext(ctx, path, "--describe")
-	cmd.WaitDelay = time.Second // a child of the plugin may keep its output open
-	out, err := cmd.Output()
-	var d described
-	if err == nil {
-		err = json.NewDecoder(bytes.NewReader(out)).Decode(&d)
-	}
-	if err == nil && d.Name == "" {
-		err = errors.New("no name in its manifest")
-	}
+	p, err := host.DescribePlugin(ctx, path)
+	p.State = notRunning
 	if err != nil {
-		p.State, p.Cause = task.PluginRefused, "does not answer --describe as a plugin does: "+err.Error()
-		return p
-	}
-	p.Name, p.Version, p.Manifest, p.Capacity = d.Name, d.Version, bytes.TrimSpace(out), d.MaxConcurrency
-	for _, h := range d.Handlers {
-		p.Handlers = append(p.Handlers, host.HandlerInfo{
-			Name: h.Name, Version: h.Version, Description: h.Description, Idempotent: task.Idempotency(h.Idempotent),
-			MaxConcurrency: h.MaxConcurrency, InputSchema: h.InputSchema, ConfigSchema: h.ConfigSchema,
-			OutputSchema: h.OutputSchema,
-		})
+		p.State, p.Cause = task.PluginRefused, err.Error()
 	}
 	return p
 }

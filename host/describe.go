@@ -1,0 +1,25 @@
+package host
+
+import (
+	"context"
+	"path/filepath"
+	"strings"
+
+	"github.com/tasker-engine/tasker/host/internal/api"
+	"github.com/tasker-engine/tasker/host/internal/supervisor"
+)
+
+// DescribePlugin starts a plugin's executable, asks it for its manifest as a host does,
+// and stops it. Without an error the result has everything but what only a running
+// plugin has; with one, name and path. The error names the phase that failed and shows
+// what the executable printed.
+func DescribePlugin(ctx context.Context, path string) (PluginInfo, error) {
+	name := strings.TrimPrefix(strings.TrimSuffix(filepath.Base(path), ".exe"), "tasker-plugin-")
+	m, err := supervisor.Describe(ctx, path, supervisor.Options{})
+	if err != nil {
+		return api.PluginInfo{Name: name, Path: path}, err
+	}
+	return pluginInfo(&supervisor.PluginInfo{
+		Name: m.Name, Version: m.Version, Path: path, Manifest: m, Capacity: m.MaxConcurrency,
+	})
+}
