@@ -9,9 +9,11 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"slices"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"github.com/tasker-engine/tasker/host/internal/engine"
 	"github.com/tasker-engine/tasker/host/internal/store"
@@ -29,12 +31,14 @@ func (h *Host) CreateTask(ctx context.Context, r task.Request) (task.Created, er
 	if err != nil {
 		return task.Created{}, err
 	}
-	missing, err := h.missingHandlers(ctx, tmpl)
-	if err != nil {
-		return task.Created{}, err
-	}
-	if len(missing) > 0 && r.RequireHandlers {
-		return task.Created{}, &unknownHandlersError{missing: missing}
+	if r.RequireHandlers {
+		missing, err := h.requireHandlers(ctx, tmpl)
+		if err != nil {
+			return task.Created{}, err
+		}
+		if len(missing) > 0 {
+			return task.Created{}, &unknownHandlersError{missing: missing}
+		}
 	}
 	if spec.ID, err = h.newID(spec.CreatedAt); err != nil {
 		return task.Created{}, err
@@ -50,7 +54,7 @@ func (h *Host) CreateTask(ctx context.Context, r task.Request) (task.Created, er
 		return task.Created{}, err
 	}
 	created := task.Created{ID: spec.ID}
-	for _, m := range missing {
+	for _, m := range h.knownMissing(tmpl) {
 		created.Warnings = append(created.Warnings, m.Text)
 	}
 	return created, nil
@@ -170,6 +174,9 @@ func checkRequest(r task.Request) error {
 	if r.Deadline < 0 || r.KeyTTL < 0 {
 		problems = append(problems, "deadline and key TTL: want more than 0")
 	}
+	if r.Deadline > task.MaxDuration || r.KeyTTL > task.MaxDuration {
+		problems = append(problems, fmt.Sprintf("deadline and key TTL: want at most %s", task.MaxDuration))
+	}
 	if len(problems) > 0 {
 		return fmt.Errorf("%w: %s", task.ErrInvalid, strings.Join(problems, "; "))
 	}
@@ -185,13 +192,16 @@ func canonicalInput(input []byte) ([]byte, error) {
 	if len(input) > task.MaxValue {
 		return nil, fmt.Errorf("input has %d bytes, at most %d are allowed: %w", len(input), task.MaxValue, task.ErrTooLarge)
 	}
+	if !utf8.Valid(input) {
+		return nil, fmt.Errorf("%w: input is no JSON: it is not in UTF-8", task.ErrInvalid)
+	}
 	dec := json.NewDecoder(bytes.NewReader(input))
 	dec.UseNumber()
 	var doc any
 	if err := dec.Decode(&doc); err != nil {
 		return nil, fmt.Errorf("%w: input is no JSON: %w", task.ErrInvalid, err)
 	}
-	if dec.More() {
+	if _, err := dec.Token(); !errors.Is(err, io.EOF) { // More would take a stray bracket for an end
 		return nil, fmt.Errorf("%w: input holds more than one JSON document", task.ErrInvalid)
 	}
 	var out bytes.Buffer

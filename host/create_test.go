@@ -176,6 +176,7 @@ func TestRefusedRequests(t *testing.T) {
 func TestUnknownHandlerWaits(t *testing.T) {
 	t.Parallel()
 	h := hosttest.Start(t)
+	h.AwaitPlugin("mock") // what is being started may offer anything
 	created, err := h.TryCreate(graph("a | handler: mock/ecko", "b | handler: missing/handler"))
 	if err != nil || len(created.Warnings) != 2 {
 		t.Fatalf("created %+v, %v; want two warnings", created, err)

@@ -77,64 +77,138 @@ func (s *settled) next() <-chan struct{} {
 	return s.bell
 }
 
-// awaitPlugins waits until every plugin has been ready once or could not be started.
-func (h *Host) awaitPlugins(ctx context.Context) error {
+// requireHandlers waits until it is known of every handler of a template whether it can
+// be used, and returns a reason for each that cannot. Plugins that the template does not
+// name are not waited for.
+func (h *Host) requireHandlers(ctx context.Context, tmpl *template.Template) ([]*task.Reason, error) {
 	select {
 	case <-h.supervisor.Discovered():
 	case <-ctx.Done():
-		return ctx.Err()
+		return nil, ctx.Err()
 	}
 	for {
 		bell := h.settled.next()
-		starting := slices.ContainsFunc(h.supervisor.Plugins(), func(p supervisor.PluginInfo) bool {
-			switch p.State {
-			case task.PluginStarting, task.PluginHandshaking, task.PluginConfiguring:
-				return p.Crashes == 0
-			case task.PluginStopped:
-				return p.Instance == "" // not started yet
-			default:
-				return false
-			}
-		})
-		if !starting {
-			return nil
+		missing, settled := missingHandlers(h.supervisor.Plugins(), tmpl)
+		if settled {
+			return missing, nil
 		}
 		select {
 		case <-bell:
 		case <-ctx.Done():
-			return ctx.Err()
+			return nil, ctx.Err()
 		}
 	}
 }
 
-// missingHandlers returns a reason for every handler of a template that no plugin
-// offers now. It waits for plugins that are being started for the first time.
-func (h *Host) missingHandlers(ctx context.Context, tmpl *template.Template) ([]*task.Reason, error) {
-	if err := h.awaitPlugins(ctx); err != nil {
-		return nil, err
+// knownMissing returns a reason for every handler of a template of which it is known now
+// that it cannot be used; what is being started is not among them.
+func (h *Host) knownMissing(tmpl *template.Template) []*task.Reason {
+	select {
+	case <-h.supervisor.Discovered():
+		missing, _ := missingHandlers(h.supervisor.Plugins(), tmpl)
+		return missing
+	default:
+		return nil
 	}
-	var missing []*task.Reason
-	plugins := h.supervisor.Plugins()
+}
+
+// missingHandlers returns a reason for every handler of a template that nobody offers or
+// whose plugin has been given up. It is settled when no handler's plugin is on its way.
+func missingHandlers(plugins []supervisor.PluginInfo, tmpl *template.Template) (missing []*task.Reason, settled bool) {
+	settled = true
 	for _, ref := range tmpl.Handlers() {
-		if r := handlerReason(plugins, ref); r != nil && (r.Code == task.ReasonNoPlugin || r.Code == task.ReasonNoHandler) {
+		if onItsWay(plugins, ref.Plugin) {
+			settled = false
+			continue
+		}
+		r := handlerReason(plugins, ref)
+		if r == nil {
+			continue
+		}
+		p := findPlugin(plugins, ref.Plugin)
+		if r.Code == task.ReasonNoPlugin || r.Code == task.ReasonNoHandler || isGivenUp(p) {
 			missing = append(missing, r)
 		}
 	}
-	return missing, nil
+	return missing, settled
+}
+
+// onItsWay reports whether a plugin is being started. As long as it has not told its
+// name, any that has not done so either may be it.
+func onItsWay(plugins []supervisor.PluginInfo, name string) bool {
+	if p := findPlugin(plugins, name); p != nil {
+		return isStarting(p)
+	}
+	return slices.ContainsFunc(plugins, func(p supervisor.PluginInfo) bool { return p.Manifest == nil && isStarting(&p) })
+}
+
+func isStarting(p *supervisor.PluginInfo) bool {
+	switch p.State {
+	case task.PluginStarting, task.PluginHandshaking, task.PluginConfiguring, task.PluginBackoff:
+		return true
+	case task.PluginStopped:
+		return p.Instance == "" // not started yet
+	default:
+		return false
+	}
+}
+
+// isGivenUp reports whether a plugin is not started again until an operator says so.
+func isGivenUp(p *supervisor.PluginInfo) bool {
+	return p.State == task.PluginRefused || p.State == task.PluginQuarantined
+}
+
+// findPlugin returns the plugin of a name, nil when there is none. Of several that claim
+// the name it is the one that was not refused.
+func findPlugin(plugins []supervisor.PluginInfo, name string) *supervisor.PluginInfo {
+	var found *supervisor.PluginInfo
+	for i := range plugins {
+		if p := &plugins[i]; p.Name == name && (found == nil || found.State == task.PluginRefused) {
+			found = p
+		}
+	}
+	return found
 }
 
 // Handler implements [engine.Plugins].
 func (h *Host) Handler(ref task.HandlerRef) *task.Reason {
-	return handlerReason(h.supervisor.Plugins(), ref)
+	plugins := h.supervisor.Plugins()
+	if r := handlerReason(plugins, ref); r != nil {
+		return r
+	}
+	limit := handlerLimit(findPlugin(plugins, ref.Plugin).Manifest, ref)
+	if limit == 0 || h.supervisor.InFlight(ref.Plugin, ref.Handler) < limit {
+		return nil
+	}
+	return &task.Reason{
+		Code: task.ReasonNoSlot, On: []string{ref.String()},
+		Text: fmt.Sprintf("handler %s/%s runs as often as it may at once: %d", ref.Plugin, ref.Handler, limit),
+	}
 }
 
-// handlerReason says why no attempt of a handler can be started now, nil when one can.
+// handlerLimit returns how many attempts of a handler its plugin takes at once, 0 = as
+// many as of all handlers together. Without a version the highest counts.
+func handlerLimit(m *supervisor.Manifest, ref task.HandlerRef) (limit int) {
+	if m == nil {
+		return 0
+	}
+	var version uint32
+	for i := range m.Handlers {
+		h := &m.Handlers[i]
+		if h.Name == ref.Handler && (ref.Version == 0 || ref.Version == h.Version) && h.Version > version {
+			version, limit = h.Version, h.MaxConcurrency
+		}
+	}
+	return limit
+}
+
+// handlerReason says why no attempt of any handler of the plugin, or of this one ever,
+// can be started now; nil when one can.
 func handlerReason(plugins []supervisor.PluginInfo, ref task.HandlerRef) *task.Reason {
-	i := slices.IndexFunc(plugins, func(p supervisor.PluginInfo) bool { return p.Name == ref.Plugin })
-	if i < 0 {
+	p := findPlugin(plugins, ref.Plugin)
+	if p == nil {
 		return noPlugin(plugins, ref)
 	}
-	p := &plugins[i]
 	if p.Manifest != nil && !offers(p.Manifest, ref) {
 		return noHandler(p, ref)
 	}

@@ -74,11 +74,12 @@ type instance struct {
 
 // held is an attempt that the instance holds.
 type held struct {
-	id     task.AttemptID
-	refs   []string    // what it may fetch
-	timer  *time.Timer // runs after a cancel
-	sent   bool        // it may have reached the process
-	leaked bool
+	id      task.AttemptID
+	handler string
+	refs    []string    // what it may fetch
+	timer   *time.Timer // runs after a cancel
+	sent    bool        // it may have reached the process
+	leaked  bool
 }
 
 // drainSignal tells every instance, also one that is just getting ready, to drain.
@@ -423,6 +424,18 @@ func awaitClosed(ch <-chan struct{}, d time.Duration) {
 	case <-ch:
 	case <-timer.C:
 	}
+}
+
+// inFlight returns how many attempts of a handler it holds.
+func (in *instance) inFlight(handler string) (n int) {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	for _, h := range in.attempts {
+		if h.handler == handler {
+			n++
+		}
+	}
+	return n
 }
 
 // notify wakes whoever waits on a channel of capacity one.

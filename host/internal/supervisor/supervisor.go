@@ -184,6 +184,24 @@ func (s *Supervisor) Plugins() []PluginInfo {
 	return infos
 }
 
+// InFlight returns how many attempts of a handler, in any version, the instance of a
+// plugin holds.
+func (s *Supervisor) InFlight(plugin, handler string) (n int) {
+	s.mu.Lock()
+	owner := s.names[plugin]
+	s.mu.Unlock()
+	if owner == nil {
+		return 0
+	}
+	owner.mu.Lock()
+	in := owner.in
+	owner.mu.Unlock()
+	if in == nil {
+		return 0
+	}
+	return in.inFlight(handler)
+}
+
 // Resume starts a plugin that is quarantined, refused or in backoff again, with its
 // crashes forgotten. [task.ErrNotFound], or [task.ErrInvalid] when it waits for nothing.
 func (s *Supervisor) Resume(name string) error {

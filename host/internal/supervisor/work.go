@@ -71,7 +71,7 @@ func (in *instance) dispatch(as []*task.Assignment) {
 		if len(in.attempts) == in.leaked {
 			in.sawLife() // an idle plugin does not tick
 		}
-		in.attempts[a.ID.String()] = &held{id: a.ID}
+		in.attempts[a.ID.String()] = &held{id: a.ID, handler: a.Handler.Handler}
 		orders = append(orders, order{assignment: a})
 	}
 	in.mu.Unlock()
