@@ -2,13 +2,18 @@ package host_test
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"encoding/json"
 	"fmt"
+	"path/filepath"
 	"strings"
 	"testing"
 
+	"github.com/tasker-engine/tasker/host"
 	"github.com/tasker-engine/tasker/host/hosttest"
 	"github.com/tasker-engine/tasker/host/task"
+	"github.com/tasker-engine/tasker/plugin/sdk/event"
 )
 
 // TestLargeValues sends inputs and results of all sizes through a plugin: inline ones,
@@ -120,4 +125,95 @@ func TestValueReferences(t *testing.T) {
 			t.Errorf("reference %q is answered", bad)
 		}
 	}
+}
+
+// TestCheckpointAfterError lets a step end in error at its timeout and retries it by hand:
+// each attempt goes on where the last one was cut off.
+func TestCheckpointAfterError(t *testing.T) {
+	t.Parallel()
+	h := hosttest.Start(t)
+	id := h.Create(graph("a | handler: mock/heartbeat, retry: {limit: 1}, timeout: 1500ms, " +
+		"config: {every: 20ms, for: 2s, checkpoint: true}"))
+	h.WantTask(h.End(id), task.Error)
+	var v *task.View
+	for range 9 { // one is enough unless the machine is very slow
+		h.Retry(id, "")
+		if v = h.Checked(id); v.Status == task.Complete {
+			break
+		}
+	}
+	h.WantTask(v, task.Complete)
+	var b beaten
+	if err := json.Unmarshal(hosttest.Step(v, "a").Output, &b); err != nil {
+		t.Fatal(err)
+	}
+	if b.From <= 1 {
+		t.Errorf("the last attempt went on from beat %d, want one near the timeout of the first", b.From)
+	}
+}
+
+// TestStartedInput: the event of an attempt refers to an input that is not small, and the
+// reference can be followed although the record has it inline.
+func TestStartedInput(t *testing.T) {
+	t.Parallel()
+	h := hosttest.Start(t)
+	input := `{"text":"` + strings.Repeat("i", event.MaxStartedInput) + `"}`
+	id := h.Create(graph("a"), hosttest.Input(input))
+	h.End(id)
+	started := payload[event.StepStarted](t, hosttest.Of(h.History(id), event.NameStepStarted, "a")[0])
+	if started.Inputs != nil || started.InputsRef == nil || started.InputsRef.Size != int64(len(input)) {
+		t.Fatalf("inputs %s, reference %+v; want a reference to %d bytes", started.Inputs, started.InputsRef, len(input))
+	}
+	doc, err := h.Value(context.Background(), id, started.InputsRef.Ref)
+	if err != nil || string(doc) != input {
+		t.Errorf("%d bytes, error %v; want the input", len(doc), err)
+	}
+	if sum := sha256.Sum256(doc); started.InputsRef.SHA256 != hex.EncodeToString(sum[:]) {
+		t.Errorf("the reference has the digest %s, the input %x", started.InputsRef.SHA256, sum)
+	}
+}
+
+// TestFailureHistory: the log has every failure whole, the record only the last.
+func TestFailureHistory(t *testing.T) {
+	t.Parallel()
+	h := hosttest.Start(t)
+	id := h.Create(graph("a | handler: mock/flaky, retry: {base: 1ms}, config: {times: 2, message: not now}"))
+	h.WantTask(h.Checked(id), task.Complete)
+	failed := hosttest.Of(h.History(id), event.NameStepFailed, "a")
+	if len(failed) != 2 {
+		t.Fatalf("%d failures in the log, want 2", len(failed))
+	}
+	for _, e := range failed {
+		if p := payload[event.StepFailed](t, e); p.Kind != "retryable" || p.Code != "flaky" || p.Message != "not now" {
+			t.Errorf("%s: %+v", e, p.Error)
+		}
+	}
+}
+
+// TestRestoreRenewsTheHost restores a backup beside its source: two hosts that go on from
+// one moment do not share an id.
+func TestRestoreRenewsTheHost(t *testing.T) {
+	t.Parallel()
+	h := hosttest.Start(t)
+	id := h.Create(graph("a"))
+	h.End(id)
+	before, err := h.Health(context.Background())
+	if err != nil {
+		t.Fatal(err)
+	}
+	backup, home := filepath.Join(t.TempDir(), "backup.db"), t.TempDir()
+	if _, err := h.Backup(context.Background(), backup); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := host.Restore(context.Background(), backup, home, false); err != nil {
+		t.Fatal(err)
+	}
+	r := hosttest.Start(t, hosttest.Options(func(o *host.Options) { o.Home = home }))
+	after, err := r.Health(context.Background())
+	if err != nil || after.HostID == before.HostID || after.Store.Epoch <= before.Store.Epoch {
+		t.Errorf("host %s in epoch %d after %s in %d, error %v; want another in a later one",
+			after.HostID, after.Store.Epoch, before.HostID, before.Store.Epoch, err)
+	}
+	r.WantTask(r.View(id), task.Complete)
+	r.WantTask(r.Checked(r.Create(graph("a"))), task.Complete)
 }
