@@ -105,7 +105,8 @@ func (s *Server) HealthAddr() string { return s.record.Health }
 func (s *Server) Run(ctx context.Context) error {
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error {
-		if err := s.grpc.Serve(s.socket); err != nil {
+		// It is stopped already when the context ended before this goroutine began.
+		if err := s.grpc.Serve(s.socket); err != nil && !errors.Is(err, grpc.ErrServerStopped) {
 			return fmt.Errorf("control API: %w", err)
 		}
 		return nil

@@ -91,6 +91,21 @@ func start(t *testing.T, f *fake, change func(*Config)) (client *Client, home st
 	return client, home, stop
 }
 
+// TestStopBeforeTheFirstCall: a host that is stopped right after its start ends well,
+// whether or not the server has begun to serve.
+func TestStopBeforeTheFirstCall(t *testing.T) {
+	s, err := Listen(Config{Home: t.TempDir(), Mode: ModeServe, Service: &fake{}, Logger: hclog.NewNullLogger(), HealthAddr: "127.0.0.1:0"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.grpc.GracefulStop() // as Run does, when its goroutines begin in that order
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if err := s.Run(ctx); err != nil {
+		t.Errorf("Run: %v", err)
+	}
+}
+
 func TestCreate(t *testing.T) {
 	want := filled[task.Request](t)
 	f := &fake{create: func(r task.Request) (task.Created, error) {

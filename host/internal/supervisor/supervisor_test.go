@@ -258,7 +258,8 @@ func TestLeakedSlots(t *testing.T) {
 
 func TestFailedStarts(t *testing.T) {
 	t.Parallel()
-	const short = 500 * time.Millisecond
+	// Ample is enough to get as far as the part that hangs; short need not be enough for anything.
+	const ample, short = 10 * time.Second, 500 * time.Millisecond
 	tests := []struct {
 		mode   string
 		state  task.PluginState
@@ -266,8 +267,8 @@ func TestFailedStarts(t *testing.T) {
 		change func(*Options)
 	}{
 		{
-			mode: "mute", state: task.PluginBackoff, want: []string{"handshake: not done within the start timeout of 500ms", "it printed: thinking about it"},
-			change: func(o *Options) { o.StartTimeouts = map[string]time.Duration{"mute": short} },
+			mode: "mute", state: task.PluginBackoff, want: []string{"handshake: not done within the start timeout of 10s", "it printed: thinking about it"},
+			change: func(o *Options) { o.StartTimeouts = map[string]time.Duration{"mute": ample} },
 		},
 		{
 			mode: "wedged", state: task.PluginBackoff, want: []string{"not done within the start timeout"},
@@ -275,7 +276,7 @@ func TestFailedStarts(t *testing.T) {
 		},
 		{
 			mode: "describe", state: task.PluginBackoff, want: []string{"describe: not done within the start timeout"},
-			change: func(o *Options) { o.StartTimeout = 8 * time.Second }, // enough to get as far as that
+			change: func(o *Options) { o.StartTimeout = ample },
 		},
 		{mode: "exit", state: task.PluginBackoff, want: []string{"handshake: it ended with exit status 3 before its handshake", "it printed: cannot start: no database"}},
 		{mode: "panicky", state: task.PluginBackoff, want: []string{"describe: the process ended with exit status 2", "panic: in the middle of the handshake"}},
