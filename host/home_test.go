@@ -1,6 +1,7 @@
 package host_test
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -8,6 +9,9 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/oklog/ulid/v2"
+	bolt "go.etcd.io/bbolt"
 
 	"github.com/tasker-engine/tasker/host"
 	"github.com/tasker-engine/tasker/host/hosttest"
@@ -130,5 +134,53 @@ func TestFileThatIsNoPlugin(t *testing.T) {
 	crashes, err := h.Crashes(t.Context(), "fake")
 	if err != nil || len(crashes) == 0 || !strings.Contains(strings.Join(crashes[0].Stderr, "\n"), "more garbage") {
 		t.Errorf("crashes %+v, %v; want what the file printed", crashes, err)
+	}
+}
+
+// exchange replaces a record of the store, which nobody has open, and returns what was
+// there.
+func exchange(t *testing.T, path, bucket string, key, value []byte) (was []byte) {
+	t.Helper()
+	db, err := bolt.Open(path, 0o600, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	err = db.Update(func(tx *bolt.Tx) error {
+		b := tx.Bucket([]byte(bucket))
+		was = bytes.Clone(b.Get(key))
+		return b.Put(key, value)
+	})
+	if err := errors.Join(err, db.Close()); err != nil || was == nil {
+		t.Fatalf("replace %s/%x: was %d bytes, error %v", bucket, key, len(was), err)
+	}
+	return was
+}
+
+// TestDamagedTask starts a host in a home in which one unfinished task cannot be read:
+// the others run, health and log tell, and the task goes on once it is mended.
+func TestDamagedTask(t *testing.T) {
+	t.Parallel()
+	h := hosttest.Start(t)
+	bad := h.Create(graph("a | handler: later/do"))
+	good := h.Create(graph("a | handler: mock/sleep, config: {for: 1h}"))
+	h.AwaitStep(good, "a", task.StepInProgress)
+	h.Cut()
+	id, err := ulid.ParseStrict(string(bad))
+	if err != nil {
+		t.Fatal(err)
+	}
+	record := exchange(t, host.StorePath(h.Home()), "tasks", id[:], []byte("damaged, no record"))
+	h.Expect("task cannot be loaded")
+	h.Restart()
+	h.Await(good, func(v *task.View) bool { return hosttest.Step(v, "a").Attempts == 2 })
+	health, err := h.Health(context.Background())
+	if err != nil || !strings.Contains(strings.Join(health.Problems, "\n"), "cannot be read and stand still: 1") {
+		t.Errorf("health %+v, error %v; want it to tell of the task", health, err)
+	}
+	h.Cut()
+	exchange(t, host.StorePath(h.Home()), "tasks", id[:], record)
+	h.Restart()
+	if v := h.View(bad); v.Status != task.Pending {
+		t.Errorf("the mended task is %s", v.Status)
 	}
 }

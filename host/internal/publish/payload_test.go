@@ -299,19 +299,23 @@ func TestErrorData(t *testing.T) {
 	}{
 		{
 			"failed", []byte("1"), []byte("2"), func(p *publish.Task) { p.StepFailed(charge, false) },
-			[]string{`"error_kind":"retryable"`, `"error_details":1`, `"partial":2`}, nil,
+			[]string{`"error_kind":"retryable"`, `"error_details":1`, `"partial":2`},
+			nil,
 		},
 		{
 			"over the limit", append(large[:1:1], large[2:]...), large, func(p *publish.Task) { p.StepFailed(charge, false) },
-			[]string{`"error_details":"xxx`}, []string{`"partial"`},
+			[]string{`"error_details":"xxx`},
+			[]string{`"partial"`},
 		},
 		{
 			"lost", []byte("1"), []byte("2"), func(p *publish.Task) { p.StepAttemptLost(charge, task.LossDrained) },
-			[]string{`"error_kind":"retryable"`, `"error_details":1`, `"partial":2`}, nil,
+			[]string{`"error_kind":"retryable"`, `"error_details":1`, `"partial":2`},
+			nil,
 		},
 		{
 			"task", []byte("1"), []byte("2"), (*publish.Task).TaskFailed,
-			[]string{`"error_kind":"retryable"`}, []string{"error_details", "partial"},
+			[]string{`"error_kind":"retryable"`},
+			[]string{"error_details", "partial"},
 		},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
