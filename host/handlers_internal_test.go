@@ -41,21 +41,26 @@ func TestMissingHandlers(t *testing.T) {
 		{"to be started again", []supervisor.PluginInfo{in("p", task.PluginBackoff, nil)}, nil, false},
 		{
 			"another is starting, under its own name",
-			[]supervisor.PluginInfo{in("other", task.PluginConfiguring, manifest), in("p", task.PluginReady, manifest)}, nil, true,
+			[]supervisor.PluginInfo{in("other", task.PluginConfiguring, manifest), in("p", task.PluginReady, manifest)},
+			nil, true,
 		},
 		{"another is starting and may have the name", []supervisor.PluginInfo{in("other", task.PluginHandshaking, nil)}, nil, false},
 		{
 			"another is starting and has another name",
 			[]supervisor.PluginInfo{in("other", task.PluginConfiguring, manifest)},
-			[]string{`no plugin "p" is installed, which handler p/do needs; installed: other`}, true,
+			[]string{`no plugin "p" is installed, which handler p/do needs; installed: other`},
+			true,
 		},
 		{
 			"a duplicate is refused",
-			[]supervisor.PluginInfo{in("p", task.PluginRefused, nil), in("p", task.PluginReady, manifest)}, nil, true,
+			[]supervisor.PluginInfo{in("p", task.PluginRefused, nil), in("p", task.PluginReady, manifest)},
+			nil, true,
 		},
 		{
-			"no such handler", []supervisor.PluginInfo{in("p", task.PluginReady, &supervisor.Manifest{Handlers: []supervisor.Handler{{Name: "paint", Version: 2}}})},
-			[]string{"plugin p offers no handler do; it offers paint@2"}, true,
+			"no such handler",
+			[]supervisor.PluginInfo{in("p", task.PluginReady, &supervisor.Manifest{Handlers: []supervisor.Handler{{Name: "paint", Version: 2}}})},
+			[]string{"plugin p offers no handler do; it offers paint@2"},
+			true,
 		},
 	}
 	tmpl, err := template.Parse("test.yaml", []byte("name: t\nversion: 1.0.0\nsteps:\n- {name: a, handler: p/do}\n"), template.Options{})

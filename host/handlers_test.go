@@ -21,7 +21,7 @@ func scriptPlugin(t *testing.T, name, script string) hosttest.Option {
 		t.Skip("the plugin is a shell script")
 	}
 	dir := t.TempDir()
-	if err := os.WriteFile(filepath.Join(dir, "tasker-plugin-"+name), []byte("#!/bin/sh\n"+script+"\n"), 0o700); err != nil { //nolint:gosec // it is to be executed
+	if err := os.WriteFile(filepath.Join(dir, "tasker-plugin-"+name), []byte("#!/bin/sh\n"+script+"\n"), 0o700); err != nil {
 		t.Fatal(err)
 	}
 	return hosttest.Options(func(o *host.Options) { o.PluginDirs = append(o.PluginDirs, dir) })
