@@ -197,7 +197,7 @@ func (in *instance) applyChanges() (restart string) {
 	capacity := in.capacityLocked()
 	tell := capacity != in.told
 	in.told = capacity
-	clogged := in.leaked > 0 && in.leaked*2 >= capacity
+	clogged := in.cloggedLocked(capacity)
 	in.mu.Unlock()
 	if tell {
 		in.opts.Sink.InstanceCapacity(in.id, capacity)
@@ -213,9 +213,26 @@ func (in *instance) applyChanges() (restart string) {
 		in.onState(task.PluginReady, message)
 	}
 	if clogged {
-		return "half of its slots hold cancelled attempts that do not end"
+		return "cancelled attempts that do not end hold half of its slots, or all of a handler's"
 	}
 	return ""
+}
+
+// cloggedLocked reports whether leaked attempts take too much: half of the slots, or
+// every one of a handler.
+func (in *instance) cloggedLocked(capacity int) bool {
+	if in.leaked == 0 || in.leaked*2 >= capacity {
+		return in.leaked > 0
+	}
+	leaks := make(map[string]int)
+	for _, h := range in.attempts {
+		if h.leaked {
+			leaks[h.handler]++
+		}
+	}
+	return slices.ContainsFunc(in.manifest.Handlers, func(h Handler) bool {
+		return h.MaxConcurrency > 0 && leaks[h.Name] >= h.MaxConcurrency
+	})
 }
 
 // latest returns the last status.

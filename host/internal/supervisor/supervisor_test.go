@@ -216,7 +216,8 @@ func TestFetch(t *testing.T) {
 }
 
 // TestLeakedSlots: attempts that do not end keep their slots, which only who filled them
-// counts; when they hold half of what the plugin takes, it is started again.
+// counts; when they hold half of what the plugin takes, or all that a handler does, it is
+// started again.
 func TestLeakedSlots(t *testing.T) {
 	tests := []struct {
 		mode  string // its capacity
@@ -224,6 +225,7 @@ func TestLeakedSlots(t *testing.T) {
 	}{
 		{"two", 0},
 		{"three", 1},
+		{"narrow", 1}, // 8, and 2 per handler
 	}
 	for _, tt := range tests {
 		t.Run(tt.mode, func(t *testing.T) {

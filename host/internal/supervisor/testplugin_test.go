@@ -150,6 +150,10 @@ func (p *testPlugin) Describe(ctx context.Context, _ *pluginv1.DescribeRequest) 
 		m.Limits.MaxConcurrency = 2
 	case "three":
 		m.Limits.MaxConcurrency = 3
+	case "narrow":
+		for _, h := range m.GetHandlers() {
+			h.MaxConcurrency = 2
+		}
 	case "schema":
 		m.ConfigSchema = []byte(`{"type":"object","properties":{"port":{"type":"integer"}},"required":["port"],"additionalProperties":false}`)
 	case "events":
