@@ -10,6 +10,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/tasker-engine/tasker/host/internal/engine"
+	"github.com/tasker-engine/tasker/host/internal/store"
 	"github.com/tasker-engine/tasker/host/task"
 )
 
@@ -201,5 +202,33 @@ func TestIdleHost(t *testing.T) {
 		if n := len(g.plugins.starts); n != waiting {
 			t.Errorf("%d attempts in all, want %d", n, waiting)
 		}
+	})
+}
+
+// TestHeartbeatWithTheClockSetBack sets the clock back under an attempt that goes on to
+// give heartbeats, and has its task loaded anew: it is not taken for silent.
+func TestHeartbeatWithTheClockSetBack(t *testing.T) {
+	dir := t.TempDir()
+	synctest.Test(t, func(t *testing.T) {
+		var b *breaker
+		g := newRig(t, dir, func(s store.Store) store.Store { b = newBreaker(s); return b })
+		defer g.close("")
+		g.plugins.start("p#1", 2)
+		id := g.create(parse(t, "", "a, handler: p/do, heartbeat_timeout: 10s, config: {hangs: true}", "b, handler: p/do, config: {for: 12s}"))
+		synctest.Wait()
+		g.clock.set(-time.Hour)
+		b.next(store.ErrConflict, 1) // the result of b
+		a := task.AttemptID{Task: id, Ordinal: 0, Number: 1}
+		for range 12 {
+			<-time.NewTimer(5 * time.Second).C
+			g.Reports([]task.Report{{ID: a, Instance: "p#1", Kind: task.ReportHeartbeat}})
+		}
+		synctest.Wait()
+		v := g.load(id)
+		if v.Steps[1].Status != task.StepComplete || v.Steps[0].Status != task.StepInProgress || v.Steps[0].Attempts != 1 {
+			t.Errorf("steps %s, want a in its first attempt and b complete", statuses(v))
+		}
+		g.Reports([]task.Report{succeeded(a, "1")})
+		g.end(id, task.Complete)
 	})
 }
