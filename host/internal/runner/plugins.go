@@ -132,7 +132,7 @@ func (r *Runner) heartbeat(rep *task.Report, s *slot) {
 	cp := &store.Checkpoint{
 		Step: rep.ID.Step(), Attempt: rep.ID.Number, Data: rep.Checkpoint, Progress: rep.Progress, Note: rep.Note, At: now.UTC(),
 	}
-	if cp.Data == nil && s.pending != nil {
+	if len(cp.Data) == 0 && s.pending != nil {
 		cp.Data = s.pending.Data
 	}
 	s.pending = cp
