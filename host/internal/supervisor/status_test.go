@@ -123,6 +123,7 @@ func TestCrashOfADrainingPluginIsACrash(t *testing.T) {
 	h.running(hold.ID)
 	process := h.instance(in.ID)
 	h.Dispatch(in.ID, []*task.Assignment{last})
+	h.final(last.ID)
 	h.inState("deaf", task.PluginDraining)
 	process.launch.process.kill() // as somebody else may
 	if got := h.end(in.ID); got.cause != task.LossCrashed || !cmp.Equal(got.sent, []task.AttemptID{hold.ID}) {
