@@ -205,7 +205,10 @@ func unknownHandlerHint(err error) string {
 
 // follow shows the task until it has ended, or until waiting ends: by an interrupt or
 // by --timeout. A host of our own is then asked to stop, and is shown while it drains.
-func (r *runner) follow(ctx context.Context, id task.ID) error {
+func (r *runner) follow(ctx context.Context, id task.ID) (err error) {
+	if r.last, err = r.service.Task(context.WithoutCancel(ctx), string(id)); err != nil {
+		return err
+	}
 	watch, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	defer cancel()
 	ended := make(chan error, 1)
@@ -258,11 +261,11 @@ func (r *runner) watched(err error) error {
 	case err == nil:
 		r.stopped = nil // it ended after all
 		return nil
-	case r.stopped != nil && r.last != nil && (errors.Is(err, context.Canceled) || errors.Is(err, task.ErrStopping)):
-		return nil
+	case r.stopped != nil:
+		return nil // whatever a host that was asked to stop answers last
 	case r.own != nil && errors.Is(err, context.Canceled):
 		return r.own.failure()
-	case errors.Is(err, task.ErrStopping) && r.last != nil:
+	case errors.Is(err, task.ErrStopping):
 		r.stopped = err
 		return nil
 	default:
