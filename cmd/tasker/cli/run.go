@@ -262,7 +262,7 @@ func (r *runner) watched(err error) error {
 		r.stopped = nil // it ended after all
 		return nil
 	case r.stopped != nil:
-		return nil // whatever a host that was asked to stop answers last
+		return nil //nolint:nilerr // whatever a host that was asked to stop answers last
 	case r.own != nil && errors.Is(err, context.Canceled):
 		return r.own.failure()
 	case errors.Is(err, task.ErrStopping):
