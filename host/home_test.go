@@ -41,6 +41,22 @@ func TestOpenWithACancelledContextLeavesNothing(t *testing.T) {
 	h.WantTask(h.End(h.Create(graph("a"))), task.Complete)
 }
 
+func TestCloseLetsGoOfTheHome(t *testing.T) {
+	home := t.TempDir()
+	for range 2 {
+		h, err := host.Open(t.Context(), host.Options{Home: home})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := errors.Join(h.Close(), h.Close()); err != nil {
+			t.Errorf("close: %v", err)
+		}
+		if err := h.Run(t.Context()); err == nil {
+			t.Error("a closed host ran")
+		}
+	}
+}
+
 func TestBadOptions(t *testing.T) {
 	tests := []struct {
 		name    string

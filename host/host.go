@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/hashicorp/go-hclog"
@@ -41,6 +42,7 @@ type Host struct {
 	events     *publish.Host
 	settled    *settled
 	ready      chan struct{}
+	used       atomic.Bool // it was run or closed
 
 	ids struct {
 		sync.Mutex
@@ -120,9 +122,24 @@ func (h *Host) assemble(ctx context.Context) error {
 	return err
 }
 
+// errUsed is returned by a second Run.
+var errUsed = errors.New("a host runs once")
+
+// Close lets go of the home of a host that was opened and is not to be run. After Run,
+// which does it by itself, it does nothing.
+func (h *Host) Close() error {
+	if !h.used.CompareAndSwap(false, true) {
+		return nil
+	}
+	return errors.Join(h.server.Close(), h.store.Close())
+}
+
 // Run runs the host until ctx ends and what was running has ended, or until a part
-// fails. It closes the store; a Host runs once.
+// fails. It lets go of the home; a Host runs once.
 func (h *Host) Run(ctx context.Context) error {
+	if !h.used.CompareAndSwap(false, true) {
+		return errUsed
+	}
 	work, cut := context.WithCancel(context.WithoutCancel(ctx))
 	defer cut()
 	parts, partsCtx := errgroup.WithContext(work)
