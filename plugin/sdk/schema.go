@@ -54,7 +54,7 @@ func deriveSchema(t reflect.Type, open bool) (s *schema, err error) {
 	if !ok || len(object) <= 1 { // true, or nothing but $schema: anything
 		return nil, nil
 	}
-	const name = "schema.json"
+	const name = "tasker:///schema.json" // absolute: a relative one is looked up below the working directory
 	c := validate.NewCompiler()
 	if err := c.AddResource(name, doc); err != nil {
 		return nil, fmt.Errorf("derive the JSON Schema of %s: %w", t, err)

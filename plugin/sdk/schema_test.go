@@ -2,6 +2,8 @@ package sdk
 
 import (
 	"encoding/json"
+	"os"
+	"path/filepath"
 	"reflect"
 	"testing"
 	"time"
@@ -33,6 +35,18 @@ type (
 		Plain   int                    `json:"plain"`
 	}
 )
+
+// TestSchemaAnywhere derives a schema in a directory whose path is no URL as it stands, as a home's may be.
+func TestSchemaAnywhere(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "a home é%20")
+	if err := os.Mkdir(dir, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	t.Chdir(dir)
+	if _, err := deriveSchema(reflect.TypeFor[nested](), true); err != nil {
+		t.Error(err)
+	}
+}
 
 // TestSchemas derives schemas that accept what encoding/json writes for a type, and refuse what it is not.
 func TestSchemas(t *testing.T) {
