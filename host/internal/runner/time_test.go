@@ -183,15 +183,21 @@ func TestIdleHost(t *testing.T) {
 		g.plugins.start("p#1", 256)
 		const waiting = 10_000
 		tmpl := parse(t, "", "a, handler: p/do, retry: {base: 2h, cap: 2h, jitter: none}, config: {fails: 1}")
+		specs := make(chan task.Spec)
 		var clients sync.WaitGroup
-		for range waiting {
-			s := g.spec(tmpl)
+		for range 100 { // few enough for the race detector, many enough to share commits
 			clients.Go(func() {
-				if err := g.Create(context.Background(), engine.New(s, tmpl)); err != nil {
-					t.Errorf("create: %v", err)
+				for s := range specs {
+					if err := g.Create(context.Background(), engine.New(s, tmpl)); err != nil {
+						t.Errorf("create: %v", err)
+					}
 				}
 			})
 		}
+		for range waiting {
+			specs <- g.spec(tmpl)
+		}
+		close(specs)
 		clients.Wait()
 		<-time.NewTimer(time.Minute).C // every first attempt has failed
 		before := g.commits()
