@@ -14,6 +14,7 @@ import (
 	"github.com/goccy/go-yaml"
 	"github.com/goccy/go-yaml/ast"
 	"github.com/goccy/go-yaml/parser"
+	"github.com/goccy/go-yaml/token"
 	"github.com/spf13/cobra"
 
 	"github.com/tasker-engine/tasker/host/task"
@@ -125,7 +126,7 @@ func (cfg *config) readFile(path string) error {
 	case err != nil:
 		r.syntax(err)
 	case len(file.Docs) > 1:
-		r.add(file.Docs[1], "a second document in the file", "")
+		r.at(file.Docs[1].Start, "a second document in the file", "") // it may have no body
 	case len(file.Docs) == 1 && file.Docs[0].Body != nil:
 		r.mapping(file.Docs[0].Body, "", r.top)
 	}
@@ -143,8 +144,13 @@ type configReader struct {
 }
 
 func (r *configReader) add(n ast.Node, message, hint string) {
+	r.at(n.GetToken(), message, hint)
+}
+
+// at adds a diagnostic with the place of a token, if it has one.
+func (r *configReader) at(tok *token.Token, message, hint string) {
 	d := template.Diagnostic{File: r.path, Message: message, Hint: hint}
-	if tok := n.GetToken(); tok != nil && tok.Position != nil {
+	if tok != nil && tok.Position != nil {
 		d.Line, d.Column = tok.Position.Line, tok.Position.Column
 	}
 	r.found = append(r.found, d)
@@ -152,14 +158,11 @@ func (r *configReader) add(n ast.Node, message, hint string) {
 
 // syntax reports a file that is not YAML.
 func (r *configReader) syntax(err error) {
-	d := template.Diagnostic{File: r.path, Message: err.Error()}
 	if e, ok := errors.AsType[yaml.Error](err); ok {
-		d.Message = e.GetMessage()
-		if tok := e.GetToken(); tok != nil && tok.Position != nil {
-			d.Line, d.Column = tok.Position.Line, tok.Position.Column
-		}
+		r.at(e.GetToken(), e.GetMessage(), "")
+		return
 	}
-	r.found = append(r.found, d)
+	r.at(nil, err.Error(), "")
 }
 
 // mapping calls each for every key of a mapping, with the key's path.
