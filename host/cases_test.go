@@ -238,17 +238,7 @@ func TestOverlap(t *testing.T) {
 		}
 		id := h.Create(graph(lines...))
 		h.WantTask(h.Checked(id), task.Complete)
-		running, most := 0, 0
-		for _, e := range h.History(id) {
-			switch e.Type {
-			case "step.started":
-				running++
-			case "step.completed":
-				running--
-			}
-			most = max(most, running)
-		}
-		if most != 12 {
+		if most := mostAtOnce(h.History(id)); most != 12 {
 			t.Errorf("up to %d attempts ran at once, want 12", most)
 		}
 	})
@@ -262,6 +252,21 @@ func TestOverlap(t *testing.T) {
 			t.Errorf("the last event is %s", last)
 		}
 	})
+}
+
+// mostAtOnce counts how many steps ran at once; all of them completed.
+func mostAtOnce(events []hosttest.Event) (most int) {
+	running := 0
+	for _, e := range events {
+		switch e.Type {
+		case "step.started":
+			running++
+		case "step.completed":
+			running--
+		}
+		most = max(most, running)
+	}
+	return most
 }
 
 func wantOverlap(t *testing.T, v *task.View, a, b task.StepName) {

@@ -65,6 +65,7 @@ func TestBadOptions(t *testing.T) {
 		{"no home", host.Options{}},
 		{"negative grace", host.Options{Home: t.TempDir(), Grace: -1}},
 		{"negative concurrency", host.Options{Home: t.TempDir(), Concurrency: -1}},
+		{"short hang timeout", host.Options{Home: t.TempDir(), HangTimeout: host.MinHangTimeout - 1}},
 		{"bad log level", host.Options{Home: t.TempDir(), LogLevel: "loud"}},
 		{"bad plugin config", host.Options{Home: t.TempDir(), PluginConfigs: map[string]json.RawMessage{"mock": []byte("{")}}},
 	}

@@ -47,7 +47,8 @@ type Options struct {
 	StartTimeout time.Duration
 	// StartTimeouts are exceptions to StartTimeout, by plugin.
 	StartTimeouts map[string]time.Duration
-	// HangTimeout is the silence while attempts run that counts as a hang. Default 15 s.
+	// HangTimeout is the silence while attempts run that counts as a hang, at least
+	// MinHangTimeout. Default 15 s.
 	HangTimeout time.Duration
 	// Concurrency is how many attempts a plugin runs at once that declares no limit.
 	// Default 256.
@@ -71,6 +72,10 @@ const (
 	DefaultGrace       = 30 * time.Second
 	DefaultConcurrency = 256
 )
+
+// MinHangTimeout is the least [Options].HangTimeout: plugins say every three seconds
+// that they are alive, and a busy machine may delay two of these signs.
+const MinHangTimeout = 10 * time.Second
 
 // withDefaults returns a copy of o with every unset field at its default.
 func (o Options) withDefaults() Options {
@@ -109,6 +114,9 @@ func (o Options) validate() error {
 	}
 	if o.Grace < 0 || o.CancelGrace < 0 {
 		problems = append(problems, errors.New("grace and cancel grace: want more than 0"))
+	}
+	if o.HangTimeout != 0 && o.HangTimeout < MinHangTimeout {
+		problems = append(problems, fmt.Errorf("hang timeout %s: want at least %s", o.HangTimeout, MinHangTimeout))
 	}
 	if o.Concurrency < 0 {
 		problems = append(problems, fmt.Errorf("concurrency %d: want more than 0", o.Concurrency))

@@ -106,8 +106,13 @@ func settings() []setting {
 		},
 		{
 			key: "hang_timeout", value: func(c *config) any { return &c.HangTimeout },
-			check: func(c *config) error { return positive(c.HangTimeout) },
-			help:  "The silence of a plugin that holds attempts which counts as a hang; the plugin is then killed and started again.",
+			check: func(c *config) error {
+				if c.HangTimeout < host.MinHangTimeout {
+					return fmt.Errorf("%s: want at least %s, because plugins say every few seconds only that they are alive", c.HangTimeout, host.MinHangTimeout)
+				}
+				return nil
+			},
+			help: "The silence of a plugin that holds attempts which counts as a hang, at least 10s; the plugin is then killed and started again.",
 		},
 		{
 			key: "concurrency", value: func(c *config) any { return &c.Concurrency },

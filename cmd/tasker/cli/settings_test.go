@@ -17,7 +17,7 @@ func TestSettingsHaveEffect(t *testing.T) {
 	samples := map[string]string{
 		"home": "elsewhere", "plugin_dirs": "p", "template_dirs": "t", "environment": "e", "log_level": "debug",
 		"log_format": "json", "health_addr": "127.0.0.1:1", "grace": "1s", "cancel_grace": "1s", "start_timeout": "1s",
-		"hang_timeout": "1s", "concurrency": "3", "events.workflow": "true",
+		"hang_timeout": "20s", "concurrency": "3", "events.workflow": "true",
 	}
 	for _, s := range settings() {
 		t.Run(s.key, func(t *testing.T) {
