@@ -2,6 +2,7 @@ package host_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 	"testing"
@@ -56,14 +57,17 @@ func awaitEnd(tb testing.TB, h *hosttest.Host, id task.ID) {
 	err = h.Events(ctx, q, func(entry host.LogEntry) error {
 		e, err := hosttest.DecodeEvent(entry)
 		if err == nil && e.TaskID == id && (e.Type == "task.completed" || e.Type == "task.failed") {
-			cancel()
+			return errSeen
 		}
 		return err
 	})
-	if err != nil {
-		tb.Fatal(err)
+	if !errors.Is(err, errSeen) {
+		tb.Fatalf("task %s did not end: %v", id, err)
 	}
 }
+
+// errSeen ends the reading of events at the one that was waited for.
+var errSeen = errors.New("seen")
 
 func TestScale(t *testing.T) {
 	tests := []struct{ name, template string }{
