@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -16,49 +17,53 @@ import (
 
 // proof names the test that shows that a key of the format does something.
 type proof struct {
-	dir      string // from the top of the repository
-	function string
+	dir  string // from the top of the repository
+	test string // "Function", or "Function/case" when only one of its cases shows it
 }
 
 // proofs maps every key to the test of its effect: a key without one must not exist.
 func proofs() map[string]proof {
-	const here, domain = "host/template", "host/task"
+	const here, domain, whole = "host/template", "host/task", "host"
 	return map[string]proof{
-		"template.namespace":     {here, "TestSetGet"},
-		"template.name":          {here, "TestSetGet"},
-		"template.version":       {here, "TestSetListIsInSemverOrder"},
-		"template.description":   {here, "TestSnapshotGolden"},
-		"template.input":         {here, "TestValidateInput"},
-		"template.defaults":      {here, "TestDefaultsFillWhatStepsLeaveOpen"},
-		"template.steps":         {here, "TestParseReadsRandomGraphs"},
-		"template.environments":  {here, "TestLoadReadsTheEnvironment"},
-		"template.subscriptions": {here, "TestDiagnostics"}, // refused unless empty
-		"template.events":        {here, "TestDiagnostics"}, // refused unless empty
-		"template.concurrency":   {here, "TestDiagnostics"}, // refused
-		"template.retention":     {here, "TestDiagnostics"}, // refused
-		"step.with":              {here, "TestDiagnostics"}, // refused
-		"step.when":              {here, "TestDiagnostics"}, // refused
-		"step.join":              {here, "TestDiagnostics"}, // only all
-		"step.name":              {here, "TestStepByNameAndHandlers"},
-		"step.description":       {here, "TestSnapshotGolden"},
-		"step.handler":           {here, "TestStepByNameAndHandlers"},
-		"retry.backoff":          {domain, "TestNextRetry"},
-		"retry.base":             {domain, "TestNextRetry"},
-		"retry.factor":           {domain, "TestNextRetry"},
-		"retry.cap":              {domain, "TestNextRetry"},
-		"retry.jitter":           {domain, "TestJitterBounds"},
-	}
-}
-
-// provenElsewhere are the keys that the engine and the host act on; the tests of their
-// effects stand there.
-func provenElsewhere() []string {
-	return []string{
-		"template.deadline", "template.identity", "template.on_failure",
-		"retry.limit",
-		"step.config", "step.depends_on", "step.optional", "step.skippable",
-		"setting.heartbeat_timeout", "setting.on_crash", "setting.priority", "setting.retry", "setting.retryable",
-		"setting.schedule_to_start", "setting.timeout", "setting.total_timeout",
+		"template.namespace":        {here, "TestSetGet"},
+		"template.name":             {here, "TestSetGet"},
+		"template.version":          {here, "TestSetListIsInSemverOrder"},
+		"template.description":      {here, "TestSnapshotGolden"},
+		"template.input":            {here, "TestValidateInput"},
+		"template.defaults":         {here, "TestDefaultsFillWhatStepsLeaveOpen"},
+		"template.steps":            {here, "TestParseReadsRandomGraphs"},
+		"template.environments":     {here, "TestLoadReadsTheEnvironment"},
+		"template.deadline":         {whole, "TestCases/deadline"},
+		"template.identity":         {whole, "TestIdentityHash"},
+		"template.on_failure":       {whole, "TestCases/fail fast"},
+		"template.subscriptions":    {here, "TestDiagnostics"}, // refused unless empty
+		"template.events":           {here, "TestDiagnostics"}, // refused unless empty
+		"template.concurrency":      {here, "TestDiagnostics"}, // refused
+		"template.retention":        {here, "TestDiagnostics"}, // refused
+		"step.with":                 {here, "TestDiagnostics"}, // refused
+		"step.when":                 {here, "TestDiagnostics"}, // refused
+		"step.join":                 {here, "TestDiagnostics"}, // only all
+		"step.name":                 {here, "TestStepByNameAndHandlers"},
+		"step.description":          {here, "TestSnapshotGolden"},
+		"step.handler":              {here, "TestStepByNameAndHandlers"},
+		"step.config":               {whole, "TestLargeValues"},
+		"step.depends_on":           {whole, "TestOverlap/DIAMOND7"},
+		"step.optional":             {whole, "TestCases/optional failure lets its dependants run"},
+		"step.skippable":            {whole, "TestBypass"},
+		"setting.retryable":         {whole, "TestCases/retryable false fails"},
+		"setting.retry":             {whole, "TestCases/one gives up, another retries"},
+		"setting.timeout":           {whole, "TestCases/timeout"},
+		"setting.heartbeat_timeout": {whole, "TestCases/heartbeat timeout"},
+		"setting.schedule_to_start": {whole, "TestCases/schedule to start"},
+		"setting.total_timeout":     {whole, "TestCases/total timeout"},
+		"setting.on_crash":          {whole, "TestOnCrash"},
+		"setting.priority":          {whole, "TestPriority"},
+		"retry.limit":               {whole, "TestCases/one gives up, another retries"},
+		"retry.backoff":             {domain, "TestNextRetry"},
+		"retry.base":                {domain, "TestNextRetry"},
+		"retry.factor":              {domain, "TestNextRetry"},
+		"retry.cap":                 {domain, "TestNextRetry"},
+		"retry.jitter":              {domain, "TestJitterBounds"},
 	}
 }
 
@@ -83,29 +88,31 @@ func TestEveryKeyHasAProof(t *testing.T) {
 		}
 	}
 	slices.Sort(keys)
-	proven := slices.Sorted(slices.Values(slices.Concat(slices.Collect(maps.Keys(proofs())), provenElsewhere())))
-	if diff := cmp.Diff(keys, proven); diff != "" {
+	if diff := cmp.Diff(keys, slices.Sorted(maps.Keys(proofs()))); diff != "" {
 		t.Errorf("keys and proofs differ (-keys +proofs):\n%s", diff)
 	}
-	tests := make(map[string][]string)
+	tests := make(map[string]map[string][]string)
 	for key, p := range proofs() {
 		if tests[p.dir] == nil {
 			tests[p.dir] = testFunctions(t, filepath.Join("../..", p.dir))
 		}
-		if !slices.Contains(tests[p.dir], p.function) {
-			t.Errorf("%s: there is no %s in %s", key, p.function, p.dir)
+		function, name, _ := strings.Cut(p.test, "/")
+		texts, ok := tests[p.dir][function]
+		if !ok || name != "" && !slices.Contains(texts, name) {
+			t.Errorf("%s: there is no %s in %s", key, p.test, p.dir)
 		}
 	}
 }
 
-// testFunctions lists the tests of a directory.
-func testFunctions(t *testing.T, dir string) []string {
+// testFunctions lists the tests of a directory with the texts in each: the names of its
+// cases are among them.
+func testFunctions(t *testing.T, dir string) map[string][]string {
 	t.Helper()
 	entries, err := os.ReadDir(dir)
 	if err != nil {
 		t.Fatal(err)
 	}
-	var names []string
+	tests := make(map[string][]string)
 	for _, e := range entries {
 		if !strings.HasSuffix(e.Name(), "_test.go") {
 			continue
@@ -116,11 +123,24 @@ func testFunctions(t *testing.T, dir string) []string {
 		}
 		for _, d := range f.Decls {
 			if fn, ok := d.(*ast.FuncDecl); ok && fn.Recv == nil && strings.HasPrefix(fn.Name.Name, "Test") {
-				names = append(names, fn.Name.Name)
+				tests[fn.Name.Name] = textsOf(fn)
 			}
 		}
 	}
-	return names
+	return tests
+}
+
+func textsOf(fn *ast.FuncDecl) []string {
+	found := []string{}
+	ast.Inspect(fn, func(n ast.Node) bool {
+		if lit, ok := n.(*ast.BasicLit); ok && lit.Kind == token.STRING {
+			if text, err := strconv.Unquote(lit.Value); err == nil {
+				found = append(found, text)
+			}
+		}
+		return true
+	})
+	return found
 }
 
 // TestDefaultsFillWhatStepsLeaveOpen sets one key in defaults and looks at a step that
