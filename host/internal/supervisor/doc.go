@@ -34,6 +34,40 @@
 // Timers that run a function: the grace of a cancelled attempt, stopped with its end;
 // the start timeout, which kills the process.
 //
+// # Traps of go-plugin
+//
+// What the library does that a host must not suffer, what is done about it here, and
+// the test that reproduces it:
+//
+//	trap                                             remedy                             test
+//	a stderr line with fields of an unexpected type  own reader of stderr               TestTrapHostileStderrDoesNotKillTheHost
+//	panics the host
+//	Kill waits for ever for a stopped process        signals first, the library after   TestTrapStoppedPluginIsKilledWithinTheLimits
+//	nothing notices a process that is stopped        silence while attempts run         TestTrapStoppedPluginIsHungAndStartedAgain
+//	a hung process is killed without a trace         SIGQUIT before the kill            TestTrapHungPluginLeavesItsGoroutines
+//	Exited is false while a grandchild holds stderr  the process itself is waited for   TestTrapGrandchildHoldingPipesDoesNotHideACrash
+//	two seconds of grace; Shutdown cuts calls off    Drain of our own comes first       TestTrapDrainIsNotCutAtTwoSeconds
+//	a stdout line over 64 KiB wedges its scanner     own reader, long lines are cut     TestTrapLongLinesAreHarmless
+//	a print before the handshake fails the start     only handshake lines are passed    TestTrapPrintsBeforeTheHandshakeAreLogged
+//	output after the handshake blocks when unread    both pipes are read to their end   TestTrapOutputAfterTheStartIsRead
+//	SecureConfig excludes a runner of one's own      Options.Verify, before the exec    TestTrapBinaryIsVerifiedBeforeItRuns
+//	managed clients and failed starts are never      one client per start, its          TestTrapRestartsLeaveNothingBehind
+//	freed                                            connections closed by us
+//	a plugin shares the host's group, environment    own group, scrubbed environment,   TestTrapPluginHasItsOwnGroupAndSurroundings
+//	and stdin                                        a lifeline for stdin
+//	servers receive 4 MiB at most                    one limit, set on both sides       TestTrapLargeMessagesPass
+//	net/rpc is what it accepts by default            gRPC alone, refused in words       TestTrapOtherProtocolsAreRefused
+//	a panic ends every attempt of the process        lost, not failed; the trace kept   TestTrapPanicEndsEveryAttemptAndKeepsTheTrace
+//	a plugin may ignore every request to end         lifeline, TERM, KILL               TestTrapStubbornPluginIsKilled
+//	a socket path over the system's limit fails      the length is checked by New       TestTrapLongRunDirectoryIsRefusedAtBoot
+//	with a message that names nothing                and holds for the longest          TestTrapLongestRunDirectoryWorks
+//	a killed host leaves plugins and sockets         lifeline, parent-death signal,     TestTrapKilledHostLeavesNoProcessAndNoSocket
+//	                                                 sockets removed once connected
+//
+// Two more have no test of their own, for they would only be seen in its source: Start
+// changes the configuration that it is given, so each start has a fresh one; and its
+// error for a process that ended says less than the exit does, so that is put first.
+//
 // An idle host with idle plugins does nothing: there is no polling, and silence counts
 // only while attempts run.
 package supervisor
