@@ -2,6 +2,7 @@ package cli
 
 import (
 	"encoding/json"
+	"time"
 
 	"github.com/tasker-engine/tasker/host"
 	"github.com/tasker-engine/tasker/host/task"
@@ -109,7 +110,7 @@ type stepJSON struct {
 	Limit          uint32          `json:"limit"`
 	Failures       uint32          `json:"failures"`
 	Losses         uint32          `json:"losses"`
-	Settings       *task.Settings  `json:"settings"`
+	Settings       *settingsJSON   `json:"settings"`
 	Attempt        *attemptJSON    `json:"attempt"`
 	Failure        *failureJSON    `json:"failure"`
 	Why            *reasonJSON     `json:"why"`
@@ -121,6 +122,20 @@ type stepJSON struct {
 	ProgressNote   *string         `json:"progress_note"`
 	ResultsBytes   int64           `json:"results_bytes"`
 	HandlerVersion *uint32         `json:"handler_version"` // that the first claim resolved
+}
+
+// settingsJSON has durations as a template has them, null for no limit.
+type settingsJSON struct {
+	HandlerVersion   uint32     `json:"handler_version"`
+	PluginVersion    *string    `json:"plugin_version"`
+	Retry            task.Retry `json:"retry"`
+	Retryable        bool       `json:"retryable"`
+	Timeout          *string    `json:"timeout"`
+	HeartbeatTimeout *string    `json:"heartbeat_timeout"`
+	ScheduleToStart  *string    `json:"schedule_to_start"`
+	TotalTimeout     *string    `json:"total_timeout"`
+	CancelGrace      *string    `json:"cancel_grace"`
+	OnCrash          string     `json:"on_crash"`
 }
 
 type attemptJSON struct {
@@ -202,7 +217,7 @@ func newStepJSON(s *task.StepView) stepJSON {
 	out := stepJSON{
 		runStepJSON: newRunStepJSON(s),
 		Ordinal:     uint32(s.Ordinal), DependsOn: list(s.DependsOn), Optional: s.Optional, Limit: s.Limit,
-		Failures: s.Failures, Losses: s.Losses, Settings: s.Settings, Failure: newFailureJSON(s.Failure),
+		Failures: s.Failures, Losses: s.Losses, Settings: newSettingsJSON(s.Settings), Failure: newFailureJSON(s.Failure),
 		Why: newReasonJSON(s.Reason), Note: optional(s.Note), Resolution: newResolutionJSON(s.Resolution),
 		LateResults: s.LateCount, RetryAt: stamp(s.RetryAt), ProgressNote: optional(s.ProgressNote),
 		ResultsBytes: s.Results.Size(),
@@ -220,6 +235,23 @@ func newStepJSON(s *task.StepView) stepJSON {
 		}
 	}
 	return out
+}
+
+func newSettingsJSON(s *task.Settings) *settingsJSON {
+	if s == nil {
+		return nil
+	}
+	limit := func(d time.Duration) *string {
+		if d == 0 {
+			return nil
+		}
+		return optional(d.String())
+	}
+	return &settingsJSON{
+		HandlerVersion: s.HandlerVersion, PluginVersion: optional(s.PluginVersion), Retry: s.Retry, Retryable: s.Retryable,
+		Timeout: limit(s.Timeout), HeartbeatTimeout: limit(s.HeartbeatTimeout), ScheduleToStart: limit(s.ScheduleToStart),
+		TotalTimeout: limit(s.TotalTimeout), CancelGrace: limit(s.CancelGrace), OnCrash: string(s.OnCrash),
+	}
 }
 
 func newFailureJSON(f *task.Failure) *failureJSON {

@@ -127,8 +127,8 @@ func readyCommand(ts *testscript.TestScript, _ bool, args []string) {
 // awaitCommand is `await HOME STEP STATUS`: waits until the step of the newest task in
 // the home has the status. Its host must be running, or starting.
 func awaitCommand(ts *testscript.TestScript, _ bool, args []string) {
-	if len(args) != 3 {
-		ts.Fatalf("usage: await HOME STEP STATUS")
+	if len(args) != 3 && len(args) != 4 {
+		ts.Fatalf("usage: await HOME STEP STATUS [REASON]")
 	}
 	poll(ts, strings.Join(args, " "), func(ctx context.Context) bool {
 		client, err := host.Dial(ctx, ts.MkAbs(args[0]))
@@ -145,8 +145,9 @@ func awaitCommand(ts *testscript.TestScript, _ bool, args []string) {
 			return false
 		}
 		for i := range v.Steps {
-			if string(v.Steps[i].Name) == args[1] && string(v.Steps[i].Status) == args[2] {
-				return true
+			s := &v.Steps[i]
+			if string(s.Name) == args[1] && string(s.Status) == args[2] {
+				return len(args) == 3 || s.Reason != nil && string(s.Reason.Code) == args[3]
 			}
 		}
 		return false

@@ -44,6 +44,7 @@ func (a *app) plugins(ctx context.Context, cfg *config) ([]host.PluginInfo, erro
 		return nil, err
 	}
 	a.note("no host is running in %s: this is what the executables say of themselves", cfg.Home)
+	a.warnOfMissing(cfg)
 	var found []host.PluginInfo
 	for _, dir := range cfg.PluginDirs {
 		paths, err := filepath.Glob(filepath.Join(dir, pluginPrefix+"*"))

@@ -90,7 +90,7 @@ func (r *runner) run(ctx context.Context, flags *requestFlags, ref string) (err 
 	}
 	req.RequireHandlers = !r.wait
 	logs := r.show()
-	release, err := r.connect(ctx, logs)
+	release, err := r.connect(ctx, logs, req.Source == nil)
 	if err != nil {
 		r.progress.close()
 		return err
@@ -135,14 +135,15 @@ func (r *runner) show() (logs io.Writer) {
 	return r.stderr
 }
 
-// connect finds the host of the home, or starts one.
-func (r *runner) connect(ctx context.Context, logs io.Writer) (release func() error, err error) {
+// connect finds the host of the home, or starts one. Registered says that the template is
+// one of the host, and no file.
+func (r *runner) connect(ctx context.Context, logs io.Writer, registered bool) (release func() error, err error) {
 	err = whileLocked(ctx, func() error {
 		client, err := r.running(ctx, r.cfg)
 		switch {
 		case err == nil:
 			r.service, release = client, client.Close
-			r.warnIgnoredFlags()
+			r.warnIgnoredFlags(registered)
 			return nil
 		case !errors.Is(err, host.ErrNoHost):
 			return err
@@ -156,9 +157,14 @@ func (r *runner) connect(ctx context.Context, logs io.Writer) (release func() er
 	return release, err
 }
 
-// warnIgnoredFlags names flags that only a host of our own would have used.
-func (r *runner) warnIgnoredFlags() {
-	for _, name := range []string{"plugin-dir", "template-dir", "log-level", "log-format", "grace"} {
+// warnIgnoredFlags names flags that only a host of our own would have used; registered as
+// in connect.
+func (r *runner) warnIgnoredFlags(registered bool) {
+	names := []string{"plugin-dir", "template-dir", "log-level", "log-format", "grace"}
+	if registered {
+		names = append(names, "env") // the host has merged its own when it read the template
+	}
+	for _, name := range names {
 		if r.command.Flags().Changed(name) {
 			r.note("note: a host runs in %s already, so --%s changes nothing", r.cfg.Home, name)
 		}

@@ -27,6 +27,7 @@ func startOwn(ctx context.Context, a *app, cfg *config, logs io.Writer) (*ownHos
 	}
 	quiet := *a
 	quiet.stderr = logs
+	quiet.warnOfMissing(cfg)
 	opts.Logger = quiet.logger(cfg, opts.LogLevel)
 	second, stopListening := secondInterrupt()
 	opts.Abort = second

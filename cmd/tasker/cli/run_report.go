@@ -133,13 +133,16 @@ func (a *app) printOutcome(v *task.View) {
 		}
 	}
 	a.out.printf("\ntask %s %s (%s)\n", v.ID, taskLine(v), countSteps(v, all))
+	told := ""
 	if v.Failure != nil {
-		a.out.printf("error: %s\n", oneLine(v.Failure.Error()))
+		told = oneLine(v.Failure.Error())
+		a.out.printf("error: %s\n", told)
 	}
 	shown := 0
 	for i := range v.Steps {
 		s := &v.Steps[i]
 		switch {
+		case s.Status == task.StepError && s.Failure != nil && strings.Contains(told, "step "+string(s.Name)+": "+s.Failure.Message): // told with the task
 		case s.Status == task.StepError && s.Failure != nil:
 			a.out.printf("step %s failed: %s\n", s.Name, oneLine(s.Failure.Error()))
 		case v.Status.Terminal() && s.Status == task.StepComplete && !followed[s.Name] && shown < maxShownResults && len(output(s)) > 0:

@@ -35,6 +35,7 @@ func (a *app) serve(c *cobra.Command) error {
 	if err != nil {
 		return err
 	}
+	a.warnOfMissing(cfg)
 	opts := cfg.hostOptions()
 	opts.Logger = a.logger(cfg, cfg.LogLevel)
 	second, stopListening := secondInterrupt()

@@ -2,7 +2,9 @@ package cli
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
+	"io/fs"
 	"net"
 	"os"
 	"path/filepath"
@@ -215,6 +217,16 @@ func (cfg *config) defaultDirs() {
 	}
 	if cfg.origins["template_dirs"] == originDefault {
 		cfg.TemplateDirs = existing([]string{filepath.Join(cfg.Home, "templates")})
+	}
+}
+
+// warnOfMissing names plugin directories that are not there: plugins may be put there
+// later, but a slip of the pen is likelier.
+func (a *app) warnOfMissing(cfg *config) {
+	for _, dir := range cfg.PluginDirs {
+		if _, err := os.Stat(dir); errors.Is(err, fs.ErrNotExist) {
+			a.note("warning: plugin directory %s does not exist", dir)
+		}
 	}
 }
 

@@ -1,6 +1,9 @@
 package cli
 
 import (
+	"errors"
+	"io/fs"
+
 	"github.com/spf13/cobra"
 
 	"github.com/tasker-engine/tasker/host"
@@ -20,6 +23,9 @@ home. The store is written anew beside the old one and then put in its place.`,
 				return err
 			}
 			before, after, err := host.Compact(cfg.Home)
+			if errors.Is(err, fs.ErrNotExist) {
+				return noStore(host.StorePath(cfg.Home))
+			}
 			if err != nil {
 				return err
 			}

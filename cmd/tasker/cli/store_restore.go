@@ -2,7 +2,9 @@ package cli
 
 import (
 	"errors"
+	"fmt"
 	"io/fs"
+	"os"
 
 	"github.com/spf13/cobra"
 
@@ -24,6 +26,9 @@ started: what was done since the backup was written is done again.`,
 		cfg, err := a.config(c)
 		if err != nil {
 			return err
+		}
+		if _, err := os.Stat(given[0]); errors.Is(err, fs.ErrNotExist) { // before the home is made or minded
+			return fmt.Errorf("there is no backup at %s", given[0])
 		}
 		n, err := host.Restore(c.Context(), given[0], cfg.Home, *force)
 		if errors.Is(err, fs.ErrExist) {

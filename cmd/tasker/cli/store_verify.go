@@ -43,7 +43,10 @@ The exit code is 1 when anything is wrong.`,
 		}
 		problems, err := host.VerifyFile(c.Context(), path)
 		if errors.Is(err, fs.ErrNotExist) {
-			return fmt.Errorf("there is no store at %s", path)
+			if len(given) > 0 {
+				return fmt.Errorf("there is no backup at %s", path)
+			}
+			return noStore(path)
 		}
 		if err != nil {
 			return err
@@ -69,4 +72,9 @@ The exit code is 1 when anything is wrong.`,
 		return nil
 	}
 	return c
+}
+
+// noStore says that a home's store is not there.
+func noStore(path string) error {
+	return withHint(fmt.Errorf("there is no store at %s", path), "name its home with --home")
 }

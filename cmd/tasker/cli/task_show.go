@@ -54,10 +54,10 @@ func (a *app) printTask(v *task.View) {
 		line("error", v.Failure.Error())
 	}
 	if v.Stop != nil {
-		line("stopping", strings.TrimSpace(string(v.Stop.Kind)+" "+v.Stop.By+" "+v.Stop.Reason))
+		line("stopping", byWhom(string(v.Stop.Kind), v.Stop.By, v.Stop.Reason))
 	}
 	if v.Resolution != nil {
-		line("resolved by", strings.TrimSpace(v.Resolution.By+" "+v.Resolution.Reason))
+		line("resolved", byWhom("", v.Resolution.By, v.Resolution.Reason))
 	}
 	line("created", clock(v.CreatedAt))
 	line("started", clock(v.StartedAt))
@@ -79,4 +79,15 @@ func (a *app) printTask(v *task.View) {
 	for _, d := range newTree(v).draw(v, a.now(), 1000, 0) {
 		a.out.printf("%s\n", d.text)
 	}
+}
+
+// byWhom is what an operator or the engine did, by whom and why, as far as known.
+func byWhom(what, by, reason string) string {
+	if by != "" {
+		what += " by " + by
+	}
+	if reason != "" {
+		what += ": " + reason
+	}
+	return strings.TrimSpace(what)
 }

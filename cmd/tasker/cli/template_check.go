@@ -61,6 +61,9 @@ The exit code is 1 when anything is wrong.`,
 // checkPath checks a file, or the files of a directory.
 func checkPath(path, environment string) ([]checkJSON, error) {
 	info, err := os.Stat(path)
+	if errors.Is(err, os.ErrNotExist) {
+		return nil, fmt.Errorf("there is no file or directory %s", path)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("template: %w", err)
 	}
