@@ -222,10 +222,13 @@ func handlerReason(plugins []supervisor.PluginInfo, ref task.HandlerRef) *task.R
 		}
 		return nil
 	case task.PluginQuarantined, task.PluginRefused:
+		remedy := "tasker plugin crashes " + p.Name + " && tasker plugin resume " + p.Name
+		if p.State == task.PluginRefused { // no crash is on record; the cause says what to mend
+			remedy = "tasker plugin logs " + p.Name + " && tasker plugin resume " + p.Name
+		}
 		return &task.Reason{
-			Code: task.ReasonPluginDown, On: on, Since: p.Since,
-			Text:   fmt.Sprintf("plugin %s is %s: %s", p.Name, p.State, p.Cause),
-			Remedy: "tasker plugin crashes " + p.Name + " && tasker plugin resume " + p.Name,
+			Code: task.ReasonPluginDown, On: on, Since: p.Since, Remedy: remedy,
+			Text: fmt.Sprintf("plugin %s is %s: %s", p.Name, p.State, p.Cause),
 		}
 	default:
 		return &task.Reason{

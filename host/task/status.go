@@ -3,6 +3,7 @@ package task
 import (
 	"fmt"
 	"slices"
+	"strings"
 )
 
 // Status is the status of a task.
@@ -248,7 +249,7 @@ func CheckTask(name string, from Status) (TaskTransition, error) {
 		if t.From == nil || slices.Contains(t.From, from) {
 			return t, nil
 		}
-		return t, fmt.Errorf("cannot %s a task that is %s: %w", name, from, ErrTransition)
+		return t, fmt.Errorf("cannot %s a task that is %s: %w", strings.TrimPrefix(name, "request_"), from, ErrTransition)
 	}
 	return TaskTransition{}, fmt.Errorf("task transition %q: %w", name, ErrTransition)
 }

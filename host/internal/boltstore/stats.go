@@ -3,6 +3,7 @@ package boltstore
 import (
 	"context"
 	"fmt"
+	"os"
 	"sync/atomic"
 	"time"
 
@@ -65,8 +66,12 @@ func (s *Store) Stats(ctx context.Context) (store.Stats, error) {
 		Commits: s.commits.Load(), WriteSets: s.writeSets.Load(), CommitTime: time.Duration(s.commitNs.Load()),
 		Operations: make(map[string]store.OperationStats, operations),
 	}
-	err := s.view(ctx, opStats, func(t *txn) error {
-		out.FileBytes = t.tx.Size()
+	file, err := os.Stat(s.path)
+	if err != nil {
+		return out, err
+	}
+	out.FileBytes = file.Size() // what bbolt counts leaves out the room that it has set aside
+	err = s.view(ctx, opStats, func(t *txn) error {
 		counters, err := readCounters(t)
 		if err != nil {
 			return err

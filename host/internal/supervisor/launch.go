@@ -53,9 +53,9 @@ type StartError struct {
 // Error names the binary, the phase and the last lines that the plugin printed.
 func (e *StartError) Error() string {
 	text := fmt.Sprintf("%s: %s: %v", e.Path, e.Phase, e.Err)
-	const shown = 5
+	const shown, shownBytes = 5, 500 // the rest is in the plugin's log
 	if n := len(e.Printed); n > 0 {
-		text += "; it printed: " + strings.Join(e.Printed[max(n-shown, 0):], " | ")
+		text += "; it printed: " + cut(strings.Join(e.Printed[max(n-shown, 0):], " | "), shownBytes)
 	}
 	return text
 }

@@ -324,7 +324,7 @@ func (s *Supervisor) logLife(life task.PluginLife) {
 		args = append(args, "cause", life.Cause)
 	}
 	if !life.RetryAt.IsZero() {
-		args = append(args, "retry_at", life.RetryAt)
+		args = append(args, "retry_at", life.RetryAt.UTC().Format(time.RFC3339))
 	}
 	if life.Crashed {
 		s.opts.Logger.Log(level, "plugin crashed", append(args, "state", string(life.State))...)
