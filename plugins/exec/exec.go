@@ -34,7 +34,7 @@ func plugin() sdk.Plugin {
 		Title:       "Runs commands as steps.",
 		Vendor:      "Tasker",
 		Licence:     "Apache-2.0",
-		Permissions: sdk.Permissions{Subprocess: true},
+		Permissions: sdk.Permissions{Env: []string{"*"}, Subprocess: true},
 		Handlers: sdk.Handlers{
 			"run": sdk.Func(run, sdk.Options{
 				Description: "Runs a command; its output is the result, its exit code the verdict.",
@@ -139,7 +139,11 @@ func runGroup(cmd *exec.Cmd, grace time.Duration) error {
 // verdict is the exit code, and the error that it stands for.
 func (c config) verdict(cmd *exec.Cmd, err error, stderr string) (int, error) {
 	if cmd.ProcessState == nil { // it did not start
-		err = fmt.Errorf("run %s: %w", cmd.Path, err)
+		if _, dirErr := os.Stat(cmd.Dir); cmd.Dir != "" && dirErr != nil { // the system's error names the program
+			err = fmt.Errorf("dir: %w", dirErr)
+		} else {
+			err = fmt.Errorf("run %s: %w", cmd.Path, err)
+		}
 		if errors.Is(err, exec.ErrNotFound) || errors.Is(err, fs.ErrNotExist) || errors.Is(err, fs.ErrPermission) {
 			return 0, sdk.Permanent(sdk.WithCode(err, codeNotFound))
 		}

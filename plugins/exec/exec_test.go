@@ -184,6 +184,10 @@ func TestFailures(t *testing.T) {
 			values{"command": []string{"no-such-command"}},
 			sdktest.Failure{Verdict: sdk.Final, Code: codeNotFound, Message: `run no-such-command: exec: "no-such-command": executable file not found in $PATH`},
 		},
+		"no such directory": {
+			values{"command": command("print"), "dir": "/no/such/directory"},
+			sdktest.Failure{Verdict: sdk.Final, Code: codeNotFound, Message: "dir: stat /no/such/directory: no such file or directory"},
+		},
 		"no JSON": {
 			values{"command": command("print", "oops"), "stdout": "json"},
 			sdktest.Failure{Verdict: sdk.Final, Code: codeNoJSON, Message: `stdout is json, but the command printed "oops"`},
