@@ -32,3 +32,17 @@ func TestHangTimeout(t *testing.T) {
 		t.Errorf("%d losses and %d failures, want 1 and 0", s.Losses, s.Failures)
 	}
 }
+
+// TestExecEnv: what the operator grants to exec reaches the commands that name it.
+func TestExecEnv(t *testing.T) {
+	t.Setenv("TASKER_TEST_WORD", "granted")
+	t.Setenv("TASKER_TEST_OTHER", "kept back")
+	h := hosttest.Start(t, hosttest.Plugins("github.com/tasker-engine/tasker/plugins/exec"),
+		hosttest.Options(func(o *host.Options) { o.PluginEnv = map[string][]string{"exec": {"TASKER_TEST_WORD"}} }))
+	v := h.Checked(h.Create(graph("a | handler: exec/run, config: {command: [env], env: [TASKER_TEST_WORD, TASKER_TEST_OTHER]}")))
+	h.WantTask(v, task.Complete)
+	got := string(hosttest.Step(v, "a").Output)
+	if !strings.Contains(got, "TASKER_TEST_WORD=granted") || strings.Contains(got, "TASKER_TEST_OTHER") {
+		t.Errorf("the command saw %s, want the variable that was granted and not the other", got)
+	}
+}

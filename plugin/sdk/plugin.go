@@ -49,7 +49,7 @@ type Permissions struct {
 	FSRead, FSWrite []string
 	// Network says how far the plugin talks. Zero = not at all.
 	Network Network
-	// Env names the environment variables that the plugin wants to see.
+	// Env names the environment variables that the plugin wants to see; "*" = all that the operator grants.
 	Env []string
 	// Subprocess says that the plugin starts processes of its own.
 	Subprocess bool

@@ -5,6 +5,9 @@ import (
 	"runtime"
 )
 
+// anyEnv among the variables that a manifest asks for asks for all that are granted.
+const anyEnv = "*"
+
 // inheritedEnv are the environment variables that every plugin sees.
 func inheritedEnv() []string {
 	names := []string{"PATH", "HOME", "TMPDIR", "LANG", "TZ"}

@@ -205,8 +205,8 @@ func (o Options) config(plugin string) json.RawMessage {
 // grantedEnv returns the names that a manifest asks for and the operator grants, sorted.
 func (o Options) grantedEnv(plugin string, wanted []string) []string {
 	var names []string
-	for _, name := range wanted {
-		if slices.Contains(o.GrantEnv[plugin], name) {
+	for _, name := range o.GrantEnv[plugin] {
+		if slices.Contains(wanted, name) || slices.Contains(wanted, anyEnv) {
 			names = append(names, name)
 		}
 	}

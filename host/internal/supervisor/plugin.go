@@ -362,7 +362,7 @@ func (p *plugin) setManifest(m *Manifest) {
 		refused = append(refused, "event "+e.Name+": custom events are not delivered yet")
 	}
 	for _, name := range m.Permissions.Env {
-		if !slices.Contains(p.granted, name) {
+		if name != anyEnv && !slices.Contains(p.granted, name) {
 			refused = append(refused, "environment variable "+name+": not granted")
 		}
 	}

@@ -1084,7 +1084,7 @@ type Permissions struct {
 	FsWrite []string `protobuf:"bytes,2,rep,name=fs_write,json=fsWrite,proto3" json:"fs_write,omitempty"`
 	// "none", "loopback" or "any". Empty = none.
 	Network string `protobuf:"bytes,3,opt,name=network,proto3" json:"network,omitempty"`
-	// Environment variables it wants to see.
+	// Environment variables it wants to see; "*" asks for all that the operator grants.
 	Env []string `protobuf:"bytes,4,rep,name=env,proto3" json:"env,omitempty"`
 	// It starts processes of its own.
 	Subprocess    bool `protobuf:"varint,5,opt,name=subprocess,proto3" json:"subprocess,omitempty"`
