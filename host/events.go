@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"strings"
-	"sync"
 
 	"google.golang.org/protobuf/proto"
 
@@ -19,34 +18,19 @@ import (
 type eventLog struct {
 	store.Store
 
-	mu   sync.Mutex
-	bell chan struct{} // closed and replaced by each commit with events
+	bell *bell // rings at each commit with events
 }
 
-func newEventLog(s store.Store) *eventLog { return &eventLog{Store: s, bell: make(chan struct{})} }
+func newEventLog(s store.Store) *eventLog { return &eventLog{Store: s, bell: newBell()} }
 
 // Submit implements [store.Store].
 func (l *eventLog) Submit(ws *store.WriteSet, done func(store.Commit, error)) {
 	l.Store.Submit(ws, func(c store.Commit, err error) {
 		if err == nil && c.FirstSeq > 0 {
-			l.ring()
+			l.bell.ring()
 		}
 		done(c, err)
 	})
-}
-
-func (l *eventLog) ring() {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	close(l.bell)
-	l.bell = make(chan struct{})
-}
-
-// next returns a channel that is closed by the next commit with events.
-func (l *eventLog) next() <-chan struct{} {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.bell
 }
 
 // eventsPage is how many events are read from the log at once.
@@ -58,18 +42,18 @@ func (h *Host) Events(ctx context.Context, q api.EventQuery, fn func(store.LogEn
 	if err != nil {
 		return err
 	}
-	bell := h.journal.next()
+	rung := h.journal.bell.next()
 	next, err := h.past(ctx, q, match, fn)
 	if err != nil || !q.Follow {
 		return err
 	}
 	for {
 		select {
-		case <-bell:
+		case <-rung:
 		case <-ctx.Done():
 			return nil
 		}
-		bell = h.journal.next()
+		rung = h.journal.bell.next()
 		if next, err = h.scan(ctx, next, match, fn); err != nil {
 			return err
 		}

@@ -40,7 +40,7 @@ type Host struct {
 	supervisor *supervisor.Supervisor
 	server     *api.Server
 	events     *publish.Host
-	settled    *settled
+	settled    *bell // rings at every change in the life of a plugin
 	ready      chan struct{}
 	used       atomic.Bool // it was run or closed
 
@@ -73,7 +73,7 @@ func Open(ctx context.Context, opts Options) (_ *Host, err error) {
 	if err != nil {
 		return nil, err
 	}
-	h := &Host{opts: opts, log: opts.Logger, started: opts.Now(), ready: make(chan struct{}), settled: newSettled()}
+	h := &Host{opts: opts, log: opts.Logger, started: opts.Now(), ready: make(chan struct{}), settled: newBell()}
 	h.ids.entropy = ulid.Monotonic(rand.NewChaCha8(seed()), 0)
 	h.reading = reading{store: st, templates: set, now: opts.Now, plugins: h, snapshots: newSnapshotCache()}
 	if err := h.assemble(ctx); err != nil {

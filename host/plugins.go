@@ -7,7 +7,6 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
-	"sync"
 
 	"github.com/agnivade/levenshtein"
 
@@ -46,7 +45,7 @@ func (s sink) Life(l task.PluginLife) {
 	case l.State == task.PluginStopped:
 		s.h.events.PluginStopped(l)
 	}
-	s.h.settled.changed()
+	s.h.settled.ring()
 }
 
 // Crashed keeps a crash report.
@@ -54,27 +53,6 @@ func (s sink) Crashed(c store.Crash) {
 	if err := s.h.store.SaveCrash(context.Background(), &c); err != nil {
 		s.h.log.Error("crash report not kept", "plugin", c.Plugin, "error", err)
 	}
-}
-
-// settled is a bell that rings at every change in the life of a plugin.
-type settled struct {
-	mu   sync.Mutex
-	bell chan struct{}
-}
-
-func newSettled() *settled { return &settled{bell: make(chan struct{})} }
-
-func (s *settled) changed() {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	close(s.bell)
-	s.bell = make(chan struct{})
-}
-
-func (s *settled) next() <-chan struct{} {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.bell
 }
 
 // requireHandlers waits until it is known of every handler of a template whether it can
@@ -87,13 +65,13 @@ func (h *Host) requireHandlers(ctx context.Context, tmpl *template.Template) ([]
 		return nil, ctx.Err()
 	}
 	for {
-		bell := h.settled.next()
+		rung := h.settled.next()
 		missing, settled := missingHandlers(h.supervisor.Plugins(), tmpl)
 		if settled {
 			return missing, nil
 		}
 		select {
-		case <-bell:
+		case <-rung:
 		case <-ctx.Done():
 			return nil, ctx.Err()
 		}
