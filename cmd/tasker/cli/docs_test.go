@@ -134,7 +134,7 @@ health_addr: 127.0.0.1:7701
 grace: 2m
 plugins:
   exec:
-    env: [PATH, HOME]
+    env: [REPORT_TOKEN]
     start_timeout: 1m
 ` + "```" + `
 
