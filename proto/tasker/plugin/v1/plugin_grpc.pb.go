@@ -40,8 +40,9 @@ type PluginServiceClient interface {
 	Describe(ctx context.Context, in *DescribeRequest, opts ...grpc.CallOption) (*DescribeResponse, error)
 	// Configure hands over the configuration, once, before any work.
 	Configure(ctx context.Context, in *ConfigureRequest, opts ...grpc.CallOption) (*ConfigureResponse, error)
-	// Watch streams the status: at once, at every change, and every few seconds while
-	// attempts run. Silence while attempts run means that the process hangs.
+	// Watch streams the status: at once, at every change, and at least every 3 seconds
+	// while attempts run. Longer silence (the host's hang_timeout, at least 10 seconds)
+	// while attempts run means that the process hangs.
 	Watch(ctx context.Context, in *WatchRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[WatchResponse], error)
 	// Drain asks the plugin to finish what it holds and returns when it has, or when
 	// the deadline has passed. No new work is sent after it.
@@ -116,8 +117,9 @@ type PluginServiceServer interface {
 	Describe(context.Context, *DescribeRequest) (*DescribeResponse, error)
 	// Configure hands over the configuration, once, before any work.
 	Configure(context.Context, *ConfigureRequest) (*ConfigureResponse, error)
-	// Watch streams the status: at once, at every change, and every few seconds while
-	// attempts run. Silence while attempts run means that the process hangs.
+	// Watch streams the status: at once, at every change, and at least every 3 seconds
+	// while attempts run. Longer silence (the host's hang_timeout, at least 10 seconds)
+	// while attempts run means that the process hangs.
 	Watch(*WatchRequest, grpc.ServerStreamingServer[WatchResponse]) error
 	// Drain asks the plugin to finish what it holds and returns when it has, or when
 	// the deadline has passed. No new work is sent after it.
