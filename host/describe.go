@@ -4,6 +4,7 @@ import (
 	"context"
 	"path/filepath"
 	"strings"
+	"time"
 
 	"github.com/tasker-engine/tasker/host/internal/api"
 	"github.com/tasker-engine/tasker/host/internal/supervisor"
@@ -15,7 +16,11 @@ import (
 // what the executable printed.
 func DescribePlugin(ctx context.Context, path string) (PluginInfo, error) {
 	name := strings.TrimPrefix(strings.TrimSuffix(filepath.Base(path), ".exe"), "tasker-plugin-")
-	m, err := supervisor.Describe(ctx, path, supervisor.Options{})
+	var opts supervisor.Options
+	if end, ok := ctx.Deadline(); ok { // named when it passes
+		opts.StartTimeout = max(time.Until(end).Round(time.Second), time.Second)
+	}
+	m, err := supervisor.Describe(ctx, path, opts)
 	if err != nil {
 		return api.PluginInfo{Name: name, Path: path}, err
 	}

@@ -67,6 +67,8 @@ of any process.`,
 		RunE:              a.group,
 		Args:              cobra.ArbitraryArgs,
 	}
+	c.Version = buildVersion().Version
+	c.SetVersionTemplate("tasker {{.Version}}\n")
 	c.SetIn(a.stdin)
 	c.SetOut(a.out)
 	c.SetErr(a.stderr)

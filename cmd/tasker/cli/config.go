@@ -78,7 +78,7 @@ func (a *app) layer(c *cobra.Command, cfg *config, list []setting) error {
 	for _, s := range list {
 		if text, ok := a.lookup(s.variable()); ok && text != "" {
 			if err := cfg.apply(s, text); err != nil {
-				return withHint(fmt.Errorf("%s: %w: %w", s.variable(), task.ErrInvalid, err), "tasker config show")
+				return withHint(fmt.Errorf("%s: %w", s.variable(), err), "set the variable to another value, or unset it")
 			}
 			cfg.origins[s.key] = s.variable()
 		}
@@ -259,7 +259,9 @@ func (r *configReader) plugin(key string, keyNode, value ast.Node) {
 		case "config":
 			p.Config, err = jsonOf(value)
 		case "env":
-			err = yaml.NodeToValue(value, &p.Env)
+			if err = yaml.NodeToValue(value, &p.Env); err != nil {
+				err = errors.New("want a list of names of variables")
+			}
 		case "start_timeout":
 			if p.StartTimeout, err = time.ParseDuration(value.GetToken().Value); err == nil {
 				err = positive(p.StartTimeout)
