@@ -1,6 +1,10 @@
 package publish_test
 
 import (
+	"go/ast"
+	"go/parser"
+	"go/token"
+	"path/filepath"
 	"reflect"
 	"slices"
 	"strings"
@@ -64,7 +68,7 @@ func TestTables(t *testing.T) {
 	named := make(map[string]bool)
 	for _, row := range task.StepTransitions() {
 		for _, name := range row.Events {
-			if !strings.HasPrefix(name, "step.") {
+			if e, ok := event.Lookup(name); !ok || e.Category != "step" {
 				t.Errorf("step transition %s names %s", row.Name, name)
 			}
 			named[methodOf(name)] = true
@@ -72,7 +76,7 @@ func TestTables(t *testing.T) {
 	}
 	for _, row := range task.TaskTransitions() {
 		for _, name := range row.Events {
-			if !strings.HasPrefix(name, "task.") {
+			if e, ok := event.Lookup(name); !ok || e.Category != "task" {
 				t.Errorf("task transition %s names %s", row.Name, name)
 			}
 			named[methodOf(name)] = true
@@ -88,6 +92,61 @@ func TestTables(t *testing.T) {
 		if !named[name] && !strings.HasPrefix(name, "Workflow") {
 			t.Errorf("no transition names the event of method %s", name)
 		}
+	}
+}
+
+// TestFiredBy looks for every call of a publishing method in the sources of the host:
+// the catalog names the components that have one, and no other.
+func TestFiredBy(t *testing.T) {
+	calls := make(map[string][]string) // components by method
+	for component, pattern := range map[string]string{
+		"engine": "../engine/*.go", "supervisor": "../supervisor/*.go", "runner": "../runner/*.go", "api": "../api/*.go",
+		"host": "../../*.go",
+	} {
+		files, err := filepath.Glob(pattern)
+		if err != nil || len(files) == 0 {
+			t.Fatalf("%s: %d files, error %v", pattern, len(files), err)
+		}
+		for _, name := range files {
+			if !strings.HasSuffix(name, "_test.go") {
+				publishing(t, name, component, calls)
+			}
+		}
+	}
+	for _, e := range event.Catalog() {
+		got := calls[methodOf(e.Name)]
+		slices.Sort(got)
+		want := slices.Sorted(slices.Values(e.FiredBy))
+		if got = slices.Compact(got); !slices.Equal(got, want) {
+			t.Errorf("%s is fired by %v, the catalog says %v", e.Name, got, want)
+		}
+	}
+}
+
+// publishing notes the publishing methods that a file calls: on a field called publish,
+// which decisions have, or called events, which the host has. What the host's sink
+// publishes the supervisor has told it.
+func publishing(t *testing.T, name, component string, calls map[string][]string) {
+	t.Helper()
+	file, err := parser.ParseFile(token.NewFileSet(), name, nil, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, decl := range file.Decls {
+		by := component
+		if fn, ok := decl.(*ast.FuncDecl); ok && fn.Recv != nil {
+			if of, ok := fn.Recv.List[0].Type.(*ast.Ident); ok && of.Name == "sink" {
+				by = "supervisor"
+			}
+		}
+		ast.Inspect(decl, func(n ast.Node) bool {
+			if method, ok := n.(*ast.SelectorExpr); ok {
+				if on, ok := method.X.(*ast.SelectorExpr); ok && (on.Sel.Name == "publish" || on.Sel.Name == "events") {
+					calls[method.Sel.Name] = append(calls[method.Sel.Name], by)
+				}
+			}
+			return true
+		})
 	}
 }
 

@@ -15,9 +15,6 @@ import (
 	"github.com/tasker-engine/tasker/plugin/sdk/event"
 )
 
-// families are the reserved first parts of names.
-var families = []string{"task", "step", "workflow", "plugin", "host"}
-
 // TestNames: noun.verb_past in a known family, each once, and the type is named after it.
 func TestNames(t *testing.T) {
 	form := regexp.MustCompile(`^[a-z]+(\.[a-z]+(_[a-z]+)*)$`)
@@ -31,7 +28,7 @@ func TestNames(t *testing.T) {
 			t.Errorf("two events are named %s", name)
 		}
 		seen[name] = true
-		if family, _, _ := strings.Cut(name, "."); !slices.Contains(families, family) {
+		if family, _, _ := strings.Cut(name, "."); !slices.Contains(event.Families(), family) {
 			t.Errorf("%s is in no known family", name)
 		}
 		var want strings.Builder

@@ -1,0 +1,119 @@
+package event
+
+import (
+	"encoding/json"
+	"reflect"
+	"slices"
+	"strings"
+)
+
+// Entry is what the catalog says of one event. Its JSON is that of `tasker event list`
+// and `tasker event show`: keys are only ever added.
+type Entry struct {
+	Name          string          `json:"name"`     // noun.verb_past
+	Category      string          `json:"category"` // the family: the name up to its dot
+	Description   string          `json:"description"`
+	PayloadSchema json.RawMessage `json:"payload_schema"` // JSON Schema 2020-12
+	Example       json.RawMessage `json:"example"`        // a payload
+	FiredBy       []string        `json:"fired_by"`       // components: engine, supervisor, host
+	Frequency     string          `json:"frequency"`      // for people
+	Since         string          `json:"since"`          // first version of Tasker that has it
+	DeprecatedBy  *string         `json:"deprecated_by"`  // what to use instead; nil while it is not deprecated
+}
+
+// The components that fire events.
+const (
+	engine     = "engine"     // decides what happens to tasks
+	supervisor = "supervisor" // keeps plugins running
+	host       = "host"       // ties the parts together
+)
+
+// since is the version of the events that do not name another.
+const since = "0.1.0"
+
+// declaration is the entry of an event as it stands beside its type. Name, category,
+// schema and example follow from the payload.
+type declaration struct {
+	payload     Payload // the example
+	description string
+	firedBy     string
+	frequency   string
+}
+
+// declarations lists every event in the order of the catalog.
+func declarations() []declaration {
+	return slices.Concat(taskEvents(), stepEvents(), workflowEvents(), pluginEvents(), hostEvents())
+}
+
+// Catalog returns the entries of all events: tasks, steps, workflow, plugins, host, each
+// in the order of their lives.
+func Catalog() []Entry {
+	all := declarations()
+	entries := make([]Entry, len(all))
+	for i := range all {
+		entries[i] = all[i].entry()
+	}
+	return entries
+}
+
+// Lookup returns the entry of an event.
+func Lookup(name string) (Entry, bool) {
+	for _, d := range declarations() {
+		if d.payload.EventName() == name {
+			return d.entry(), true
+		}
+	}
+	return Entry{}, false
+}
+
+// Search returns the entries that contain every word of a text in their name, their
+// description or the name of a field, in any case and in the order of the catalog. An
+// empty text finds all.
+func Search(text string) []Entry {
+	words := strings.Fields(strings.ToLower(text))
+	return slices.DeleteFunc(Catalog(), func(e Entry) bool {
+		texts := []string{e.Name, e.Description}
+		for _, f := range e.Fields() {
+			texts = append(texts, f.Name)
+		}
+		where := strings.ToLower(strings.Join(texts, "\n"))
+		return slices.ContainsFunc(words, func(word string) bool { return !strings.Contains(where, word) })
+	})
+}
+
+// Families returns the first parts of the names of events, in the order of the catalog.
+func Families() []string {
+	return []string{"task", "step", "workflow", "plugin", "host"}
+}
+
+// Payloads returns the zero value of every event type, in the order of the catalog.
+func Payloads() []Payload {
+	all := declarations()
+	payloads := make([]Payload, len(all))
+	for i := range all {
+		payloads[i], _ = reflect.TypeAssert[Payload](reflect.Zero(reflect.TypeOf(all[i].payload)))
+	}
+	return payloads
+}
+
+func (d declaration) entry() Entry {
+	name := d.payload.EventName()
+	category, _, _ := strings.Cut(name, ".")
+	of := schemaOf(reflect.TypeOf(d.payload))
+	of.Dialect, of.Title, of.Description = "https://json-schema.org/draft/2020-12/schema", name, d.description
+	return Entry{
+		Name: name, Category: category, Description: d.description,
+		PayloadSchema: encode(of), Example: encode(d.payload),
+		FiredBy: []string{d.firedBy}, Frequency: d.frequency, Since: since,
+	}
+}
+
+// encode is json.Marshal for what always has a JSON form; the tests call it for every
+// event.
+func encode(v any) json.RawMessage {
+	doc, err := json.Marshal(v)
+	if err != nil {
+		return nil
+	}
+	return doc
+}
