@@ -27,6 +27,7 @@ func TestDocs(t *testing.T) {
 	}{
 		{"cli.md", cliDocument},
 		{"configuration.md", configurationDocument},
+		{"events.md", eventsDocument},
 	} {
 		t.Run(tt.file, func(t *testing.T) {
 			path := filepath.Join(docs, tt.file)
@@ -68,7 +69,7 @@ stdout carries the answer and stderr everything else. Every reading command has 
 ever added to, its times RFC 3339 in UTC with nine fractional digits, and what is not set is null. The exit code is 0 when
 done, 1 when failed, 2 when used wrongly. An error is told once; what to do about it stands on the line after it.
 
-` + "`tasker completion bash|zsh|fish|powershell`" + ` prints a completion script, which also proposes templates, tasks and plugins.
+` + "`tasker completion bash|zsh|fish|powershell`" + ` prints a completion script, which also proposes templates, tasks, plugins and events.
 `)
 	root := (&app{out: &answer{w: &bytes.Buffer{}}, stderr: &bytes.Buffer{}}).root()
 	everyCommand(root, func(c *cobra.Command) {

@@ -14,10 +14,6 @@ import (
 	eventv1 "github.com/tasker-engine/tasker/proto/tasker/event/v1"
 )
 
-func (a *app) eventCommand() *cobra.Command {
-	return a.noun("event", "Read the log of events", a.eventTailCommand())
-}
-
 // defaultTail is how many events `event tail` prints when nothing else is asked for.
 const defaultTail = 20
 
@@ -60,6 +56,7 @@ of one task. With --follow those to come are printed as they are committed.
 	f.StringVar(&q.Type, "type", "", "of this type, or pattern such as 'step.*'")
 	f.BoolVar(&q.Follow, "follow", false, "go on with events to come")
 	_ = c.RegisterFlagCompletionFunc("task", a.completeTasks)
+	_ = c.RegisterFlagCompletionFunc("type", completeEventTypes)
 	asJSON := jsonFlag(c)
 	c.RunE = func(c *cobra.Command, _ []string) error {
 		switch {
