@@ -208,7 +208,7 @@ func checkLog(t *testing.T, home string, tasks map[task.ID]scenario) {
 		if err := hosttest.Check(v, histories[id]); err != nil {
 			t.Errorf("%s: %v", s.name, err)
 		}
-		for _, name := range strings.Fields(s.emits) {
+		for name := range strings.FieldsSeq(s.emits) {
 			if len(hosttest.Of(histories[id], name, "")) == 0 {
 				t.Errorf("%s: no %s among %v", s.name, name, histories[id])
 			}

@@ -38,7 +38,8 @@ func (h *Host) PluginStarted(l task.PluginLife) {
 
 // PluginReady publishes [event.PluginReady].
 func (h *Host) PluginReady(l task.PluginLife) {
-	h.record(event.PluginReady{Plugin: plugin(l), Handlers: l.Handlers}, l.At)
+	handlers := append([]string{}, l.Handlers...) // a list also when there are none
+	h.record(event.PluginReady{Plugin: plugin(l), Handlers: handlers}, l.At)
 }
 
 // PluginCrashed publishes [event.PluginCrashed].

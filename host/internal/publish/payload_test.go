@@ -379,6 +379,15 @@ func TestBrokenJSON(t *testing.T) {
 	}
 }
 
+// TestNoHandlers: a list that the schema requires is there also when it is empty.
+func TestNoHandlers(t *testing.T) {
+	s := newSample(t)
+	e := s.publish(t, onHost(nil, func(h *publish.Host) { h.PluginReady(task.PluginLife{Plugin: "shop", At: at}) }))
+	if got, want := string(e.GetPayload()), `{"plugin":"shop","handlers":[]}`; got != want {
+		t.Errorf("payload %s, want %s", got, want)
+	}
+}
+
 // TestHostEvents: they are numbered per epoch, and the end of each commit is told.
 func TestHostEvents(t *testing.T) {
 	var ids []string
