@@ -11,11 +11,13 @@ import (
 )
 
 func (a *app) eventListCommand() *cobra.Command {
+	const maxDescription = 100
 	c := &cobra.Command{
 		Use:   "list",
 		Short: "List the events that exist",
 		Long: `List the events that exist: the catalog, in the order of the lives of tasks, steps,
-plugins and hosts. No host is needed.
+plugins and hosts. With --search those come first that have the words in their name, then
+in their description, then in the names of their fields. No host is needed.
 
 --json prints an array of {"name", "category", "description", "payload_schema", "example",
 "fired_by", "frequency", "since", "deprecated_by"}.`,
@@ -25,7 +27,7 @@ plugins and hosts. No host is needed.
 		Args: args(0, 0),
 	}
 	family := c.Flags().String("family", "", "of this family: "+strings.Join(event.Families(), ", "))
-	search := c.Flags().String("search", "", "with these words in name, description or a field's name")
+	search := c.Flags().String("search", "", "with these words, in any case")
 	asJSON := jsonFlag(c)
 	_ = c.RegisterFlagCompletionFunc("family", cobra.FixedCompletions(event.Families(), cobra.ShellCompDirectiveNoFileComp))
 	c.RunE = func(c *cobra.Command, _ []string) error {
@@ -44,7 +46,7 @@ plugins and hosts. No host is needed.
 		}
 		t := table{head: []string{"EVENT", "FIRED BY", "DESCRIPTION"}}
 		for i := range found {
-			t.add(found[i].Name, firedBy(&found[i]), found[i].Description)
+			t.add(found[i].Name, firedBy(&found[i]), cut(found[i].Description, maxDescription))
 		}
 		t.print(a.out)
 		return nil

@@ -66,19 +66,27 @@ func Lookup(name string) (Entry, bool) {
 	return Entry{}, false
 }
 
-// Search returns the entries that contain every word of a text in their name, their
-// description or the name of a field, in any case and in the order of the catalog. An
-// empty text finds all.
+// Search returns the entries that contain every word of a text, in any case: first those
+// that have them in their name, then in their description, too, then in the names of
+// their fields; within these in the order of the catalog. An empty text finds all.
 func Search(text string) []Entry {
 	words := strings.Fields(strings.ToLower(text))
-	return slices.DeleteFunc(Catalog(), func(e Entry) bool {
-		texts := []string{e.Name, e.Description}
+	found := make([][]Entry, 3)
+	for _, e := range Catalog() {
+		var fields strings.Builder
 		for _, f := range e.Fields() {
-			texts = append(texts, f.Name)
+			fields.WriteString("\n" + f.Name)
 		}
-		where := strings.ToLower(strings.Join(texts, "\n"))
-		return slices.ContainsFunc(words, func(word string) bool { return !strings.Contains(where, word) })
-	})
+		about := e.Name + "\n" + e.Description
+		for rank, where := range []string{e.Name, about, about + fields.String()} {
+			where = strings.ToLower(where)
+			if !slices.ContainsFunc(words, func(word string) bool { return !strings.Contains(where, word) }) {
+				found[rank] = append(found[rank], e)
+				break
+			}
+		}
+	}
+	return slices.Concat(found...)
 }
 
 // Families returns the first parts of the names of events, in the order of the catalog.

@@ -199,6 +199,7 @@ func TestSearch(t *testing.T) {
 		{"description, any case", "FELL silent", []string{"plugin.crashed"}},
 		{"field", "backoff_kind", []string{"step.retry_scheduled"}},
 		{"all words", "host stopping", []string{"host.stopping"}},
+		{"names first", "stopp", []string{"plugin.stopped", "host.stopping", "task.cancelled", "step.cancelled", "step.attempt_lost"}},
 		{"nothing", "unicorn", nil},
 	}
 	for _, tt := range tests {

@@ -60,7 +60,7 @@ type Error struct {
 	Class     string          `json:"error_class,omitempty" doc:"type of the error in the handler's language"`
 	Code      string          `json:"error_code,omitempty" doc:"stable code, for programs"`
 	Source    string          `json:"error_source,omitempty" doc:"where it comes from: plugin, downstream or host"`
-	Backtrace []string        `json:"backtrace,omitempty" doc:"at most 10 frames, the innermost first"`
+	Backtrace []string        `json:"backtrace,omitempty" doc:"at most 10 frames"`
 	Kind      string          `json:"error_kind,omitempty" doc:"retryable, permanent, timeout or cancelled"`
 	Details   json.RawMessage `json:"error_details,omitempty" doc:"what the handler said beside the message; left out above 4 KiB"`
 	Partial   json.RawMessage `json:"partial,omitempty" doc:"output that the attempt gave all the same; left out above 4 KiB"`
