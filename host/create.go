@@ -39,6 +39,8 @@ func (h *Host) CreateTask(ctx context.Context, r task.Request) (task.Created, er
 		if len(missing) > 0 {
 			return task.Created{}, &unknownHandlersError{missing: missing}
 		}
+	} else if h.opts.Mode == ModeRun {
+		h.letPluginsStart(ctx, tmpl) // somebody looks on, and is to be told what is missing
 	}
 	if spec.ID, err = h.newID(spec.CreatedAt); err != nil {
 		return task.Created{}, err

@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/agnivade/levenshtein"
 
@@ -76,6 +77,17 @@ func (h *Host) requireHandlers(ctx context.Context, tmpl *template.Template) ([]
 			return nil, ctx.Err()
 		}
 	}
+}
+
+// warningWait is how long the creation of an embedded host's task waits for its plugins
+// to start, so that what is missing can be told.
+const warningWait = 3 * time.Second
+
+// letPluginsStart gives the plugins of a template a moment to start.
+func (h *Host) letPluginsStart(ctx context.Context, tmpl *template.Template) {
+	ctx, cancel := context.WithTimeout(ctx, warningWait)
+	defer cancel()
+	_, _ = h.requireHandlers(ctx, tmpl) // what is known by then is asked for again
 }
 
 // knownMissing returns a reason for every handler of a template of which it is known now

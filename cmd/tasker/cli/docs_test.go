@@ -66,8 +66,8 @@ func cliDocument() string {
 This file is written from the commands' own help by ` + "`go test ./cmd/tasker/cli -run TestDocs -update`" + `.
 
 stdout carries the answer and stderr everything else. Every reading command has ` + "`--json`" + `: its keys are snake_case and only
-ever added to, its times RFC 3339 in UTC with nine fractional digits, and what is not set is null. The exit code is 0 when
-done, 1 when failed, 2 when used wrongly. An error is told once; what to do about it stands on the line after it.
+ever added to, its times RFC 3339 in UTC with nine fractional digits (inside an event's payload: as many as it takes), and
+what is not set is null. The exit code is 0 when done, 1 when failed, 2 when used wrongly. An error is told once; what to do about it stands on the line after it.
 
 ` + "`tasker completion bash|zsh|fish|powershell`" + ` prints a completion script, which also proposes templates, tasks, plugins and events.
 `)

@@ -25,9 +25,11 @@ func (a *app) runCommand() *cobra.Command {
 namespace/name[@version] of a template in a template directory.
 
 When a host runs in the home, it is asked to run the task; else a host is started for
-this task alone. On a terminal the steps are drawn while they run, elsewhere each change
-is one line. An interrupt lets running attempts end and then stops; a second one stops
-at once. Either way nothing is lost: --resume goes on with the task.
+this task alone, which takes no other: to run several at once in one home, keep a host
+running with ` + "`tasker serve`" + `. On a terminal the steps are drawn while they
+run, elsewhere each change is one line. An interrupt lets running attempts end and then
+stops; a second one stops at once. Either way nothing is lost: --resume goes on with
+the task.
 
 --json prints one object:
   {"id", "template", "status", "error", "started_at", "completed_at", "correlation_id",
@@ -45,7 +47,7 @@ The exit code is 0 when the task is complete, 1 when it is not, 2 for wrong usag
 	flags.add(c)
 	hostFlags(c)
 	f := c.Flags()
-	f.DurationVar(&r.timeout, "timeout", 0, "stop waiting after this time (default never)")
+	f.DurationVar(&r.timeout, "timeout", 0, "stop waiting after this time (default never); a host that run started itself then lets what runs end, for as long as the grace")
 	f.BoolVar(&r.resume, "resume", false, "go on with the newest unfinished task of this template and input, if there is one")
 	f.BoolVar(&r.wait, "wait", false, "create the task although no plugin offers one of its handlers, and wait for one")
 	asJSON := jsonFlag(c)

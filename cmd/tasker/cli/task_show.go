@@ -49,7 +49,7 @@ func (a *app) printTask(v *task.View) {
 	}
 	line("task", string(v.ID))
 	line("template", v.Template.String())
-	line("status", string(v.Status)+" ("+string(v.Derived)+", "+string(v.Health)+")")
+	line("status", statusText(v))
 	if v.Failure != nil {
 		line("error", v.Failure.Error())
 	}
@@ -90,4 +90,12 @@ func byWhom(what, by, reason string) string {
 		what += ": " + reason
 	}
 	return strings.TrimSpace(what)
+}
+
+// statusText is the status of a task and, while that says something, how it is doing.
+func statusText(v *task.View) string {
+	if v.Status.Terminal() && v.Health == task.HealthOK {
+		return string(v.Status)
+	}
+	return string(v.Status) + " (" + string(v.Derived) + ", " + string(v.Health) + ")"
 }

@@ -64,7 +64,7 @@ type cause struct {
 }
 
 func (a *app) printWhy(v *task.View) {
-	a.out.printf("task %s is %s (%s, %s)\n", v.ID, v.Status, v.Derived, v.Health)
+	a.out.printf("task %s is %s\n", v.ID, statusText(v))
 	if v.Failure != nil {
 		a.out.printf("  error: %s\n", oneLine(v.Failure.Error()))
 	}
