@@ -203,11 +203,11 @@ func TestSignals(t *testing.T) {
 	r.Log(t)
 	p.Signal(t, syscall.SIGTERM)
 	p.Signal(t, os.Interrupt)
-	if left := p.Drain(t, time.Millisecond); left != 1 {
-		t.Errorf("%d attempts left, want the one that the signals did not end", left)
-	}
+	// No drain yet: a signal may be handled later than it is sent, and after a drain it ends the process.
 	r.Cancel(t, "cancel_requested")
-	r.Wait(t)
+	if got := r.Wait(t); got.Failure == nil || got.Failure.Verdict != sdk.Cancelled {
+		t.Errorf("the attempt ended with %+v, want it to outlive the signals and be cancelled", got)
+	}
 	if left := p.Drain(t, time.Minute); left != 0 {
 		t.Errorf("%d attempts left, want 0", left)
 	}
