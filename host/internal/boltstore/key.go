@@ -2,7 +2,6 @@ package boltstore
 
 import (
 	"bytes"
-	"context"
 	"fmt"
 	"time"
 
@@ -79,24 +78,4 @@ func readKey(t *txn, key []byte, now time.Time) (*storev1.KeyRecord, error) {
 		return r, nil
 	}
 	return nil, nil //nolint:nilnil // documented
-}
-
-// ByKey returns the task that an idempotency key stands for now, and the SHA-256 of
-// its input in hex. Errors: task.ErrNotFound.
-func (s *Store) ByKey(ctx context.Context, namespace, name, key string) (id task.ID, inputHash string, err error) {
-	err = s.view(ctx, opByKey, func(t *txn) error {
-		r, err := readKey(t, idempotencyKey(namespace, name, key), s.now())
-		if err != nil {
-			return err
-		}
-		if r == nil {
-			return task.ErrNotFound
-		}
-		id, inputHash = task.ID(r.GetTaskId()), hashText(r.GetInputHash())
-		return nil
-	})
-	if err != nil {
-		return "", "", fmt.Errorf("idempotency key %q of %s: %w", key, templateName(namespace, name), err)
-	}
-	return id, inputHash, nil
 }

@@ -24,7 +24,6 @@ const (
 	opLive
 	opList
 	opResolve
-	opByKey
 	opBlob
 	opValue
 	opCheckpoint
@@ -43,7 +42,7 @@ const (
 // operationNames are the keys of Stats.Operations.
 func operationNames() [operations]string {
 	return [operations]string{
-		"submit", "save_checkpoint", "save_crash", "load", "live", "list", "resolve", "by_key", "blob", "value",
+		"submit", "save_checkpoint", "save_crash", "load", "live", "list", "resolve", "blob", "value",
 		"checkpoint", "checkpoints", "events", "last_seq", "task_events", "crashes", "counters", "stats", "verify",
 		"backup",
 	}

@@ -236,8 +236,6 @@ type Store interface {
 	// Resolve returns the one task whose id starts with prefix (any case):
 	// task.ErrNotFound, task.ErrAmbiguous.
 	Resolve(ctx context.Context, prefix string) (task.ID, error)
-	// ByKey returns the task that an idempotency key of a template stands for now.
-	ByKey(ctx context.Context, namespace, name, key string) (id task.ID, inputHash string, err error)
 	// Blob returns a large value. task.ErrNotFound.
 	Blob(ctx context.Context, id task.ID, n uint32) ([]byte, error)
 	// Value returns the document that a blob number stands for, wherever it lies: the

@@ -78,12 +78,11 @@ func keyConflict(t *fixture) {
 	if _, err := s.Load(t.Context(), ID(Start(), 2)); !errors.Is(err, task.ErrNotFound) {
 		t.Errorf("the refused task: got error %v, want not found", err)
 	}
-	id, hash, err := s.ByKey(t.Context(), "shop", "order", "k")
-	if id != first.Task.ID || hash != Hash([]byte("1")) || err != nil {
-		t.Errorf("by key: got %s %s, error %v; want %s", id, hash, err, first.Task.ID)
+	_, err = Commit(s, NewFlow(3, 1, withKey("1", time.Hour, Start())).Create())
+	var dup *store.DuplicateError
+	if !errors.As(err, &dup) || dup.ID != first.Task.ID {
+		t.Errorf("the first input again: got error %v, want a duplicate of %s", err, first.Task.ID)
 	}
-	_, _, err = s.ByKey(t.Context(), "shop", "order", "unknown")
-	wantErr(t, "by an unknown key", err, task.ErrNotFound)
 }
 
 func keyScope(t *fixture) {
@@ -114,8 +113,7 @@ func keyLife(t *fixture) {
 	if err := again(4, later); err != nil {
 		t.Errorf("expired and finished: got error %v, want a new task", err)
 	}
-	id, _, err := s.ByKey(t.Context(), "shop", "order", "k")
-	if want := ID(later, 4); id != want || err != nil {
-		t.Errorf("by key: got %s, error %v; want the new task %s", id, err, want)
+	if err, want := again(5, later), ID(later, 4); !errors.As(err, &dup) || dup.ID != want {
+		t.Errorf("the key of the new task: got error %v, want a duplicate of %s", err, want)
 	}
 }

@@ -150,7 +150,6 @@ func reads(ctx context.Context, s store.Store, id task.ID) map[string]func() err
 		"live":    func() error { return s.Live(ctx, func(task.ID, *store.Aggregate, error) error { return nil }) },
 		"list":    func() error { _, _, err := s.List(ctx, store.Filter{}, store.Page{}); return err },
 		"resolve": func() error { _, err := s.Resolve(ctx, string(id)); return err },
-		"by key":  func() error { _, _, err := s.ByKey(ctx, "a", "b", "c"); return ignore(err, task.ErrNotFound) },
 		"blob":    func() error { _, err := s.Blob(ctx, id, 0); return ignore(err, task.ErrNotFound) },
 		"value":   func() error { _, err := s.Value(ctx, id, 0); return err },
 		"checkpoint": func() error {
