@@ -276,6 +276,7 @@ const (
 	ReportHeartbeat ReportKind = iota + 1 // the attempt is alive
 	ReportSucceeded                       // final: Output holds the results
 	ReportFailed                          // final: Failure says why
+	ReportEmitted                         // the attempt goes on: Emits are recorded at once
 )
 
 // Report is what an instance says about one attempt. Exactly one final report ends
@@ -291,7 +292,23 @@ type Report struct {
 	Progress   float64 // 0 to 1, with heartbeats
 	Note       string
 	Checkpoint json.RawMessage // nil = none with this heartbeat
+
+	// Emits are custom events: with success recorded in its transaction if it is applied.
+	Emits []Emit
 }
+
+// Emit is one custom event that an attempt emitted; its plugin declared it and its
+// payload fits the declared schema.
+type Emit struct {
+	Name    string // "orders.shipped"
+	Payload json.RawMessage
+}
+
+// Limits of the custom events of one result.
+const (
+	MaxEmits     = 1000    // events
+	MaxEmitBytes = 1 << 20 // of all their payloads
+)
 
 // LossCause is why attempts ended without a result.
 type LossCause string

@@ -38,8 +38,9 @@ type DuplicateError struct {
 func (e *DuplicateError) Error() string { return "duplicate of task " + string(e.ID) }
 
 // WriteSet is everything that one decision changes: it is committed as a whole or not
-// at all. A write set without a task (TaskID empty) carries only events; one with a task
-// changes the task or a step, because that is where its revision is kept.
+// at all. A write set without a task (TaskID empty) carries events and what delivery
+// keeps; one with a task changes the task or a step, because that is where its revision
+// is kept.
 type WriteSet struct {
 	TaskID task.ID
 	// Expected is the revision that the decision was made on, 0 for a creation.
@@ -59,6 +60,9 @@ type WriteSet struct {
 	Events []Event
 	// Blobs are values too large for their record.
 	Blobs []Blob
+
+	// Delivery is what a write set without a task changes of the subscriptions.
+	Delivery *DeliverySet
 }
 
 // Creation is the immutable part of a new task.
@@ -196,6 +200,82 @@ type OperationStats struct {
 	Puts  uint64 // records written or deleted
 }
 
+// DeliverySet is what delivery changes of its subscriptions.
+type DeliverySet struct {
+	Cursors     []*Cursor      // replaced as a whole
+	DeadLetters []*DeadLetter  // added, or replaced when the subscription has one of that sequence
+	Settled     []DeadLetterID // removed; one that is not there is no error
+	Forgotten   []string       // subscriptions whose cursor and dead letters go
+	Events      []CustomEvent  // declared custom events, replaced by name
+}
+
+// Cursor is where a subscription stands. A subscription is "plugin/name".
+type Cursor struct {
+	Subscription string
+	Through      uint64    // every event up to here is acked, dead-lettered or not wanted
+	Failing      []Failing // by sequence, at most MaxFailing; all beyond Through
+	Careful      uint64    // events up to here go one at a time; 0 = none
+	Paused       *Pause    // nil = not paused
+	Replays      []Replay
+	Delivered    uint64 // events acked so far
+	CreatedAt    time.Time
+	AckedAt      time.Time // zero = never
+}
+
+// MaxFailing is how many failing events a cursor keeps.
+const MaxFailing = 256
+
+// Failing is an event whose delivery failed and that will come again.
+type Failing struct {
+	Seq      uint64
+	Failures uint32 // how often the subscriber asked for it again
+	Kills    uint32 // how often a process ended while it held this event alone
+	Reason   string
+	RetryAt  time.Time
+}
+
+// Pause says who holds a subscription.
+type Pause struct {
+	At     time.Time
+	By     string
+	Reason string
+}
+
+// Replay is a part of the log that is delivered once more.
+type Replay struct {
+	Next, To uint64   // the next sequence to deliver, and the last one
+	Types    []string // names or trailing wildcards; none = all that the subscription wants
+}
+
+// DeadLetterID names a dead letter.
+type DeadLetterID struct {
+	Subscription string
+	Seq          uint64
+}
+
+// DeadLetter is an event that a subscriber could not handle.
+type DeadLetter struct {
+	DeadLetterID
+
+	Encoded    []byte // tasker.event.v1.Event, as in the log, which may have lost it
+	At         time.Time
+	Reason     string
+	Deliveries uint32 // so far
+	Retry      bool   // an operator wants it delivered again
+}
+
+// CustomEvent is a custom event as it was last declared.
+type CustomEvent struct {
+	Name        string
+	Plugin      string // who declared it
+	Version     uint32
+	Schema      json.RawMessage
+	Example     json.RawMessage
+	Description string
+	Immediate   bool      // recorded at once and not with the attempt's success
+	Since       time.Time // when it was first declared
+}
+
 // Store keeps the state of a host. All methods may be called from any goroutine.
 // Reads see committed state only and never wait for a commit.
 type Store interface {
@@ -253,6 +333,24 @@ type Store interface {
 	TaskEvents(ctx context.Context, id task.ID) ([]LogEntry, error)
 	// LastSeq returns the sequence of the newest event in the log, 0 for an empty log.
 	LastSeq(ctx context.Context) (uint64, error)
+	// FirstSeq returns the sequence of the oldest event that the log still has, 0 for an
+	// empty log. It reads one record.
+	FirstSeq(ctx context.Context) (uint64, error)
+	// SeqAt returns the sequence of the first event that was recorded at a time or later,
+	// the next sequence to be given when there is none. It searches; events of one host
+	// whose clock was set back are found by the order of the log.
+	SeqAt(ctx context.Context, at time.Time) (uint64, error)
+	// TrimLog removes the oldest log values, at most limit of them, as long as they were
+	// recorded before a time; the last value stays. It returns how many events went and
+	// whether more could go. It is done when it returns.
+	TrimLog(ctx context.Context, before time.Time, limit int) (removed int, more bool, err error)
+	// Cursors returns the cursors of all subscriptions, by name.
+	Cursors(ctx context.Context) ([]Cursor, error)
+	// DeadLetters returns up to limit dead letters of a subscription with a sequence
+	// greater than after, in order.
+	DeadLetters(ctx context.Context, subscription string, after uint64, limit int) ([]DeadLetter, error)
+	// CustomEvents returns the custom events that were ever declared, by name.
+	CustomEvents(ctx context.Context) ([]CustomEvent, error)
 	// Crashes returns the crash reports of a plugin, newest first; of all plugins when
 	// the name is empty.
 	Crashes(ctx context.Context, plugin string) ([]Crash, error)

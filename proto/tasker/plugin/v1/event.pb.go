@@ -34,6 +34,7 @@ type DeliverRequest struct {
 	//	*DeliverRequest_Chunk
 	//	*DeliverRequest_Bindings
 	//	*DeliverRequest_Ping
+	//	*DeliverRequest_Restart
 	Kind          isDeliverRequest_Kind `protobuf_oneof:"kind"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -121,6 +122,15 @@ func (x *DeliverRequest) GetPing() *Ping {
 	return nil
 }
 
+func (x *DeliverRequest) GetRestart() *Restart {
+	if x != nil {
+		if x, ok := x.Kind.(*DeliverRequest_Restart); ok {
+			return x.Restart
+		}
+	}
+	return nil
+}
+
 type isDeliverRequest_Kind interface {
 	isDeliverRequest_Kind()
 }
@@ -150,6 +160,11 @@ type DeliverRequest_Ping struct {
 	Ping *Ping `protobuf:"bytes,5,opt,name=ping,proto3,oneof"`
 }
 
+type DeliverRequest_Restart struct {
+	// What was not answered will come again.
+	Restart *Restart `protobuf:"bytes,6,opt,name=restart,proto3,oneof"`
+}
+
 func (*DeliverRequest_Open) isDeliverRequest_Kind() {}
 
 func (*DeliverRequest_Batch) isDeliverRequest_Kind() {}
@@ -159,6 +174,8 @@ func (*DeliverRequest_Chunk) isDeliverRequest_Kind() {}
 func (*DeliverRequest_Bindings) isDeliverRequest_Kind() {}
 
 func (*DeliverRequest_Ping) isDeliverRequest_Kind() {}
+
+func (*DeliverRequest_Restart) isDeliverRequest_Kind() {}
 
 // Open names the subscription of a stream.
 type Open struct {
@@ -326,10 +343,61 @@ func (x *Binding) GetConfig() []byte {
 	return nil
 }
 
+// Restart answers a Retry: the host has forgotten which events of the lane it has sent
+// and had no answer to, and sends them again, after this frame. The plugin drops what
+// it still holds of the lane. From its Retry to this frame it drops whatever else comes
+// of the lane.
+type Restart struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The task whose lane it is. Empty = the whole subscription, when its order is global,
+	// or the lane of the events without a task.
+	TaskId        string `protobuf:"bytes,1,opt,name=task_id,json=taskId,proto3" json:"task_id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Restart) Reset() {
+	*x = Restart{}
+	mi := &file_tasker_plugin_v1_event_proto_msgTypes[4]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Restart) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Restart) ProtoMessage() {}
+
+func (x *Restart) ProtoReflect() protoreflect.Message {
+	mi := &file_tasker_plugin_v1_event_proto_msgTypes[4]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Restart.ProtoReflect.Descriptor instead.
+func (*Restart) Descriptor() ([]byte, []int) {
+	return file_tasker_plugin_v1_event_proto_rawDescGZIP(), []int{4}
+}
+
+func (x *Restart) GetTaskId() string {
+	if x != nil {
+		return x.TaskId
+	}
+	return ""
+}
+
 // Batch is a run of events.
 type Batch struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// The events, by ascending sequence.
+	// The events, by ascending sequence. Sequences from 2^63 on are of events that are in
+	// no log: an operator tries the subscriber out.
 	Events []*SequencedEvent `protobuf:"bytes,1,rep,name=events,proto3" json:"events,omitempty"`
 	// Events that were cut by retention before they could be delivered lie between the
 	// last delivered sequence and this one. 0 = none.
@@ -340,7 +408,7 @@ type Batch struct {
 
 func (x *Batch) Reset() {
 	*x = Batch{}
-	mi := &file_tasker_plugin_v1_event_proto_msgTypes[4]
+	mi := &file_tasker_plugin_v1_event_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -352,7 +420,7 @@ func (x *Batch) String() string {
 func (*Batch) ProtoMessage() {}
 
 func (x *Batch) ProtoReflect() protoreflect.Message {
-	mi := &file_tasker_plugin_v1_event_proto_msgTypes[4]
+	mi := &file_tasker_plugin_v1_event_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -365,7 +433,7 @@ func (x *Batch) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Batch.ProtoReflect.Descriptor instead.
 func (*Batch) Descriptor() ([]byte, []int) {
-	return file_tasker_plugin_v1_event_proto_rawDescGZIP(), []int{4}
+	return file_tasker_plugin_v1_event_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *Batch) GetEvents() []*SequencedEvent {
@@ -399,7 +467,7 @@ type SequencedEvent struct {
 
 func (x *SequencedEvent) Reset() {
 	*x = SequencedEvent{}
-	mi := &file_tasker_plugin_v1_event_proto_msgTypes[5]
+	mi := &file_tasker_plugin_v1_event_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -411,7 +479,7 @@ func (x *SequencedEvent) String() string {
 func (*SequencedEvent) ProtoMessage() {}
 
 func (x *SequencedEvent) ProtoReflect() protoreflect.Message {
-	mi := &file_tasker_plugin_v1_event_proto_msgTypes[5]
+	mi := &file_tasker_plugin_v1_event_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -424,7 +492,7 @@ func (x *SequencedEvent) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SequencedEvent.ProtoReflect.Descriptor instead.
 func (*SequencedEvent) Descriptor() ([]byte, []int) {
-	return file_tasker_plugin_v1_event_proto_rawDescGZIP(), []int{5}
+	return file_tasker_plugin_v1_event_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *SequencedEvent) GetSeq() uint64 {
@@ -472,7 +540,7 @@ type EventChunk struct {
 
 func (x *EventChunk) Reset() {
 	*x = EventChunk{}
-	mi := &file_tasker_plugin_v1_event_proto_msgTypes[6]
+	mi := &file_tasker_plugin_v1_event_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -484,7 +552,7 @@ func (x *EventChunk) String() string {
 func (*EventChunk) ProtoMessage() {}
 
 func (x *EventChunk) ProtoReflect() protoreflect.Message {
-	mi := &file_tasker_plugin_v1_event_proto_msgTypes[6]
+	mi := &file_tasker_plugin_v1_event_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -497,7 +565,7 @@ func (x *EventChunk) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EventChunk.ProtoReflect.Descriptor instead.
 func (*EventChunk) Descriptor() ([]byte, []int) {
-	return file_tasker_plugin_v1_event_proto_rawDescGZIP(), []int{6}
+	return file_tasker_plugin_v1_event_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *EventChunk) GetFetchId() uint64 {
@@ -539,7 +607,7 @@ type Ping struct {
 
 func (x *Ping) Reset() {
 	*x = Ping{}
-	mi := &file_tasker_plugin_v1_event_proto_msgTypes[7]
+	mi := &file_tasker_plugin_v1_event_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -551,7 +619,7 @@ func (x *Ping) String() string {
 func (*Ping) ProtoMessage() {}
 
 func (x *Ping) ProtoReflect() protoreflect.Message {
-	mi := &file_tasker_plugin_v1_event_proto_msgTypes[7]
+	mi := &file_tasker_plugin_v1_event_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -564,7 +632,7 @@ func (x *Ping) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Ping.ProtoReflect.Descriptor instead.
 func (*Ping) Descriptor() ([]byte, []int) {
-	return file_tasker_plugin_v1_event_proto_rawDescGZIP(), []int{7}
+	return file_tasker_plugin_v1_event_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *Ping) GetNonce() uint64 {
@@ -595,7 +663,7 @@ type DeliverResponse struct {
 
 func (x *DeliverResponse) Reset() {
 	*x = DeliverResponse{}
-	mi := &file_tasker_plugin_v1_event_proto_msgTypes[8]
+	mi := &file_tasker_plugin_v1_event_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -607,7 +675,7 @@ func (x *DeliverResponse) String() string {
 func (*DeliverResponse) ProtoMessage() {}
 
 func (x *DeliverResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_tasker_plugin_v1_event_proto_msgTypes[8]
+	mi := &file_tasker_plugin_v1_event_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -620,7 +688,7 @@ func (x *DeliverResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeliverResponse.ProtoReflect.Descriptor instead.
 func (*DeliverResponse) Descriptor() ([]byte, []int) {
-	return file_tasker_plugin_v1_event_proto_rawDescGZIP(), []int{8}
+	return file_tasker_plugin_v1_event_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *DeliverResponse) GetKind() isDeliverResponse_Kind {
@@ -759,7 +827,7 @@ type Ack struct {
 
 func (x *Ack) Reset() {
 	*x = Ack{}
-	mi := &file_tasker_plugin_v1_event_proto_msgTypes[9]
+	mi := &file_tasker_plugin_v1_event_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -771,7 +839,7 @@ func (x *Ack) String() string {
 func (*Ack) ProtoMessage() {}
 
 func (x *Ack) ProtoReflect() protoreflect.Message {
-	mi := &file_tasker_plugin_v1_event_proto_msgTypes[9]
+	mi := &file_tasker_plugin_v1_event_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -784,7 +852,7 @@ func (x *Ack) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Ack.ProtoReflect.Descriptor instead.
 func (*Ack) Descriptor() ([]byte, []int) {
-	return file_tasker_plugin_v1_event_proto_rawDescGZIP(), []int{9}
+	return file_tasker_plugin_v1_event_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *Ack) GetThrough() uint64 {
@@ -801,7 +869,9 @@ func (x *Ack) GetSeqs() []uint64 {
 	return nil
 }
 
-// Retry asks for one event again.
+// Retry asks for one event again, and with it for all that follow it in its lane: the
+// lane is held up until the host's Restart. A lane is a task's events when the order is
+// DELIVERY_ORDER_TASK, else the whole subscription.
 type Retry struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Its sequence.
@@ -816,7 +886,7 @@ type Retry struct {
 
 func (x *Retry) Reset() {
 	*x = Retry{}
-	mi := &file_tasker_plugin_v1_event_proto_msgTypes[10]
+	mi := &file_tasker_plugin_v1_event_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -828,7 +898,7 @@ func (x *Retry) String() string {
 func (*Retry) ProtoMessage() {}
 
 func (x *Retry) ProtoReflect() protoreflect.Message {
-	mi := &file_tasker_plugin_v1_event_proto_msgTypes[10]
+	mi := &file_tasker_plugin_v1_event_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -841,7 +911,7 @@ func (x *Retry) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Retry.ProtoReflect.Descriptor instead.
 func (*Retry) Descriptor() ([]byte, []int) {
-	return file_tasker_plugin_v1_event_proto_rawDescGZIP(), []int{10}
+	return file_tasker_plugin_v1_event_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *Retry) GetSeq() uint64 {
@@ -878,7 +948,7 @@ type Reject struct {
 
 func (x *Reject) Reset() {
 	*x = Reject{}
-	mi := &file_tasker_plugin_v1_event_proto_msgTypes[11]
+	mi := &file_tasker_plugin_v1_event_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -890,7 +960,7 @@ func (x *Reject) String() string {
 func (*Reject) ProtoMessage() {}
 
 func (x *Reject) ProtoReflect() protoreflect.Message {
-	mi := &file_tasker_plugin_v1_event_proto_msgTypes[11]
+	mi := &file_tasker_plugin_v1_event_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -903,7 +973,7 @@ func (x *Reject) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Reject.ProtoReflect.Descriptor instead.
 func (*Reject) Descriptor() ([]byte, []int) {
-	return file_tasker_plugin_v1_event_proto_rawDescGZIP(), []int{11}
+	return file_tasker_plugin_v1_event_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *Reject) GetSeq() uint64 {
@@ -935,7 +1005,7 @@ type EventFetch struct {
 
 func (x *EventFetch) Reset() {
 	*x = EventFetch{}
-	mi := &file_tasker_plugin_v1_event_proto_msgTypes[12]
+	mi := &file_tasker_plugin_v1_event_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -947,7 +1017,7 @@ func (x *EventFetch) String() string {
 func (*EventFetch) ProtoMessage() {}
 
 func (x *EventFetch) ProtoReflect() protoreflect.Message {
-	mi := &file_tasker_plugin_v1_event_proto_msgTypes[12]
+	mi := &file_tasker_plugin_v1_event_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -960,7 +1030,7 @@ func (x *EventFetch) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EventFetch.ProtoReflect.Descriptor instead.
 func (*EventFetch) Descriptor() ([]byte, []int) {
-	return file_tasker_plugin_v1_event_proto_rawDescGZIP(), []int{12}
+	return file_tasker_plugin_v1_event_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *EventFetch) GetId() uint64 {
@@ -995,7 +1065,7 @@ type Pong struct {
 
 func (x *Pong) Reset() {
 	*x = Pong{}
-	mi := &file_tasker_plugin_v1_event_proto_msgTypes[13]
+	mi := &file_tasker_plugin_v1_event_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1007,7 +1077,7 @@ func (x *Pong) String() string {
 func (*Pong) ProtoMessage() {}
 
 func (x *Pong) ProtoReflect() protoreflect.Message {
-	mi := &file_tasker_plugin_v1_event_proto_msgTypes[13]
+	mi := &file_tasker_plugin_v1_event_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1020,7 +1090,7 @@ func (x *Pong) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Pong.ProtoReflect.Descriptor instead.
 func (*Pong) Descriptor() ([]byte, []int) {
-	return file_tasker_plugin_v1_event_proto_rawDescGZIP(), []int{13}
+	return file_tasker_plugin_v1_event_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *Pong) GetNonce() uint64 {
@@ -1034,13 +1104,14 @@ var File_tasker_plugin_v1_event_proto protoreflect.FileDescriptor
 
 const file_tasker_plugin_v1_event_proto_rawDesc = "" +
 	"\n" +
-	"\x1ctasker/plugin/v1/event.proto\x12\x10tasker.plugin.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1btasker/plugin/v1/step.proto\"\x95\x02\n" +
+	"\x1ctasker/plugin/v1/event.proto\x12\x10tasker.plugin.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1btasker/plugin/v1/step.proto\"\xcc\x02\n" +
 	"\x0eDeliverRequest\x12,\n" +
 	"\x04open\x18\x01 \x01(\v2\x16.tasker.plugin.v1.OpenH\x00R\x04open\x12/\n" +
 	"\x05batch\x18\x02 \x01(\v2\x17.tasker.plugin.v1.BatchH\x00R\x05batch\x124\n" +
 	"\x05chunk\x18\x03 \x01(\v2\x1c.tasker.plugin.v1.EventChunkH\x00R\x05chunk\x128\n" +
 	"\bbindings\x18\x04 \x01(\v2\x1a.tasker.plugin.v1.BindingsH\x00R\bbindings\x12,\n" +
-	"\x04ping\x18\x05 \x01(\v2\x16.tasker.plugin.v1.PingH\x00R\x04pingB\x06\n" +
+	"\x04ping\x18\x05 \x01(\v2\x16.tasker.plugin.v1.PingH\x00R\x04ping\x125\n" +
+	"\arestart\x18\x06 \x01(\v2\x19.tasker.plugin.v1.RestartH\x00R\arestartB\x06\n" +
 	"\x04kind\"b\n" +
 	"\x04Open\x12\"\n" +
 	"\fsubscription\x18\x01 \x01(\tR\fsubscription\x126\n" +
@@ -1050,7 +1121,9 @@ const file_tasker_plugin_v1_event_proto_rawDesc = "" +
 	"\aBinding\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\rR\x02id\x129\n" +
 	"\btemplate\x18\x02 \x01(\v2\x1d.tasker.plugin.v1.TemplateRefR\btemplate\x12\x16\n" +
-	"\x06config\x18\x03 \x01(\fR\x06config\"b\n" +
+	"\x06config\x18\x03 \x01(\fR\x06config\"\"\n" +
+	"\aRestart\x12\x17\n" +
+	"\atask_id\x18\x01 \x01(\tR\x06taskId\"b\n" +
 	"\x05Batch\x128\n" +
 	"\x06events\x18\x01 \x03(\v2 .tasker.plugin.v1.SequencedEventR\x06events\x12\x1f\n" +
 	"\vgap_through\x18\x02 \x01(\x04R\n" +
@@ -1111,52 +1184,54 @@ func file_tasker_plugin_v1_event_proto_rawDescGZIP() []byte {
 	return file_tasker_plugin_v1_event_proto_rawDescData
 }
 
-var file_tasker_plugin_v1_event_proto_msgTypes = make([]protoimpl.MessageInfo, 14)
+var file_tasker_plugin_v1_event_proto_msgTypes = make([]protoimpl.MessageInfo, 15)
 var file_tasker_plugin_v1_event_proto_goTypes = []any{
 	(*DeliverRequest)(nil),      // 0: tasker.plugin.v1.DeliverRequest
 	(*Open)(nil),                // 1: tasker.plugin.v1.Open
 	(*Bindings)(nil),            // 2: tasker.plugin.v1.Bindings
 	(*Binding)(nil),             // 3: tasker.plugin.v1.Binding
-	(*Batch)(nil),               // 4: tasker.plugin.v1.Batch
-	(*SequencedEvent)(nil),      // 5: tasker.plugin.v1.SequencedEvent
-	(*EventChunk)(nil),          // 6: tasker.plugin.v1.EventChunk
-	(*Ping)(nil),                // 7: tasker.plugin.v1.Ping
-	(*DeliverResponse)(nil),     // 8: tasker.plugin.v1.DeliverResponse
-	(*Ack)(nil),                 // 9: tasker.plugin.v1.Ack
-	(*Retry)(nil),               // 10: tasker.plugin.v1.Retry
-	(*Reject)(nil),              // 11: tasker.plugin.v1.Reject
-	(*EventFetch)(nil),          // 12: tasker.plugin.v1.EventFetch
-	(*Pong)(nil),                // 13: tasker.plugin.v1.Pong
-	(*TemplateRef)(nil),         // 14: tasker.plugin.v1.TemplateRef
-	(*Spans)(nil),               // 15: tasker.plugin.v1.Spans
-	(*Log)(nil),                 // 16: tasker.plugin.v1.Log
-	(*durationpb.Duration)(nil), // 17: google.protobuf.Duration
+	(*Restart)(nil),             // 4: tasker.plugin.v1.Restart
+	(*Batch)(nil),               // 5: tasker.plugin.v1.Batch
+	(*SequencedEvent)(nil),      // 6: tasker.plugin.v1.SequencedEvent
+	(*EventChunk)(nil),          // 7: tasker.plugin.v1.EventChunk
+	(*Ping)(nil),                // 8: tasker.plugin.v1.Ping
+	(*DeliverResponse)(nil),     // 9: tasker.plugin.v1.DeliverResponse
+	(*Ack)(nil),                 // 10: tasker.plugin.v1.Ack
+	(*Retry)(nil),               // 11: tasker.plugin.v1.Retry
+	(*Reject)(nil),              // 12: tasker.plugin.v1.Reject
+	(*EventFetch)(nil),          // 13: tasker.plugin.v1.EventFetch
+	(*Pong)(nil),                // 14: tasker.plugin.v1.Pong
+	(*TemplateRef)(nil),         // 15: tasker.plugin.v1.TemplateRef
+	(*Spans)(nil),               // 16: tasker.plugin.v1.Spans
+	(*Log)(nil),                 // 17: tasker.plugin.v1.Log
+	(*durationpb.Duration)(nil), // 18: google.protobuf.Duration
 }
 var file_tasker_plugin_v1_event_proto_depIdxs = []int32{
 	1,  // 0: tasker.plugin.v1.DeliverRequest.open:type_name -> tasker.plugin.v1.Open
-	4,  // 1: tasker.plugin.v1.DeliverRequest.batch:type_name -> tasker.plugin.v1.Batch
-	6,  // 2: tasker.plugin.v1.DeliverRequest.chunk:type_name -> tasker.plugin.v1.EventChunk
+	5,  // 1: tasker.plugin.v1.DeliverRequest.batch:type_name -> tasker.plugin.v1.Batch
+	7,  // 2: tasker.plugin.v1.DeliverRequest.chunk:type_name -> tasker.plugin.v1.EventChunk
 	2,  // 3: tasker.plugin.v1.DeliverRequest.bindings:type_name -> tasker.plugin.v1.Bindings
-	7,  // 4: tasker.plugin.v1.DeliverRequest.ping:type_name -> tasker.plugin.v1.Ping
-	2,  // 5: tasker.plugin.v1.Open.bindings:type_name -> tasker.plugin.v1.Bindings
-	3,  // 6: tasker.plugin.v1.Bindings.bindings:type_name -> tasker.plugin.v1.Binding
-	14, // 7: tasker.plugin.v1.Binding.template:type_name -> tasker.plugin.v1.TemplateRef
-	5,  // 8: tasker.plugin.v1.Batch.events:type_name -> tasker.plugin.v1.SequencedEvent
-	9,  // 9: tasker.plugin.v1.DeliverResponse.ack:type_name -> tasker.plugin.v1.Ack
-	10, // 10: tasker.plugin.v1.DeliverResponse.retry:type_name -> tasker.plugin.v1.Retry
-	11, // 11: tasker.plugin.v1.DeliverResponse.reject:type_name -> tasker.plugin.v1.Reject
-	12, // 12: tasker.plugin.v1.DeliverResponse.fetch:type_name -> tasker.plugin.v1.EventFetch
-	15, // 13: tasker.plugin.v1.DeliverResponse.spans:type_name -> tasker.plugin.v1.Spans
-	16, // 14: tasker.plugin.v1.DeliverResponse.log:type_name -> tasker.plugin.v1.Log
-	13, // 15: tasker.plugin.v1.DeliverResponse.pong:type_name -> tasker.plugin.v1.Pong
-	17, // 16: tasker.plugin.v1.Retry.after:type_name -> google.protobuf.Duration
-	0,  // 17: tasker.plugin.v1.EventService.Deliver:input_type -> tasker.plugin.v1.DeliverRequest
-	8,  // 18: tasker.plugin.v1.EventService.Deliver:output_type -> tasker.plugin.v1.DeliverResponse
-	18, // [18:19] is the sub-list for method output_type
-	17, // [17:18] is the sub-list for method input_type
-	17, // [17:17] is the sub-list for extension type_name
-	17, // [17:17] is the sub-list for extension extendee
-	0,  // [0:17] is the sub-list for field type_name
+	8,  // 4: tasker.plugin.v1.DeliverRequest.ping:type_name -> tasker.plugin.v1.Ping
+	4,  // 5: tasker.plugin.v1.DeliverRequest.restart:type_name -> tasker.plugin.v1.Restart
+	2,  // 6: tasker.plugin.v1.Open.bindings:type_name -> tasker.plugin.v1.Bindings
+	3,  // 7: tasker.plugin.v1.Bindings.bindings:type_name -> tasker.plugin.v1.Binding
+	15, // 8: tasker.plugin.v1.Binding.template:type_name -> tasker.plugin.v1.TemplateRef
+	6,  // 9: tasker.plugin.v1.Batch.events:type_name -> tasker.plugin.v1.SequencedEvent
+	10, // 10: tasker.plugin.v1.DeliverResponse.ack:type_name -> tasker.plugin.v1.Ack
+	11, // 11: tasker.plugin.v1.DeliverResponse.retry:type_name -> tasker.plugin.v1.Retry
+	12, // 12: tasker.plugin.v1.DeliverResponse.reject:type_name -> tasker.plugin.v1.Reject
+	13, // 13: tasker.plugin.v1.DeliverResponse.fetch:type_name -> tasker.plugin.v1.EventFetch
+	16, // 14: tasker.plugin.v1.DeliverResponse.spans:type_name -> tasker.plugin.v1.Spans
+	17, // 15: tasker.plugin.v1.DeliverResponse.log:type_name -> tasker.plugin.v1.Log
+	14, // 16: tasker.plugin.v1.DeliverResponse.pong:type_name -> tasker.plugin.v1.Pong
+	18, // 17: tasker.plugin.v1.Retry.after:type_name -> google.protobuf.Duration
+	0,  // 18: tasker.plugin.v1.EventService.Deliver:input_type -> tasker.plugin.v1.DeliverRequest
+	9,  // 19: tasker.plugin.v1.EventService.Deliver:output_type -> tasker.plugin.v1.DeliverResponse
+	19, // [19:20] is the sub-list for method output_type
+	18, // [18:19] is the sub-list for method input_type
+	18, // [18:18] is the sub-list for extension type_name
+	18, // [18:18] is the sub-list for extension extendee
+	0,  // [0:18] is the sub-list for field type_name
 }
 
 func init() { file_tasker_plugin_v1_event_proto_init() }
@@ -1171,8 +1246,9 @@ func file_tasker_plugin_v1_event_proto_init() {
 		(*DeliverRequest_Chunk)(nil),
 		(*DeliverRequest_Bindings)(nil),
 		(*DeliverRequest_Ping)(nil),
+		(*DeliverRequest_Restart)(nil),
 	}
-	file_tasker_plugin_v1_event_proto_msgTypes[8].OneofWrappers = []any{
+	file_tasker_plugin_v1_event_proto_msgTypes[9].OneofWrappers = []any{
 		(*DeliverResponse_Ack)(nil),
 		(*DeliverResponse_Retry)(nil),
 		(*DeliverResponse_Reject)(nil),
@@ -1187,7 +1263,7 @@ func file_tasker_plugin_v1_event_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_tasker_plugin_v1_event_proto_rawDesc), len(file_tasker_plugin_v1_event_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   14,
+			NumMessages:   15,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -840,7 +840,12 @@ type SubscriptionSpec struct {
 	// Live only through bindings in templates or the host's configuration.
 	Bound bool `protobuf:"varint,8,opt,name=bound,proto3" json:"bound,omitempty"`
 	// JSON Schema of the configuration that a binding may carry. Empty = none.
-	ConfigSchema  []byte `protobuf:"bytes,9,opt,name=config_schema,json=configSchema,proto3" json:"config_schema,omitempty"`
+	ConfigSchema []byte `protobuf:"bytes,9,opt,name=config_schema,json=configSchema,proto3" json:"config_schema,omitempty"`
+	// How long one event may take. Twice as long without any answer breaks the stream.
+	// Unset = the host's default.
+	Timeout *durationpb.Duration `protobuf:"bytes,10,opt,name=timeout,proto3" json:"timeout,omitempty"`
+	// What it does with the events, plain text.
+	Description   string `protobuf:"bytes,11,opt,name=description,proto3" json:"description,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -936,6 +941,20 @@ func (x *SubscriptionSpec) GetConfigSchema() []byte {
 		return x.ConfigSchema
 	}
 	return nil
+}
+
+func (x *SubscriptionSpec) GetTimeout() *durationpb.Duration {
+	if x != nil {
+		return x.Timeout
+	}
+	return nil
+}
+
+func (x *SubscriptionSpec) GetDescription() string {
+	if x != nil {
+		return x.Description
+	}
+	return ""
 }
 
 // EventSpec declares one custom event that a plugin emits.
@@ -1650,7 +1669,7 @@ const file_tasker_plugin_v1_plugin_proto_rawDesc = "" +
 	"\x04base\x18\x03 \x01(\v2\x19.google.protobuf.DurationR\x04base\x12\x16\n" +
 	"\x06factor\x18\x04 \x01(\x01R\x06factor\x12+\n" +
 	"\x03cap\x18\x05 \x01(\v2\x19.google.protobuf.DurationR\x03cap\x12-\n" +
-	"\x04list\x18\x06 \x03(\v2\x19.google.protobuf.DurationR\x04list\"\x99\x02\n" +
+	"\x04list\x18\x06 \x03(\v2\x19.google.protobuf.DurationR\x04list\"\xf0\x02\n" +
 	"\x10SubscriptionSpec\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x16\n" +
 	"\x06events\x18\x02 \x03(\tR\x06events\x12\x16\n" +
@@ -1660,7 +1679,10 @@ const file_tasker_plugin_v1_plugin_proto_rawDesc = "" +
 	"\fmax_attempts\x18\x06 \x01(\rR\vmaxAttempts\x12\x14\n" +
 	"\x05start\x18\a \x01(\tR\x05start\x12\x14\n" +
 	"\x05bound\x18\b \x01(\bR\x05bound\x12#\n" +
-	"\rconfig_schema\x18\t \x01(\fR\fconfigSchema\"\xab\x01\n" +
+	"\rconfig_schema\x18\t \x01(\fR\fconfigSchema\x123\n" +
+	"\atimeout\x18\n" +
+	" \x01(\v2\x19.google.protobuf.DurationR\atimeout\x12 \n" +
+	"\vdescription\x18\v \x01(\tR\vdescription\"\xab\x01\n" +
 	"\tEventSpec\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x18\n" +
 	"\aversion\x18\x02 \x01(\rR\aversion\x12\x16\n" +
@@ -1785,24 +1807,25 @@ var file_tasker_plugin_v1_plugin_proto_depIdxs = []int32{
 	22, // 13: tasker.plugin.v1.RetryPolicy.cap:type_name -> google.protobuf.Duration
 	22, // 14: tasker.plugin.v1.RetryPolicy.list:type_name -> google.protobuf.Duration
 	2,  // 15: tasker.plugin.v1.SubscriptionSpec.order:type_name -> tasker.plugin.v1.DeliveryOrder
-	22, // 16: tasker.plugin.v1.ConfigureRequest.cancel_grace:type_name -> google.protobuf.Duration
-	16, // 17: tasker.plugin.v1.ConfigureResponse.problems:type_name -> tasker.plugin.v1.ConfigProblem
-	19, // 18: tasker.plugin.v1.WatchResponse.status:type_name -> tasker.plugin.v1.Status
-	3,  // 19: tasker.plugin.v1.Status.state:type_name -> tasker.plugin.v1.State
-	22, // 20: tasker.plugin.v1.DrainRequest.deadline:type_name -> google.protobuf.Duration
-	4,  // 21: tasker.plugin.v1.PluginService.Describe:input_type -> tasker.plugin.v1.DescribeRequest
-	14, // 22: tasker.plugin.v1.PluginService.Configure:input_type -> tasker.plugin.v1.ConfigureRequest
-	17, // 23: tasker.plugin.v1.PluginService.Watch:input_type -> tasker.plugin.v1.WatchRequest
-	20, // 24: tasker.plugin.v1.PluginService.Drain:input_type -> tasker.plugin.v1.DrainRequest
-	5,  // 25: tasker.plugin.v1.PluginService.Describe:output_type -> tasker.plugin.v1.DescribeResponse
-	15, // 26: tasker.plugin.v1.PluginService.Configure:output_type -> tasker.plugin.v1.ConfigureResponse
-	18, // 27: tasker.plugin.v1.PluginService.Watch:output_type -> tasker.plugin.v1.WatchResponse
-	21, // 28: tasker.plugin.v1.PluginService.Drain:output_type -> tasker.plugin.v1.DrainResponse
-	25, // [25:29] is the sub-list for method output_type
-	21, // [21:25] is the sub-list for method input_type
-	21, // [21:21] is the sub-list for extension type_name
-	21, // [21:21] is the sub-list for extension extendee
-	0,  // [0:21] is the sub-list for field type_name
+	22, // 16: tasker.plugin.v1.SubscriptionSpec.timeout:type_name -> google.protobuf.Duration
+	22, // 17: tasker.plugin.v1.ConfigureRequest.cancel_grace:type_name -> google.protobuf.Duration
+	16, // 18: tasker.plugin.v1.ConfigureResponse.problems:type_name -> tasker.plugin.v1.ConfigProblem
+	19, // 19: tasker.plugin.v1.WatchResponse.status:type_name -> tasker.plugin.v1.Status
+	3,  // 20: tasker.plugin.v1.Status.state:type_name -> tasker.plugin.v1.State
+	22, // 21: tasker.plugin.v1.DrainRequest.deadline:type_name -> google.protobuf.Duration
+	4,  // 22: tasker.plugin.v1.PluginService.Describe:input_type -> tasker.plugin.v1.DescribeRequest
+	14, // 23: tasker.plugin.v1.PluginService.Configure:input_type -> tasker.plugin.v1.ConfigureRequest
+	17, // 24: tasker.plugin.v1.PluginService.Watch:input_type -> tasker.plugin.v1.WatchRequest
+	20, // 25: tasker.plugin.v1.PluginService.Drain:input_type -> tasker.plugin.v1.DrainRequest
+	5,  // 26: tasker.plugin.v1.PluginService.Describe:output_type -> tasker.plugin.v1.DescribeResponse
+	15, // 27: tasker.plugin.v1.PluginService.Configure:output_type -> tasker.plugin.v1.ConfigureResponse
+	18, // 28: tasker.plugin.v1.PluginService.Watch:output_type -> tasker.plugin.v1.WatchResponse
+	21, // 29: tasker.plugin.v1.PluginService.Drain:output_type -> tasker.plugin.v1.DrainResponse
+	26, // [26:30] is the sub-list for method output_type
+	22, // [22:26] is the sub-list for method input_type
+	22, // [22:22] is the sub-list for extension type_name
+	22, // [22:22] is the sub-list for extension extendee
+	0,  // [0:22] is the sub-list for field type_name
 }
 
 func init() { file_tasker_plugin_v1_plugin_proto_init() }

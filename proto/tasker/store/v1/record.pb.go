@@ -1774,6 +1774,508 @@ func (x *CountersRecord) GetTasks() map[string]uint64 {
 	return nil
 }
 
+// CursorRecord is where a subscription stands.
+type CursorRecord struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Every event up to this sequence is acked, dead-lettered or not wanted.
+	Through uint64 `protobuf:"varint,1,opt,name=through,proto3" json:"through,omitempty"`
+	// Events whose delivery failed and that will come again, by sequence.
+	Failing []*FailingEvent `protobuf:"bytes,2,rep,name=failing,proto3" json:"failing,omitempty"`
+	// Events up to this sequence go one at a time: a process ended while it held some of
+	// them, and it is not known which one is to blame. 0 = none.
+	Careful uint64 `protobuf:"varint,3,opt,name=careful,proto3" json:"careful,omitempty"`
+	// An operator holds the subscription. Unset = no.
+	Pause *Pause `protobuf:"bytes,4,opt,name=pause,proto3" json:"pause,omitempty"`
+	// Parts of the log that are delivered once more.
+	Replays []*Replay `protobuf:"bytes,5,rep,name=replays,proto3" json:"replays,omitempty"`
+	// When the subscription was first seen.
+	CreatedAt int64 `protobuf:"varint,6,opt,name=created_at,json=createdAt,proto3" json:"created_at,omitempty"`
+	// When an event was last acked. 0 = never.
+	AckedAt int64 `protobuf:"varint,7,opt,name=acked_at,json=ackedAt,proto3" json:"acked_at,omitempty"`
+	// Events acked so far.
+	Delivered     uint64 `protobuf:"varint,8,opt,name=delivered,proto3" json:"delivered,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CursorRecord) Reset() {
+	*x = CursorRecord{}
+	mi := &file_tasker_store_v1_record_proto_msgTypes[18]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CursorRecord) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CursorRecord) ProtoMessage() {}
+
+func (x *CursorRecord) ProtoReflect() protoreflect.Message {
+	mi := &file_tasker_store_v1_record_proto_msgTypes[18]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CursorRecord.ProtoReflect.Descriptor instead.
+func (*CursorRecord) Descriptor() ([]byte, []int) {
+	return file_tasker_store_v1_record_proto_rawDescGZIP(), []int{18}
+}
+
+func (x *CursorRecord) GetThrough() uint64 {
+	if x != nil {
+		return x.Through
+	}
+	return 0
+}
+
+func (x *CursorRecord) GetFailing() []*FailingEvent {
+	if x != nil {
+		return x.Failing
+	}
+	return nil
+}
+
+func (x *CursorRecord) GetCareful() uint64 {
+	if x != nil {
+		return x.Careful
+	}
+	return 0
+}
+
+func (x *CursorRecord) GetPause() *Pause {
+	if x != nil {
+		return x.Pause
+	}
+	return nil
+}
+
+func (x *CursorRecord) GetReplays() []*Replay {
+	if x != nil {
+		return x.Replays
+	}
+	return nil
+}
+
+func (x *CursorRecord) GetCreatedAt() int64 {
+	if x != nil {
+		return x.CreatedAt
+	}
+	return 0
+}
+
+func (x *CursorRecord) GetAckedAt() int64 {
+	if x != nil {
+		return x.AckedAt
+	}
+	return 0
+}
+
+func (x *CursorRecord) GetDelivered() uint64 {
+	if x != nil {
+		return x.Delivered
+	}
+	return 0
+}
+
+// FailingEvent is an event whose delivery failed.
+type FailingEvent struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Its sequence.
+	Seq uint64 `protobuf:"varint,1,opt,name=seq,proto3" json:"seq,omitempty"`
+	// How often the subscriber asked for it again.
+	Failures uint32 `protobuf:"varint,2,opt,name=failures,proto3" json:"failures,omitempty"`
+	// How often a process ended while it held this event alone.
+	Kills uint32 `protobuf:"varint,3,opt,name=kills,proto3" json:"kills,omitempty"`
+	// The last reason, for people.
+	Reason string `protobuf:"bytes,4,opt,name=reason,proto3" json:"reason,omitempty"`
+	// Not before.
+	RetryAt       int64 `protobuf:"varint,5,opt,name=retry_at,json=retryAt,proto3" json:"retry_at,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *FailingEvent) Reset() {
+	*x = FailingEvent{}
+	mi := &file_tasker_store_v1_record_proto_msgTypes[19]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *FailingEvent) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*FailingEvent) ProtoMessage() {}
+
+func (x *FailingEvent) ProtoReflect() protoreflect.Message {
+	mi := &file_tasker_store_v1_record_proto_msgTypes[19]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use FailingEvent.ProtoReflect.Descriptor instead.
+func (*FailingEvent) Descriptor() ([]byte, []int) {
+	return file_tasker_store_v1_record_proto_rawDescGZIP(), []int{19}
+}
+
+func (x *FailingEvent) GetSeq() uint64 {
+	if x != nil {
+		return x.Seq
+	}
+	return 0
+}
+
+func (x *FailingEvent) GetFailures() uint32 {
+	if x != nil {
+		return x.Failures
+	}
+	return 0
+}
+
+func (x *FailingEvent) GetKills() uint32 {
+	if x != nil {
+		return x.Kills
+	}
+	return 0
+}
+
+func (x *FailingEvent) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+func (x *FailingEvent) GetRetryAt() int64 {
+	if x != nil {
+		return x.RetryAt
+	}
+	return 0
+}
+
+// Pause says who holds a subscription.
+type Pause struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Since when.
+	At int64 `protobuf:"varint,1,opt,name=at,proto3" json:"at,omitempty"`
+	// Who.
+	By string `protobuf:"bytes,2,opt,name=by,proto3" json:"by,omitempty"`
+	// Why.
+	Reason        string `protobuf:"bytes,3,opt,name=reason,proto3" json:"reason,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Pause) Reset() {
+	*x = Pause{}
+	mi := &file_tasker_store_v1_record_proto_msgTypes[20]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Pause) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Pause) ProtoMessage() {}
+
+func (x *Pause) ProtoReflect() protoreflect.Message {
+	mi := &file_tasker_store_v1_record_proto_msgTypes[20]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Pause.ProtoReflect.Descriptor instead.
+func (*Pause) Descriptor() ([]byte, []int) {
+	return file_tasker_store_v1_record_proto_rawDescGZIP(), []int{20}
+}
+
+func (x *Pause) GetAt() int64 {
+	if x != nil {
+		return x.At
+	}
+	return 0
+}
+
+func (x *Pause) GetBy() string {
+	if x != nil {
+		return x.By
+	}
+	return ""
+}
+
+func (x *Pause) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+// Replay is a part of the log that is delivered once more.
+type Replay struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The next sequence to deliver.
+	Next uint64 `protobuf:"varint,1,opt,name=next,proto3" json:"next,omitempty"`
+	// The last one.
+	To uint64 `protobuf:"varint,2,opt,name=to,proto3" json:"to,omitempty"`
+	// Names or trailing wildcards; none = all that the subscription wants.
+	Types         []string `protobuf:"bytes,3,rep,name=types,proto3" json:"types,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Replay) Reset() {
+	*x = Replay{}
+	mi := &file_tasker_store_v1_record_proto_msgTypes[21]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Replay) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Replay) ProtoMessage() {}
+
+func (x *Replay) ProtoReflect() protoreflect.Message {
+	mi := &file_tasker_store_v1_record_proto_msgTypes[21]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Replay.ProtoReflect.Descriptor instead.
+func (*Replay) Descriptor() ([]byte, []int) {
+	return file_tasker_store_v1_record_proto_rawDescGZIP(), []int{21}
+}
+
+func (x *Replay) GetNext() uint64 {
+	if x != nil {
+		return x.Next
+	}
+	return 0
+}
+
+func (x *Replay) GetTo() uint64 {
+	if x != nil {
+		return x.To
+	}
+	return 0
+}
+
+func (x *Replay) GetTypes() []string {
+	if x != nil {
+		return x.Types
+	}
+	return nil
+}
+
+// DeadLetterRecord is an event that a subscriber could not handle.
+type DeadLetterRecord struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The tasker.event.v1.Event as it was stored in the log.
+	Event []byte `protobuf:"bytes,1,opt,name=event,proto3" json:"event,omitempty"`
+	// When it was given up.
+	At int64 `protobuf:"varint,2,opt,name=at,proto3" json:"at,omitempty"`
+	// Why, for people.
+	Reason string `protobuf:"bytes,3,opt,name=reason,proto3" json:"reason,omitempty"`
+	// Deliveries so far.
+	Deliveries uint32 `protobuf:"varint,4,opt,name=deliveries,proto3" json:"deliveries,omitempty"`
+	// An operator wants it delivered again.
+	Retry         bool `protobuf:"varint,5,opt,name=retry,proto3" json:"retry,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DeadLetterRecord) Reset() {
+	*x = DeadLetterRecord{}
+	mi := &file_tasker_store_v1_record_proto_msgTypes[22]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DeadLetterRecord) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DeadLetterRecord) ProtoMessage() {}
+
+func (x *DeadLetterRecord) ProtoReflect() protoreflect.Message {
+	mi := &file_tasker_store_v1_record_proto_msgTypes[22]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DeadLetterRecord.ProtoReflect.Descriptor instead.
+func (*DeadLetterRecord) Descriptor() ([]byte, []int) {
+	return file_tasker_store_v1_record_proto_rawDescGZIP(), []int{22}
+}
+
+func (x *DeadLetterRecord) GetEvent() []byte {
+	if x != nil {
+		return x.Event
+	}
+	return nil
+}
+
+func (x *DeadLetterRecord) GetAt() int64 {
+	if x != nil {
+		return x.At
+	}
+	return 0
+}
+
+func (x *DeadLetterRecord) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+func (x *DeadLetterRecord) GetDeliveries() uint32 {
+	if x != nil {
+		return x.Deliveries
+	}
+	return 0
+}
+
+func (x *DeadLetterRecord) GetRetry() bool {
+	if x != nil {
+		return x.Retry
+	}
+	return false
+}
+
+// CustomEventRecord is a custom event as it was last declared.
+type CustomEventRecord struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Who declared it: a plugin's name.
+	Plugin string `protobuf:"bytes,1,opt,name=plugin,proto3" json:"plugin,omitempty"`
+	// The version of the payload's shape.
+	Version uint32 `protobuf:"varint,2,opt,name=version,proto3" json:"version,omitempty"`
+	// JSON Schema of the payload.
+	Schema []byte `protobuf:"bytes,3,opt,name=schema,proto3" json:"schema,omitempty"`
+	// An example payload.
+	Example []byte `protobuf:"bytes,4,opt,name=example,proto3" json:"example,omitempty"`
+	// What it means.
+	Description string `protobuf:"bytes,5,opt,name=description,proto3" json:"description,omitempty"`
+	// Recorded at once and not with the attempt's success.
+	Immediate bool `protobuf:"varint,6,opt,name=immediate,proto3" json:"immediate,omitempty"`
+	// When it was first declared.
+	Since         int64 `protobuf:"varint,7,opt,name=since,proto3" json:"since,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CustomEventRecord) Reset() {
+	*x = CustomEventRecord{}
+	mi := &file_tasker_store_v1_record_proto_msgTypes[23]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CustomEventRecord) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CustomEventRecord) ProtoMessage() {}
+
+func (x *CustomEventRecord) ProtoReflect() protoreflect.Message {
+	mi := &file_tasker_store_v1_record_proto_msgTypes[23]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CustomEventRecord.ProtoReflect.Descriptor instead.
+func (*CustomEventRecord) Descriptor() ([]byte, []int) {
+	return file_tasker_store_v1_record_proto_rawDescGZIP(), []int{23}
+}
+
+func (x *CustomEventRecord) GetPlugin() string {
+	if x != nil {
+		return x.Plugin
+	}
+	return ""
+}
+
+func (x *CustomEventRecord) GetVersion() uint32 {
+	if x != nil {
+		return x.Version
+	}
+	return 0
+}
+
+func (x *CustomEventRecord) GetSchema() []byte {
+	if x != nil {
+		return x.Schema
+	}
+	return nil
+}
+
+func (x *CustomEventRecord) GetExample() []byte {
+	if x != nil {
+		return x.Example
+	}
+	return nil
+}
+
+func (x *CustomEventRecord) GetDescription() string {
+	if x != nil {
+		return x.Description
+	}
+	return ""
+}
+
+func (x *CustomEventRecord) GetImmediate() bool {
+	if x != nil {
+		return x.Immediate
+	}
+	return false
+}
+
+func (x *CustomEventRecord) GetSince() int64 {
+	if x != nil {
+		return x.Since
+	}
+	return 0
+}
+
 var File_tasker_store_v1_record_proto protoreflect.FileDescriptor
 
 const file_tasker_store_v1_record_proto_rawDesc = "" +
@@ -1947,7 +2449,47 @@ const file_tasker_store_v1_record_proto_rawDesc = "" +
 	"\n" +
 	"TasksEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\x04R\x05value:\x028\x01B\xbf\x01\n" +
+	"\x05value\x18\x02 \x01(\x04R\x05value:\x028\x01\"\xb4\x02\n" +
+	"\fCursorRecord\x12\x18\n" +
+	"\athrough\x18\x01 \x01(\x04R\athrough\x127\n" +
+	"\afailing\x18\x02 \x03(\v2\x1d.tasker.store.v1.FailingEventR\afailing\x12\x18\n" +
+	"\acareful\x18\x03 \x01(\x04R\acareful\x12,\n" +
+	"\x05pause\x18\x04 \x01(\v2\x16.tasker.store.v1.PauseR\x05pause\x121\n" +
+	"\areplays\x18\x05 \x03(\v2\x17.tasker.store.v1.ReplayR\areplays\x12\x1d\n" +
+	"\n" +
+	"created_at\x18\x06 \x01(\x03R\tcreatedAt\x12\x19\n" +
+	"\backed_at\x18\a \x01(\x03R\aackedAt\x12\x1c\n" +
+	"\tdelivered\x18\b \x01(\x04R\tdelivered\"\x85\x01\n" +
+	"\fFailingEvent\x12\x10\n" +
+	"\x03seq\x18\x01 \x01(\x04R\x03seq\x12\x1a\n" +
+	"\bfailures\x18\x02 \x01(\rR\bfailures\x12\x14\n" +
+	"\x05kills\x18\x03 \x01(\rR\x05kills\x12\x16\n" +
+	"\x06reason\x18\x04 \x01(\tR\x06reason\x12\x19\n" +
+	"\bretry_at\x18\x05 \x01(\x03R\aretryAt\"?\n" +
+	"\x05Pause\x12\x0e\n" +
+	"\x02at\x18\x01 \x01(\x03R\x02at\x12\x0e\n" +
+	"\x02by\x18\x02 \x01(\tR\x02by\x12\x16\n" +
+	"\x06reason\x18\x03 \x01(\tR\x06reason\"B\n" +
+	"\x06Replay\x12\x12\n" +
+	"\x04next\x18\x01 \x01(\x04R\x04next\x12\x0e\n" +
+	"\x02to\x18\x02 \x01(\x04R\x02to\x12\x14\n" +
+	"\x05types\x18\x03 \x03(\tR\x05types\"\x86\x01\n" +
+	"\x10DeadLetterRecord\x12\x14\n" +
+	"\x05event\x18\x01 \x01(\fR\x05event\x12\x0e\n" +
+	"\x02at\x18\x02 \x01(\x03R\x02at\x12\x16\n" +
+	"\x06reason\x18\x03 \x01(\tR\x06reason\x12\x1e\n" +
+	"\n" +
+	"deliveries\x18\x04 \x01(\rR\n" +
+	"deliveries\x12\x14\n" +
+	"\x05retry\x18\x05 \x01(\bR\x05retry\"\xcd\x01\n" +
+	"\x11CustomEventRecord\x12\x16\n" +
+	"\x06plugin\x18\x01 \x01(\tR\x06plugin\x12\x18\n" +
+	"\aversion\x18\x02 \x01(\rR\aversion\x12\x16\n" +
+	"\x06schema\x18\x03 \x01(\fR\x06schema\x12\x18\n" +
+	"\aexample\x18\x04 \x01(\fR\aexample\x12 \n" +
+	"\vdescription\x18\x05 \x01(\tR\vdescription\x12\x1c\n" +
+	"\timmediate\x18\x06 \x01(\bR\timmediate\x12\x14\n" +
+	"\x05since\x18\a \x01(\x03R\x05sinceB\xbf\x01\n" +
 	"\x13com.tasker.store.v1B\vRecordProtoP\x01Z=github.com/tasker-engine/tasker/proto/tasker/store/v1;storev1\xa2\x02\x03TSX\xaa\x02\x0fTasker.Store.V1\xca\x02\x0fTasker\\Store\\V1\xe2\x02\x1bTasker\\Store\\V1\\GPBMetadata\xea\x02\x11Tasker::Store::V1b\x06proto3"
 
 var (
@@ -1962,27 +2504,33 @@ func file_tasker_store_v1_record_proto_rawDescGZIP() []byte {
 	return file_tasker_store_v1_record_proto_rawDescData
 }
 
-var file_tasker_store_v1_record_proto_msgTypes = make([]protoimpl.MessageInfo, 19)
+var file_tasker_store_v1_record_proto_msgTypes = make([]protoimpl.MessageInfo, 25)
 var file_tasker_store_v1_record_proto_goTypes = []any{
-	(*SpecRecord)(nil),       // 0: tasker.store.v1.SpecRecord
-	(*Value)(nil),            // 1: tasker.store.v1.Value
-	(*BlobRef)(nil),          // 2: tasker.store.v1.BlobRef
-	(*TaskRecord)(nil),       // 3: tasker.store.v1.TaskRecord
-	(*Stop)(nil),             // 4: tasker.store.v1.Stop
-	(*Resolution)(nil),       // 5: tasker.store.v1.Resolution
-	(*Failure)(nil),          // 6: tasker.store.v1.Failure
-	(*StepRecord)(nil),       // 7: tasker.store.v1.StepRecord
-	(*Settings)(nil),         // 8: tasker.store.v1.Settings
-	(*Retry)(nil),            // 9: tasker.store.v1.Retry
-	(*Jitter)(nil),           // 10: tasker.store.v1.Jitter
-	(*AttemptRecord)(nil),    // 11: tasker.store.v1.AttemptRecord
-	(*LateResult)(nil),       // 12: tasker.store.v1.LateResult
-	(*LogRecord)(nil),        // 13: tasker.store.v1.LogRecord
-	(*KeyRecord)(nil),        // 14: tasker.store.v1.KeyRecord
-	(*CheckpointRecord)(nil), // 15: tasker.store.v1.CheckpointRecord
-	(*CrashRecord)(nil),      // 16: tasker.store.v1.CrashRecord
-	(*CountersRecord)(nil),   // 17: tasker.store.v1.CountersRecord
-	nil,                      // 18: tasker.store.v1.CountersRecord.TasksEntry
+	(*SpecRecord)(nil),        // 0: tasker.store.v1.SpecRecord
+	(*Value)(nil),             // 1: tasker.store.v1.Value
+	(*BlobRef)(nil),           // 2: tasker.store.v1.BlobRef
+	(*TaskRecord)(nil),        // 3: tasker.store.v1.TaskRecord
+	(*Stop)(nil),              // 4: tasker.store.v1.Stop
+	(*Resolution)(nil),        // 5: tasker.store.v1.Resolution
+	(*Failure)(nil),           // 6: tasker.store.v1.Failure
+	(*StepRecord)(nil),        // 7: tasker.store.v1.StepRecord
+	(*Settings)(nil),          // 8: tasker.store.v1.Settings
+	(*Retry)(nil),             // 9: tasker.store.v1.Retry
+	(*Jitter)(nil),            // 10: tasker.store.v1.Jitter
+	(*AttemptRecord)(nil),     // 11: tasker.store.v1.AttemptRecord
+	(*LateResult)(nil),        // 12: tasker.store.v1.LateResult
+	(*LogRecord)(nil),         // 13: tasker.store.v1.LogRecord
+	(*KeyRecord)(nil),         // 14: tasker.store.v1.KeyRecord
+	(*CheckpointRecord)(nil),  // 15: tasker.store.v1.CheckpointRecord
+	(*CrashRecord)(nil),       // 16: tasker.store.v1.CrashRecord
+	(*CountersRecord)(nil),    // 17: tasker.store.v1.CountersRecord
+	(*CursorRecord)(nil),      // 18: tasker.store.v1.CursorRecord
+	(*FailingEvent)(nil),      // 19: tasker.store.v1.FailingEvent
+	(*Pause)(nil),             // 20: tasker.store.v1.Pause
+	(*Replay)(nil),            // 21: tasker.store.v1.Replay
+	(*DeadLetterRecord)(nil),  // 22: tasker.store.v1.DeadLetterRecord
+	(*CustomEventRecord)(nil), // 23: tasker.store.v1.CustomEventRecord
+	nil,                       // 24: tasker.store.v1.CountersRecord.TasksEntry
 }
 var file_tasker_store_v1_record_proto_depIdxs = []int32{
 	1,  // 0: tasker.store.v1.SpecRecord.input:type_name -> tasker.store.v1.Value
@@ -1999,12 +2547,15 @@ var file_tasker_store_v1_record_proto_depIdxs = []int32{
 	9,  // 11: tasker.store.v1.Settings.retry:type_name -> tasker.store.v1.Retry
 	10, // 12: tasker.store.v1.Retry.jitter:type_name -> tasker.store.v1.Jitter
 	6,  // 13: tasker.store.v1.AttemptRecord.failure:type_name -> tasker.store.v1.Failure
-	18, // 14: tasker.store.v1.CountersRecord.tasks:type_name -> tasker.store.v1.CountersRecord.TasksEntry
-	15, // [15:15] is the sub-list for method output_type
-	15, // [15:15] is the sub-list for method input_type
-	15, // [15:15] is the sub-list for extension type_name
-	15, // [15:15] is the sub-list for extension extendee
-	0,  // [0:15] is the sub-list for field type_name
+	24, // 14: tasker.store.v1.CountersRecord.tasks:type_name -> tasker.store.v1.CountersRecord.TasksEntry
+	19, // 15: tasker.store.v1.CursorRecord.failing:type_name -> tasker.store.v1.FailingEvent
+	20, // 16: tasker.store.v1.CursorRecord.pause:type_name -> tasker.store.v1.Pause
+	21, // 17: tasker.store.v1.CursorRecord.replays:type_name -> tasker.store.v1.Replay
+	18, // [18:18] is the sub-list for method output_type
+	18, // [18:18] is the sub-list for method input_type
+	18, // [18:18] is the sub-list for extension type_name
+	18, // [18:18] is the sub-list for extension extendee
+	0,  // [0:18] is the sub-list for field type_name
 }
 
 func init() { file_tasker_store_v1_record_proto_init() }
@@ -2018,7 +2569,7 @@ func file_tasker_store_v1_record_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_tasker_store_v1_record_proto_rawDesc), len(file_tasker_store_v1_record_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   19,
+			NumMessages:   25,
 			NumExtensions: 0,
 			NumServices:   0,
 		},
