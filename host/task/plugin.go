@@ -42,3 +42,14 @@ type PluginLife struct {
 	Again    bool      // with PluginReady: the instance was ready before, and degraded since
 	Crashes  int       // with PluginQuarantined: how many in the window
 }
+
+// DeadLetter is what is told of an event that a subscriber could not handle.
+type DeadLetter struct {
+	Subscription string // "plugin/name"
+	Seq          uint64
+	EventID      string
+	EventType    string
+	Task         ID // empty = none
+	Reason       string
+	Deliveries   uint32
+}

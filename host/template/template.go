@@ -38,6 +38,10 @@ type Template struct {
 	// reason are one task (`identity: hash`).
 	IdentityHash bool
 	Steps        []Step // in the order of the file: the ordinal is the index
+	// Subscriptions bind subscribers to the tasks of this template, in the order written.
+	Subscriptions []Subscription
+	// Events are custom events that the template publishes, in the order written.
+	Events []Event
 
 	names        map[task.StepName]task.Ordinal
 	snapshot     []byte
@@ -70,6 +74,32 @@ type Step struct {
 
 	Optional  bool // when its attempts are exhausted it is skipped and the task goes on
 	Skippable bool // bypass_steps may name it
+}
+
+// Subscription binds a subscriber to the tasks of a template (rule E9). What it names is
+// checked against the subscriber's declaration when a host knows that.
+type Subscription struct {
+	Subscriber string          // "plugin/name", or "plugin" when the plugin has one subscription
+	Events     []string        // names or trailing wildcards; nil = all that are declared
+	Filter     string          // CEL, checked; empty = all
+	Config     json.RawMessage // canonical JSON, nil = none
+	Disabled   bool            // `enabled: false`: this template's events do not reach it
+	Position   string          // "order.yaml:12:5" of the file, for messages; empty when there is none
+}
+
+// Event is a custom event that a template publishes when something happens to one of its
+// tasks. Its payload is that of the event it stands for.
+type Event struct {
+	Name        string // "order.paid"; the family is the template's name
+	On          string // "step.completed" and the like, see [EventSources]
+	Step        task.StepName
+	Description string
+}
+
+// EventSources returns the events that a template's custom event can stand for. Those of
+// steps need a step; step.failed counts when it is final.
+func EventSources() []string {
+	return []string{"step.completed", "step.failed", "step.skipped", "task.completed", "task.failed", "task.cancelled"}
 }
 
 // New makes a template from Go values instead of a file. It checks and completes a

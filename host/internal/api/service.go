@@ -172,6 +172,12 @@ type EventQuery struct {
 	Task   string // id or prefix; empty = all events
 	Type   string // exact name or trailing wildcard ("step.*"); empty = all
 	Follow bool   // go on with events to come
+
+	Since  time.Time // recorded then or later; not with From and Last
+	Filter string    // CEL over the event, empty = all
+	// Subscription asks for the events that this subscription gets, by its declaration and
+	// its bindings as they are now. Empty = all.
+	Subscription string
 }
 
 // Mode is what a host was started for.

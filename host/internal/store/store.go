@@ -333,6 +333,20 @@ type Store interface {
 	TaskEvents(ctx context.Context, id task.ID) ([]LogEntry, error)
 	// LastSeq returns the sequence of the newest event in the log, 0 for an empty log.
 	LastSeq(ctx context.Context) (uint64, error)
+	// Crashes returns the crash reports of a plugin, newest first; of all plugins when
+	// the name is empty.
+	Crashes(ctx context.Context, plugin string) ([]Crash, error)
+	// Counters returns the number of tasks by status, without counting.
+	Counters(ctx context.Context) (map[task.Status]uint64, error)
+	// Stats returns sizes and operation counts.
+	Stats(ctx context.Context) (Stats, error)
+
+	// Close waits for what was submitted, and closes.
+	Close() error
+}
+
+// Log is the part of a [Store] about the log as a whole and who reads it.
+type Log interface {
 	// FirstSeq returns the sequence of the oldest event that the log still has, 0 for an
 	// empty log. It reads one record.
 	FirstSeq(ctx context.Context) (uint64, error)
@@ -351,14 +365,4 @@ type Store interface {
 	DeadLetters(ctx context.Context, subscription string, after uint64, limit int) ([]DeadLetter, error)
 	// CustomEvents returns the custom events that were ever declared, by name.
 	CustomEvents(ctx context.Context) ([]CustomEvent, error)
-	// Crashes returns the crash reports of a plugin, newest first; of all plugins when
-	// the name is empty.
-	Crashes(ctx context.Context, plugin string) ([]Crash, error)
-	// Counters returns the number of tasks by status, without counting.
-	Counters(ctx context.Context) (map[task.Status]uint64, error)
-	// Stats returns sizes and operation counts.
-	Stats(ctx context.Context) (Stats, error)
-
-	// Close waits for what was submitted, and closes.
-	Close() error
 }
