@@ -69,6 +69,8 @@ type Emitted struct {
 	Version     uint32          `json:"version"`
 	Description string          `json:"description,omitempty"`
 	Schema      json.RawMessage `json:"schema,omitempty"`
+	Example     json.RawMessage `json:"example,omitempty"`
+	Immediate   bool            `json:"immediate,omitempty"` // recorded at once, not with the attempt's success
 }
 
 // Permissions is what a plugin says it needs from the machine.
