@@ -61,16 +61,41 @@ type Options struct {
 	// WorkflowEvents records the workflow.* events. Default false.
 	WorkflowEvents bool
 
+	// Subscriptions bind subscribers to events of all tasks, in this order. Default: none,
+	// and subscribers get what they declare.
+	Subscriptions []Subscriber
+	// EventsKeep is how long the log keeps events. 0 = for ever.
+	EventsKeep time.Duration
+	// DeliveryGrace is how long subscribers may catch up with the log when the host stops
+	// and attempts have ended. Default 5 s.
+	DeliveryGrace time.Duration
+
 	// Now is the wall clock. Default time.Now.
 	Now func() time.Time
 	// Rand returns a number in [0, 1) that spreads retries. Default math/rand/v2.
 	Rand func() float64
 }
 
+// Subscriber binds a subscription of a plugin to events of the host as a whole (rule
+// E9): what it says narrows what the plugin declares. The bindings of a template come
+// before it.
+type Subscriber struct {
+	Subscriber string          // "plugin/name", or "plugin" when the plugin has one subscription
+	Template   string          // "namespace/name", "name" of the default namespace, or either with "@version"; empty = all
+	Events     []string        // names or trailing wildcards; nil = all that are declared
+	Filter     string          // CEL over the event; empty = all
+	Config     json.RawMessage // nil = none
+	Disabled   bool            // the events that it describes do not reach the subscriber
+	Position   string          // "tasker.yaml:12:5", for messages; empty when there is none
+}
+
 // Defaults of [Options].
 const (
 	DefaultGrace       = 30 * time.Second
 	DefaultConcurrency = 256
+	// DefaultEventsKeep is what the tasker binary sets EventsKeep to unless it is
+	// configured.
+	DefaultEventsKeep = 30 * 24 * time.Hour
 )
 
 // MinHangTimeout is the least [Options].HangTimeout: plugins say every three seconds
@@ -117,6 +142,9 @@ func (o Options) validate() error {
 	}
 	if o.HangTimeout != 0 && o.HangTimeout < MinHangTimeout {
 		problems = append(problems, fmt.Errorf("hang timeout %s: want at least %s", o.HangTimeout, MinHangTimeout))
+	}
+	if o.EventsKeep < 0 || o.DeliveryGrace < 0 {
+		problems = append(problems, errors.New("time to keep events and grace of delivery: want at least 0"))
 	}
 	if o.Concurrency < 0 {
 		problems = append(problems, fmt.Errorf("concurrency %d: want more than 0", o.Concurrency))
