@@ -5,6 +5,7 @@ import (
 	"reflect"
 	"slices"
 	"strings"
+	"sync"
 )
 
 // Entry is what the catalog says of one event. Its JSON is that of `tasker event list`
@@ -15,16 +16,20 @@ type Entry struct {
 	Description   string          `json:"description"`
 	PayloadSchema json.RawMessage `json:"payload_schema"` // JSON Schema 2020-12
 	Example       json.RawMessage `json:"example"`        // a payload
-	FiredBy       []string        `json:"fired_by"`       // components: engine, supervisor, host
+	FiredBy       []string        `json:"fired_by"`       // components: engine, supervisor, delivery, host; or plugins and templates
 	Frequency     string          `json:"frequency"`      // for people
-	Since         string          `json:"since"`          // first version of Tasker that has it
+	Since         string          `json:"since"`          // first version of Tasker that has it; empty for custom events
 	DeprecatedBy  *string         `json:"deprecated_by"`  // what to use instead; nil while it is not deprecated
+
+	// Version is that of a custom event's payload, as its plugin numbers it.
+	Version uint32 `json:"version,omitempty"`
 }
 
 // The components that fire events.
 const (
 	engine     = "engine"     // decides what happens to tasks
 	supervisor = "supervisor" // keeps plugins running
+	delivery   = "delivery"   // brings events to subscribers
 	host       = "host"       // ties the parts together
 )
 
@@ -42,28 +47,38 @@ type declaration struct {
 
 // declarations lists every event in the order of the catalog.
 func declarations() []declaration {
-	return slices.Concat(taskEvents(), stepEvents(), workflowEvents(), pluginEvents(), hostEvents())
+	return slices.Concat(taskEvents(), stepEvents(), workflowEvents(), pluginEvents(), subscriberEvents(), hostEvents())
 }
 
-// Catalog returns the entries of all events: tasks, steps, workflow, plugins, host, each
-// in the order of their lives.
-func Catalog() []Entry {
-	all := declarations()
-	entries := make([]Entry, len(all))
-	for i := range all {
-		entries[i] = all[i].entry()
+// built is the catalog: its entries are made once, because handshakes and filters look
+// them up.
+var built = sync.OnceValue(func() (c struct {
+	entries []Entry
+	places  map[string]int // by name
+},
+) {
+	c.places = make(map[string]int)
+	for i, d := range declarations() {
+		c.entries = append(c.entries, d.entry())
+		c.places[c.entries[i].Name] = i
 	}
-	return entries
-}
+	return c
+})
 
-// Lookup returns the entry of an event.
+// Catalog returns the entries of all events: tasks, steps, workflow, plugins,
+// subscriptions, host, each in the order of their lives. What an entry refers to is
+// shared and must not be changed.
+func Catalog() []Entry { return slices.Clone(built().entries) }
+
+// Lookup returns the entry of an event. What it refers to is shared and must not be
+// changed.
 func Lookup(name string) (Entry, bool) {
-	for _, d := range declarations() {
-		if d.payload.EventName() == name {
-			return d.entry(), true
-		}
+	c := built()
+	i, ok := c.places[name]
+	if !ok {
+		return Entry{}, false
 	}
-	return Entry{}, false
+	return c.entries[i], true
 }
 
 // Search returns the entries that contain every word of a text, in any case: first those
@@ -91,7 +106,7 @@ func Search(text string) []Entry {
 
 // Families returns the first parts of the names of events, in the order of the catalog.
 func Families() []string {
-	return []string{"task", "step", "workflow", "plugin", "host"}
+	return []string{"task", "step", "workflow", "plugin", "subscriber", "host"}
 }
 
 // Payloads returns the zero value of every event type, in the order of the catalog.

@@ -102,7 +102,7 @@ func TestExamples(t *testing.T) {
 // TestEntries: every entry says everything, in this form.
 func TestEntries(t *testing.T) {
 	version := regexp.MustCompile(`^\d+\.\d+\.\d+$`)
-	components := []string{"engine", "supervisor", "host"}
+	components := []string{"engine", "supervisor", "delivery", "host"}
 	for _, e := range event.Catalog() {
 		if e.Name == "" || e.Frequency == "" || !version.MatchString(e.Since) || !strings.HasPrefix(e.Name, e.Category+".") {
 			t.Errorf("incomplete: %+v", e)

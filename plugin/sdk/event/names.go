@@ -33,6 +33,9 @@ const (
 	NamePluginCrashed                     = "plugin.crashed"
 	NamePluginQuarantined                 = "plugin.quarantined"
 	NamePluginStopped                     = "plugin.stopped"
+	NameSubscriberDeadLettered            = "subscriber.dead_lettered"
+	NameSubscriberGap                     = "subscriber.gap"
+	NameSubscriberLagging                 = "subscriber.lagging"
 	NameHostStarted                       = "host.started"
 	NameHostStopping                      = "host.stopping"
 )
@@ -131,6 +134,15 @@ func (PluginQuarantined) EventName() string { return NamePluginQuarantined }
 
 // EventName returns "plugin.stopped".
 func (PluginStopped) EventName() string { return NamePluginStopped }
+
+// EventName returns "subscriber.dead_lettered".
+func (SubscriberDeadLettered) EventName() string { return NameSubscriberDeadLettered }
+
+// EventName returns "subscriber.gap".
+func (SubscriberGap) EventName() string { return NameSubscriberGap }
+
+// EventName returns "subscriber.lagging".
+func (SubscriberLagging) EventName() string { return NameSubscriberLagging }
 
 // EventName returns "host.started".
 func (HostStarted) EventName() string { return NameHostStarted }
