@@ -101,7 +101,7 @@ func TestFiredBy(t *testing.T) {
 	calls := make(map[string][]string) // components by method
 	for component, pattern := range map[string]string{
 		"engine": "../engine/*.go", "supervisor": "../supervisor/*.go", "runner": "../runner/*.go", "api": "../api/*.go",
-		"host": "../../*.go",
+		"delivery": "../delivery/*.go", "host": "../../*.go",
 	} {
 		files, err := filepath.Glob(pattern)
 		if err != nil || len(files) == 0 {
@@ -124,8 +124,8 @@ func TestFiredBy(t *testing.T) {
 }
 
 // publishing notes the publishing methods that a file calls: on a field called publish,
-// which decisions have, or called events, which the host has. What the host's sink
-// publishes the supervisor has told it.
+// which decisions have, called Publisher, which delivery has, or called events, which the
+// host has. What the host's sink publishes the supervisor has told it.
 func publishing(t *testing.T, name, component string, calls map[string][]string) {
 	t.Helper()
 	file, err := parser.ParseFile(token.NewFileSet(), name, nil, 0)
@@ -141,7 +141,7 @@ func publishing(t *testing.T, name, component string, calls map[string][]string)
 		}
 		ast.Inspect(decl, func(n ast.Node) bool {
 			if method, ok := n.(*ast.SelectorExpr); ok {
-				if on, ok := method.X.(*ast.SelectorExpr); ok && (on.Sel.Name == "publish" || on.Sel.Name == "events") {
+				if on, ok := method.X.(*ast.SelectorExpr); ok && slices.Contains([]string{"publish", "Publisher", "events"}, on.Sel.Name) {
 					calls[method.Sel.Name] = append(calls[method.Sel.Name], by)
 				}
 			}

@@ -11,8 +11,9 @@ import (
 	eventv1 "github.com/tasker-engine/tasker/proto/tasker/event/v1"
 )
 
-// Host publishes the events that are about no task: those of plugins and of the host
-// itself. Each is committed on its own, as soon as it is published.
+// Host publishes the events that are about no task: those of plugins, of subscriptions
+// and of the host itself. Each is committed as soon as it is published: on its own, or
+// with what delivery changes at the same time.
 type Host struct {
 	id     string
 	epoch  uint64
@@ -67,17 +68,48 @@ func (h *Host) HostStopping(reason string, at time.Time) {
 	h.record(event.HostStopping{HostID: h.id, Epoch: h.epoch, Reason: reason}, at)
 }
 
-func (h *Host) record(payload event.Payload, at time.Time) {
+// SubscriberDeadLettered publishes [event.SubscriberDeadLettered] in one transaction with
+// the changes of ws, nil for none; done is told how it ended.
+func (h *Host) SubscriberDeadLettered(l task.DeadLetter, at time.Time, ws *store.WriteSet, done func(error)) {
+	h.recordWith(event.SubscriberDeadLettered{
+		Subscriber: event.Subscriber{Subscription: l.Subscription}, Seq: l.Seq, EventID: l.EventID, EventType: l.EventType,
+		TaskID: string(l.Task), Reason: l.Reason, Deliveries: l.Deliveries,
+	}, at, ws, done)
+}
+
+// SubscriberGap publishes [event.SubscriberGap] in one transaction with the changes of
+// ws, nil for none; done is told how it ended.
+func (h *Host) SubscriberGap(subscription string, from, through uint64, at time.Time, ws *store.WriteSet, done func(error)) {
+	h.recordWith(event.SubscriberGap{
+		Subscriber: event.Subscriber{Subscription: subscription}, FromSeq: from, ThroughSeq: through,
+	}, at, ws, done)
+}
+
+// SubscriberLagging publishes [event.SubscriberLagging].
+func (h *Host) SubscriberLagging(subscription string, events uint64, behind time.Duration, at time.Time) {
+	h.record(event.SubscriberLagging{
+		Subscriber: event.Subscriber{Subscription: subscription}, EventsBehind: events, SecondsBehind: event.SecondsOf(behind),
+	}, at)
+}
+
+func (h *Host) record(payload event.Payload, at time.Time) { h.recordWith(payload, at, nil, h.done) }
+
+// recordWith adds an event to a write set without a task, and commits it.
+func (h *Host) recordWith(payload event.Payload, at time.Time, ws *store.WriteSet, done func(error)) {
 	h.mu.Lock()
 	defer h.mu.Unlock() // held over submit: the log keeps the order of n
 	h.n++
 	id := h.id + "/" + strconv.FormatUint(h.epoch, 10) + "/" + strconv.FormatUint(h.n, 10)
 	encoded, _, err := encode(nil, payload, &eventv1.Event{Id: id, At: at.UnixNano()})
 	if err != nil {
-		h.done(err)
+		done(err)
 		return
 	}
-	h.submit(&store.WriteSet{Events: []store.Event{encoded}}, func(_ store.Commit, err error) { h.done(err) })
+	if ws == nil {
+		ws = &store.WriteSet{}
+	}
+	ws.Events = append(ws.Events, encoded)
+	h.submit(ws, func(_ store.Commit, err error) { done(err) })
 }
 
 func plugin(l task.PluginLife) event.Plugin {

@@ -100,6 +100,11 @@ func (s *sample) calls() []call {
 		Plugin: "shop", Version: "1.0.0", Instance: "shop#1", Cause: "exit status 2", At: at, RetryAt: at.Add(time.Second),
 		Handlers: []string{"charge@2"}, Crashes: 5,
 	}
+	letter := task.DeadLetter{
+		Subscription: "chat/failures", Seq: 17, EventID: string(taskID) + "/9", EventType: event.NameStepFailed, Task: taskID,
+		Reason: "no channel #orders", Deliveries: 5,
+	}
+	ended := func(error) {}
 	return []call{
 		onTask(event.TaskInitialized{}, (*publish.Task).TaskInitialized),
 		onTask(event.TaskStarted{}, (*publish.Task).TaskStarted),
@@ -132,6 +137,9 @@ func (s *sample) calls() []call {
 		onHost(event.PluginCrashed{}, func(h *publish.Host) { h.PluginCrashed(life) }),
 		onHost(event.PluginQuarantined{}, func(h *publish.Host) { h.PluginQuarantined(life) }),
 		onHost(event.PluginStopped{}, func(h *publish.Host) { h.PluginStopped(life) }),
+		onHost(event.SubscriberDeadLettered{}, func(h *publish.Host) { h.SubscriberDeadLettered(letter, at, nil, ended) }),
+		onHost(event.SubscriberGap{}, func(h *publish.Host) { h.SubscriberGap("chat/failures", 18, 40, at, &store.WriteSet{}, ended) }),
+		onHost(event.SubscriberLagging{}, func(h *publish.Host) { h.SubscriberLagging("chat/failures", 1200, 61500*time.Millisecond, at) }),
 		onHost(event.HostStarted{}, func(h *publish.Host) { h.HostStarted("1.0.0", at) }),
 		onHost(event.HostStopping{}, func(h *publish.Host) { h.HostStopping("signal", at) }),
 	}
@@ -409,5 +417,29 @@ func TestHostEvents(t *testing.T) {
 	}
 	if len(ended) != 3 || !errors.Is(ended[0], full) {
 		t.Errorf("told %v, want the error of each commit", ended)
+	}
+}
+
+// TestHostEventsWithChanges: what delivery changes is committed with the event, and its
+// end is told to who asked for it alone.
+func TestHostEventsWithChanges(t *testing.T) {
+	full := errors.New("disk full")
+	submitted := 0
+	h := publish.ForHost(hostID, 7, func(ws *store.WriteSet, done func(store.Commit, error)) {
+		submitted++
+		if ws.Delivery == nil || len(ws.Events) != 1 {
+			t.Errorf("submitted %+v, want the event and the changes", ws)
+		}
+		done(store.Commit{}, full)
+	}, func(err error) { t.Errorf("the host was told %v", err) })
+	var told []error
+	done := func(err error) { told = append(told, err) }
+	changes := func() *store.WriteSet {
+		return &store.WriteSet{Delivery: &store.DeliverySet{Forgotten: []string{"chat/failures"}}}
+	}
+	h.SubscriberDeadLettered(task.DeadLetter{Subscription: "chat/failures", Seq: 1}, at, changes(), done)
+	h.SubscriberGap("chat/failures", 1, 2, at, changes(), done)
+	if submitted != 2 || len(told) != 2 || !errors.Is(errors.Join(told...), full) {
+		t.Errorf("%d submitted, told %v; want 2 and the error of each", submitted, told)
 	}
 }
