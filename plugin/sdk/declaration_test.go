@@ -34,7 +34,7 @@ func TestBrokenDeclarations(t *testing.T) {
 		"nothing at all": {func(p *sdk.Plugin) { *p = sdk.Plugin{} }, []string{
 			`Name: "" is no plugin name; want [a-z][a-z0-9-]{0,31}`,
 			`Version: "" is no semantic version; want one such as "1.0.0"`,
-			`Handlers: there are none`,
+			`Handlers: there are none, and no Subscribers`,
 		}},
 		"names": {func(p *sdk.Plugin) { p.Name = "Mock"; p.Handlers["Do it"] = ok }, []string{
 			`Name: "Mock" is no plugin name; want [a-z][a-z0-9-]{0,31}`,

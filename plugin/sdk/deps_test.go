@@ -32,7 +32,7 @@ func TestDependencies(t *testing.T) {
 		"google.golang.org/genproto/googleapis/rpc": "of grpc",
 	}
 	const own = "github.com/tasker-engine/tasker"
-	allowed := []string{own + "/plugin/sdk", own + "/proto/tasker/event/v1", own + "/proto/tasker/plugin/v1"}
+	allowed := []string{own + "/plugin/sdk", own + "/plugin/sdk/event", own + "/proto/tasker/event/v1", own + "/proto/tasker/plugin/v1"}
 	out, err := exec.CommandContext(t.Context(), "go", "list", "-deps", "-f", "{{.ImportPath}} {{with .Module}}{{.Path}}{{end}}", own+"/plugin/sdk").Output()
 	if err != nil {
 		t.Fatal(err)

@@ -116,8 +116,8 @@ func (d *declaration) declareConfig(report func(place, format string, args ...an
 }
 
 func (d *declaration) declareHandlers(report func(place, format string, args ...any)) {
-	if len(d.plugin.Handlers) == 0 {
-		report("Handlers", "there are none")
+	if len(d.plugin.Handlers) == 0 && len(d.plugin.Subscribers) == 0 {
+		report("Handlers", "there are none, and no Subscribers")
 	}
 	for _, key := range slices.Sorted(maps.Keys(d.plugin.Handlers)) {
 		place := fmt.Sprintf("Handlers[%q]", key)

@@ -3,8 +3,8 @@ package sdk
 // Version is the version of this SDK, as manifests report it.
 const Version = "0.1.0"
 
-// Plugin is everything that a plugin binary offers. Name, Version and at least one handler are
-// required; the rest may stay zero.
+// Plugin is everything that a plugin binary offers. Name, Version and at least one handler or subscriber
+// are required; the rest may stay zero.
 type Plugin struct {
 	// Name identifies the plugin on a host: [a-z][a-z0-9-]{0,31}. Templates refer to handlers as
 	// "name/handler".
@@ -24,6 +24,12 @@ type Plugin struct {
 
 	// Handlers are the handlers by name. A key is a name, or "name@N" to offer version N.
 	Handlers Handlers
+
+	// Subscribers are the subscribers by the names of their subscriptions.
+	Subscribers Subscribers
+
+	// Events are the custom events that the handlers emit.
+	Events Events
 
 	// Config is a pointer to the struct that the plugin's configuration is decoded into before any
 	// work starts; handlers that need it share the pointer. Its schema is derived from the type, and
