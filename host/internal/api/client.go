@@ -206,31 +206,6 @@ func (c *Client) ResumePlugin(ctx context.Context, plugin string) error {
 	return fromWire(err)
 }
 
-// Events implements [Service].
-func (c *Client) Events(ctx context.Context, q EventQuery, fn func(store.LogEntry) error) error {
-	outer := ctx
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	stream, err := c.rpc.TailEvents(ctx, queryToWire(q))
-	if err != nil {
-		return fromWire(err)
-	}
-	for {
-		m, err := stream.Recv()
-		if errors.Is(err, io.EOF) || (q.Follow && outer.Err() != nil) {
-			return nil
-		}
-		if err != nil {
-			return fromWire(err)
-		}
-		for _, e := range m.GetEntries() {
-			if err := fn(store.LogEntry{Seq: e.GetSeq(), Encoded: e.GetEncoded()}); err != nil {
-				return err
-			}
-		}
-	}
-}
-
 // Health implements [Service].
 func (c *Client) Health(ctx context.Context) (*Health, error) {
 	out, err := c.rpc.GetHealth(ctx, &hostv1.GetHealthRequest{})

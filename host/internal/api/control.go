@@ -6,7 +6,6 @@ import (
 
 	"google.golang.org/grpc"
 
-	"github.com/tasker-engine/tasker/host/internal/store"
 	"github.com/tasker-engine/tasker/host/task"
 	hostv1 "github.com/tasker-engine/tasker/proto/tasker/host/v1"
 )
@@ -161,22 +160,6 @@ func (c *control) ListCrashes(ctx context.Context, r *hostv1.ListCrashesRequest)
 // ResumePlugin implements the RPC.
 func (c *control) ResumePlugin(ctx context.Context, r *hostv1.ResumePluginRequest) (*hostv1.ResumePluginResponse, error) {
 	return &hostv1.ResumePluginResponse{}, toWire(c.service.ResumePlugin(ctx, r.GetPlugin()))
-}
-
-// TailEvents implements the RPC.
-func (c *control) TailEvents(r *hostv1.TailEventsRequest, stream grpc.ServerStreamingServer[hostv1.TailEventsResponse]) error {
-	ctx, release, explain := c.untilStop(stream.Context())
-	defer release()
-	q := queryFromWire(r)
-	err := c.service.Events(ctx, q, func(e store.LogEntry) error {
-		return stream.Send(&hostv1.TailEventsResponse{
-			Entries: []*hostv1.LogEntry{{Seq: e.Seq, Encoded: e.Encoded}},
-		})
-	})
-	if err == nil && !q.Follow {
-		return nil
-	}
-	return explain(err)
 }
 
 // GetHealth implements the RPC.

@@ -13,8 +13,8 @@ import (
 	hostv1 "github.com/tasker-engine/tasker/proto/tasker/host/v1"
 )
 
-// Everything that crosses the socket is converted in this file and convert_task.go, in
-// pairs: xToWire and xFromWire. Zero times and durations are unset fields.
+// Everything that crosses the socket is converted in this file, convert_task.go and
+// convert_event.go, in pairs: xToWire and xFromWire. Zero times and durations are unset fields.
 
 func timeToWire(t time.Time) *timestamppb.Timestamp {
 	if t.IsZero() {
@@ -305,16 +305,6 @@ func crashFromWire(c *hostv1.Crash) store.Crash {
 		Stderr:   c.GetStderr(),
 		Panic:    c.GetPanic(),
 		Attempts: c.GetAttempts(),
-	}
-}
-
-func queryToWire(q EventQuery) *hostv1.TailEventsRequest {
-	return &hostv1.TailEventsRequest{From: q.From, Last: count(q.Last), Task: q.Task, Type: q.Type, Follow: q.Follow}
-}
-
-func queryFromWire(q *hostv1.TailEventsRequest) EventQuery {
-	return EventQuery{
-		From: q.GetFrom(), Last: int(q.GetLast()), Task: q.GetTask(), Type: q.GetType(), Follow: q.GetFollow(),
 	}
 }
 

@@ -54,11 +54,18 @@ func (f *fake) ResolveTask(_ context.Context, id string, op task.Operation) erro
 	return f.op(id, op)
 }
 
-// start serves f in a fresh home until stop is called or the test ends.
-func start(t *testing.T, f *fake, change func(*Config)) (client *Client, home string, stop func()) {
+// startService serves s in a fresh home until the test ends.
+func startService(t *testing.T, s Service) *Client {
+	t.Helper()
+	client, _, _ := start(t, s, nil)
+	return client
+}
+
+// start serves a service in a fresh home until stop is called or the test ends.
+func start(t *testing.T, served Service, change func(*Config)) (client *Client, home string, stop func()) {
 	t.Helper()
 	home = t.TempDir()
-	cfg := Config{Home: home, Mode: ModeServe, Version: "1.2.3", Service: f, Logger: hclog.NewNullLogger()}
+	cfg := Config{Home: home, Mode: ModeServe, Version: "1.2.3", Service: served, Logger: hclog.NewNullLogger()}
 	if change != nil {
 		change(&cfg)
 	}

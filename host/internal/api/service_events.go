@@ -51,7 +51,6 @@ type CatalogEntry struct {
 	event.Entry
 
 	Custom      bool     // declared by a plugin or a template
-	Version     uint32   // of a custom event's payload; 0 for others
 	Installed   bool     // its plugin or template is there now; true for the events of Tasker
 	Subscribers []string // subscriptions that want it, by name
 }

@@ -4092,7 +4092,13 @@ type TailEventsRequest struct {
 	// An exact name or a trailing wildcard. Empty = all.
 	Type string `protobuf:"bytes,4,opt,name=type,proto3" json:"type,omitempty"`
 	// Go on with events to come.
-	Follow        bool `protobuf:"varint,5,opt,name=follow,proto3" json:"follow,omitempty"`
+	Follow bool `protobuf:"varint,5,opt,name=follow,proto3" json:"follow,omitempty"`
+	// Recorded then or later. Unset = any time.
+	Since *timestamppb.Timestamp `protobuf:"bytes,6,opt,name=since,proto3" json:"since,omitempty"`
+	// A condition (CEL) over the event. Empty = all.
+	Filter string `protobuf:"bytes,7,opt,name=filter,proto3" json:"filter,omitempty"`
+	// The events that this subscription gets. Empty = all.
+	Subscription  string `protobuf:"bytes,8,opt,name=subscription,proto3" json:"subscription,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -4160,6 +4166,27 @@ func (x *TailEventsRequest) GetFollow() bool {
 		return x.Follow
 	}
 	return false
+}
+
+func (x *TailEventsRequest) GetSince() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Since
+	}
+	return nil
+}
+
+func (x *TailEventsRequest) GetFilter() string {
+	if x != nil {
+		return x.Filter
+	}
+	return ""
+}
+
+func (x *TailEventsRequest) GetSubscription() string {
+	if x != nil {
+		return x.Subscription
+	}
+	return ""
 }
 
 // TailEventsResponse holds the next events.
@@ -4263,6 +4290,1980 @@ func (x *LogEntry) GetEncoded() []byte {
 	return nil
 }
 
+// ListCatalogRequest asks for all events that there are.
+type ListCatalogRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListCatalogRequest) Reset() {
+	*x = ListCatalogRequest{}
+	mi := &file_tasker_host_v1_control_proto_msgTypes[58]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListCatalogRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListCatalogRequest) ProtoMessage() {}
+
+func (x *ListCatalogRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_tasker_host_v1_control_proto_msgTypes[58]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListCatalogRequest.ProtoReflect.Descriptor instead.
+func (*ListCatalogRequest) Descriptor() ([]byte, []int) {
+	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{58}
+}
+
+// ListCatalogResponse holds them.
+type ListCatalogResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The events of Tasker, then the custom ones by name.
+	Entries       []*CatalogEntry `protobuf:"bytes,1,rep,name=entries,proto3" json:"entries,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListCatalogResponse) Reset() {
+	*x = ListCatalogResponse{}
+	mi := &file_tasker_host_v1_control_proto_msgTypes[59]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListCatalogResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListCatalogResponse) ProtoMessage() {}
+
+func (x *ListCatalogResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_tasker_host_v1_control_proto_msgTypes[59]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListCatalogResponse.ProtoReflect.Descriptor instead.
+func (*ListCatalogResponse) Descriptor() ([]byte, []int) {
+	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{59}
+}
+
+func (x *ListCatalogResponse) GetEntries() []*CatalogEntry {
+	if x != nil {
+		return x.Entries
+	}
+	return nil
+}
+
+// CatalogEntry is an event of the catalog.
+type CatalogEntry struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Its name, such as "step.completed".
+	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	// Its family: the name up to the dot.
+	Category string `protobuf:"bytes,2,opt,name=category,proto3" json:"category,omitempty"`
+	// What it means.
+	Description string `protobuf:"bytes,3,opt,name=description,proto3" json:"description,omitempty"`
+	// JSON Schema of its payload.
+	PayloadSchema []byte `protobuf:"bytes,4,opt,name=payload_schema,json=payloadSchema,proto3" json:"payload_schema,omitempty"`
+	// A payload.
+	Example []byte `protobuf:"bytes,5,opt,name=example,proto3" json:"example,omitempty"`
+	// Who records it.
+	FiredBy []string `protobuf:"bytes,6,rep,name=fired_by,json=firedBy,proto3" json:"fired_by,omitempty"`
+	// How often, for people.
+	Frequency string `protobuf:"bytes,7,opt,name=frequency,proto3" json:"frequency,omitempty"`
+	// The first version that has it.
+	Since string `protobuf:"bytes,8,opt,name=since,proto3" json:"since,omitempty"`
+	// What to use instead. Unset = it is not deprecated.
+	DeprecatedBy *string `protobuf:"bytes,9,opt,name=deprecated_by,json=deprecatedBy,proto3,oneof" json:"deprecated_by,omitempty"`
+	// A plugin or a template declared it.
+	Custom bool `protobuf:"varint,10,opt,name=custom,proto3" json:"custom,omitempty"`
+	// The version of a custom event's payload.
+	Version uint32 `protobuf:"varint,11,opt,name=version,proto3" json:"version,omitempty"`
+	// Who declared it is there now.
+	Installed bool `protobuf:"varint,12,opt,name=installed,proto3" json:"installed,omitempty"`
+	// The subscriptions that want it, by name.
+	Subscribers   []string `protobuf:"bytes,13,rep,name=subscribers,proto3" json:"subscribers,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CatalogEntry) Reset() {
+	*x = CatalogEntry{}
+	mi := &file_tasker_host_v1_control_proto_msgTypes[60]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CatalogEntry) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CatalogEntry) ProtoMessage() {}
+
+func (x *CatalogEntry) ProtoReflect() protoreflect.Message {
+	mi := &file_tasker_host_v1_control_proto_msgTypes[60]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CatalogEntry.ProtoReflect.Descriptor instead.
+func (*CatalogEntry) Descriptor() ([]byte, []int) {
+	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{60}
+}
+
+func (x *CatalogEntry) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *CatalogEntry) GetCategory() string {
+	if x != nil {
+		return x.Category
+	}
+	return ""
+}
+
+func (x *CatalogEntry) GetDescription() string {
+	if x != nil {
+		return x.Description
+	}
+	return ""
+}
+
+func (x *CatalogEntry) GetPayloadSchema() []byte {
+	if x != nil {
+		return x.PayloadSchema
+	}
+	return nil
+}
+
+func (x *CatalogEntry) GetExample() []byte {
+	if x != nil {
+		return x.Example
+	}
+	return nil
+}
+
+func (x *CatalogEntry) GetFiredBy() []string {
+	if x != nil {
+		return x.FiredBy
+	}
+	return nil
+}
+
+func (x *CatalogEntry) GetFrequency() string {
+	if x != nil {
+		return x.Frequency
+	}
+	return ""
+}
+
+func (x *CatalogEntry) GetSince() string {
+	if x != nil {
+		return x.Since
+	}
+	return ""
+}
+
+func (x *CatalogEntry) GetDeprecatedBy() string {
+	if x != nil && x.DeprecatedBy != nil {
+		return *x.DeprecatedBy
+	}
+	return ""
+}
+
+func (x *CatalogEntry) GetCustom() bool {
+	if x != nil {
+		return x.Custom
+	}
+	return false
+}
+
+func (x *CatalogEntry) GetVersion() uint32 {
+	if x != nil {
+		return x.Version
+	}
+	return 0
+}
+
+func (x *CatalogEntry) GetInstalled() bool {
+	if x != nil {
+		return x.Installed
+	}
+	return false
+}
+
+func (x *CatalogEntry) GetSubscribers() []string {
+	if x != nil {
+		return x.Subscribers
+	}
+	return nil
+}
+
+// ListSubscriptionsRequest asks for all subscriptions.
+type ListSubscriptionsRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListSubscriptionsRequest) Reset() {
+	*x = ListSubscriptionsRequest{}
+	mi := &file_tasker_host_v1_control_proto_msgTypes[61]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListSubscriptionsRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListSubscriptionsRequest) ProtoMessage() {}
+
+func (x *ListSubscriptionsRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_tasker_host_v1_control_proto_msgTypes[61]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListSubscriptionsRequest.ProtoReflect.Descriptor instead.
+func (*ListSubscriptionsRequest) Descriptor() ([]byte, []int) {
+	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{61}
+}
+
+// ListSubscriptionsResponse holds them by name.
+type ListSubscriptionsResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The subscriptions, those of absent plugins included.
+	Subscriptions []*SubscriptionStatus `protobuf:"bytes,1,rep,name=subscriptions,proto3" json:"subscriptions,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListSubscriptionsResponse) Reset() {
+	*x = ListSubscriptionsResponse{}
+	mi := &file_tasker_host_v1_control_proto_msgTypes[62]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListSubscriptionsResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListSubscriptionsResponse) ProtoMessage() {}
+
+func (x *ListSubscriptionsResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_tasker_host_v1_control_proto_msgTypes[62]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListSubscriptionsResponse.ProtoReflect.Descriptor instead.
+func (*ListSubscriptionsResponse) Descriptor() ([]byte, []int) {
+	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{62}
+}
+
+func (x *ListSubscriptionsResponse) GetSubscriptions() []*SubscriptionStatus {
+	if x != nil {
+		return x.Subscriptions
+	}
+	return nil
+}
+
+// SubscriptionStatus is a subscription and how it is doing.
+type SubscriptionStatus struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// "plugin/name".
+	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	// What it is for.
+	Description string `protobuf:"bytes,2,opt,name=description,proto3" json:"description,omitempty"`
+	// current, delivering, retrying, paused or absent.
+	State string `protobuf:"bytes,3,opt,name=state,proto3" json:"state,omitempty"`
+	// Event names and patterns.
+	Events []string `protobuf:"bytes,4,rep,name=events,proto3" json:"events,omitempty"`
+	// A condition (CEL) over the event. Empty = all.
+	Filter string `protobuf:"bytes,5,opt,name=filter,proto3" json:"filter,omitempty"`
+	// global or task.
+	Order string `protobuf:"bytes,6,opt,name=order,proto3" json:"order,omitempty"`
+	// Live only through bindings.
+	Bound bool `protobuf:"varint,7,opt,name=bound,proto3" json:"bound,omitempty"`
+	// Batches that may be unanswered.
+	Window uint32 `protobuf:"varint,8,opt,name=window,proto3" json:"window,omitempty"`
+	// Deliveries of one event before it is a dead letter.
+	MaxAttempts uint32 `protobuf:"varint,9,opt,name=max_attempts,json=maxAttempts,proto3" json:"max_attempts,omitempty"`
+	// The time that one event may take.
+	Timeout *durationpb.Duration `protobuf:"bytes,10,opt,name=timeout,proto3" json:"timeout,omitempty"`
+	// "plugin#n". Empty = none.
+	Instance string `protobuf:"bytes,11,opt,name=instance,proto3" json:"instance,omitempty"`
+	// Every event up to this sequence number is done.
+	Through uint64 `protobuf:"varint,12,opt,name=through,proto3" json:"through,omitempty"`
+	// The last sequence number of the log.
+	LastSeq uint64 `protobuf:"varint,13,opt,name=last_seq,json=lastSeq,proto3" json:"last_seq,omitempty"`
+	// Events of the log beyond through.
+	Behind uint64 `protobuf:"varint,14,opt,name=behind,proto3" json:"behind,omitempty"`
+	// The age of the oldest event that is not done.
+	BehindFor *durationpb.Duration `protobuf:"bytes,15,opt,name=behind_for,json=behindFor,proto3" json:"behind_for,omitempty"`
+	// Events sent and not yet answered.
+	Unacked uint32 `protobuf:"varint,16,opt,name=unacked,proto3" json:"unacked,omitempty"`
+	// Events acknowledged so far.
+	Delivered uint64 `protobuf:"varint,17,opt,name=delivered,proto3" json:"delivered,omitempty"`
+	// Dead letters.
+	DeadLetters uint32 `protobuf:"varint,18,opt,name=dead_letters,json=deadLetters,proto3" json:"dead_letters,omitempty"`
+	// Who holds it. Unset = nobody.
+	Paused *SubscriptionPause `protobuf:"bytes,19,opt,name=paused,proto3" json:"paused,omitempty"`
+	// Events that will come again, by sequence number.
+	Failing []*FailingEvent `protobuf:"bytes,20,rep,name=failing,proto3" json:"failing,omitempty"`
+	// Parts of the log that are delivered once more.
+	Replays []*ReplayPart `protobuf:"bytes,21,rep,name=replays,proto3" json:"replays,omitempty"`
+	// The bindings, in the order in which they apply.
+	Bindings []*Binding `protobuf:"bytes,22,rep,name=bindings,proto3" json:"bindings,omitempty"`
+	// When the subscription was first seen.
+	CreatedAt *timestamppb.Timestamp `protobuf:"bytes,23,opt,name=created_at,json=createdAt,proto3" json:"created_at,omitempty"`
+	// When an event was last acknowledged. Unset = never.
+	AckedAt       *timestamppb.Timestamp `protobuf:"bytes,24,opt,name=acked_at,json=ackedAt,proto3" json:"acked_at,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SubscriptionStatus) Reset() {
+	*x = SubscriptionStatus{}
+	mi := &file_tasker_host_v1_control_proto_msgTypes[63]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SubscriptionStatus) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SubscriptionStatus) ProtoMessage() {}
+
+func (x *SubscriptionStatus) ProtoReflect() protoreflect.Message {
+	mi := &file_tasker_host_v1_control_proto_msgTypes[63]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SubscriptionStatus.ProtoReflect.Descriptor instead.
+func (*SubscriptionStatus) Descriptor() ([]byte, []int) {
+	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{63}
+}
+
+func (x *SubscriptionStatus) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *SubscriptionStatus) GetDescription() string {
+	if x != nil {
+		return x.Description
+	}
+	return ""
+}
+
+func (x *SubscriptionStatus) GetState() string {
+	if x != nil {
+		return x.State
+	}
+	return ""
+}
+
+func (x *SubscriptionStatus) GetEvents() []string {
+	if x != nil {
+		return x.Events
+	}
+	return nil
+}
+
+func (x *SubscriptionStatus) GetFilter() string {
+	if x != nil {
+		return x.Filter
+	}
+	return ""
+}
+
+func (x *SubscriptionStatus) GetOrder() string {
+	if x != nil {
+		return x.Order
+	}
+	return ""
+}
+
+func (x *SubscriptionStatus) GetBound() bool {
+	if x != nil {
+		return x.Bound
+	}
+	return false
+}
+
+func (x *SubscriptionStatus) GetWindow() uint32 {
+	if x != nil {
+		return x.Window
+	}
+	return 0
+}
+
+func (x *SubscriptionStatus) GetMaxAttempts() uint32 {
+	if x != nil {
+		return x.MaxAttempts
+	}
+	return 0
+}
+
+func (x *SubscriptionStatus) GetTimeout() *durationpb.Duration {
+	if x != nil {
+		return x.Timeout
+	}
+	return nil
+}
+
+func (x *SubscriptionStatus) GetInstance() string {
+	if x != nil {
+		return x.Instance
+	}
+	return ""
+}
+
+func (x *SubscriptionStatus) GetThrough() uint64 {
+	if x != nil {
+		return x.Through
+	}
+	return 0
+}
+
+func (x *SubscriptionStatus) GetLastSeq() uint64 {
+	if x != nil {
+		return x.LastSeq
+	}
+	return 0
+}
+
+func (x *SubscriptionStatus) GetBehind() uint64 {
+	if x != nil {
+		return x.Behind
+	}
+	return 0
+}
+
+func (x *SubscriptionStatus) GetBehindFor() *durationpb.Duration {
+	if x != nil {
+		return x.BehindFor
+	}
+	return nil
+}
+
+func (x *SubscriptionStatus) GetUnacked() uint32 {
+	if x != nil {
+		return x.Unacked
+	}
+	return 0
+}
+
+func (x *SubscriptionStatus) GetDelivered() uint64 {
+	if x != nil {
+		return x.Delivered
+	}
+	return 0
+}
+
+func (x *SubscriptionStatus) GetDeadLetters() uint32 {
+	if x != nil {
+		return x.DeadLetters
+	}
+	return 0
+}
+
+func (x *SubscriptionStatus) GetPaused() *SubscriptionPause {
+	if x != nil {
+		return x.Paused
+	}
+	return nil
+}
+
+func (x *SubscriptionStatus) GetFailing() []*FailingEvent {
+	if x != nil {
+		return x.Failing
+	}
+	return nil
+}
+
+func (x *SubscriptionStatus) GetReplays() []*ReplayPart {
+	if x != nil {
+		return x.Replays
+	}
+	return nil
+}
+
+func (x *SubscriptionStatus) GetBindings() []*Binding {
+	if x != nil {
+		return x.Bindings
+	}
+	return nil
+}
+
+func (x *SubscriptionStatus) GetCreatedAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.CreatedAt
+	}
+	return nil
+}
+
+func (x *SubscriptionStatus) GetAckedAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.AckedAt
+	}
+	return nil
+}
+
+// SubscriptionPause says who holds a subscription.
+type SubscriptionPause struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Since when.
+	At *timestamppb.Timestamp `protobuf:"bytes,1,opt,name=at,proto3" json:"at,omitempty"`
+	// Who.
+	By string `protobuf:"bytes,2,opt,name=by,proto3" json:"by,omitempty"`
+	// Why.
+	Reason        string `protobuf:"bytes,3,opt,name=reason,proto3" json:"reason,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SubscriptionPause) Reset() {
+	*x = SubscriptionPause{}
+	mi := &file_tasker_host_v1_control_proto_msgTypes[64]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SubscriptionPause) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SubscriptionPause) ProtoMessage() {}
+
+func (x *SubscriptionPause) ProtoReflect() protoreflect.Message {
+	mi := &file_tasker_host_v1_control_proto_msgTypes[64]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SubscriptionPause.ProtoReflect.Descriptor instead.
+func (*SubscriptionPause) Descriptor() ([]byte, []int) {
+	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{64}
+}
+
+func (x *SubscriptionPause) GetAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.At
+	}
+	return nil
+}
+
+func (x *SubscriptionPause) GetBy() string {
+	if x != nil {
+		return x.By
+	}
+	return ""
+}
+
+func (x *SubscriptionPause) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+// FailingEvent is an event whose delivery failed and that will come again.
+type FailingEvent struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Its sequence number.
+	Seq uint64 `protobuf:"varint,1,opt,name=seq,proto3" json:"seq,omitempty"`
+	// How often the subscriber asked for it again.
+	Failures uint32 `protobuf:"varint,2,opt,name=failures,proto3" json:"failures,omitempty"`
+	// How often a process ended while it held this event alone.
+	Kills uint32 `protobuf:"varint,3,opt,name=kills,proto3" json:"kills,omitempty"`
+	// Why.
+	Reason string `protobuf:"bytes,4,opt,name=reason,proto3" json:"reason,omitempty"`
+	// When it comes again.
+	RetryAt       *timestamppb.Timestamp `protobuf:"bytes,5,opt,name=retry_at,json=retryAt,proto3" json:"retry_at,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *FailingEvent) Reset() {
+	*x = FailingEvent{}
+	mi := &file_tasker_host_v1_control_proto_msgTypes[65]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *FailingEvent) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*FailingEvent) ProtoMessage() {}
+
+func (x *FailingEvent) ProtoReflect() protoreflect.Message {
+	mi := &file_tasker_host_v1_control_proto_msgTypes[65]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use FailingEvent.ProtoReflect.Descriptor instead.
+func (*FailingEvent) Descriptor() ([]byte, []int) {
+	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{65}
+}
+
+func (x *FailingEvent) GetSeq() uint64 {
+	if x != nil {
+		return x.Seq
+	}
+	return 0
+}
+
+func (x *FailingEvent) GetFailures() uint32 {
+	if x != nil {
+		return x.Failures
+	}
+	return 0
+}
+
+func (x *FailingEvent) GetKills() uint32 {
+	if x != nil {
+		return x.Kills
+	}
+	return 0
+}
+
+func (x *FailingEvent) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+func (x *FailingEvent) GetRetryAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.RetryAt
+	}
+	return nil
+}
+
+// ReplayPart is a part of the log that is delivered once more.
+type ReplayPart struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The next sequence number.
+	Next uint64 `protobuf:"varint,1,opt,name=next,proto3" json:"next,omitempty"`
+	// The last sequence number.
+	To uint64 `protobuf:"varint,2,opt,name=to,proto3" json:"to,omitempty"`
+	// Names and patterns. None = all that the subscription wants.
+	Types         []string `protobuf:"bytes,3,rep,name=types,proto3" json:"types,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ReplayPart) Reset() {
+	*x = ReplayPart{}
+	mi := &file_tasker_host_v1_control_proto_msgTypes[66]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ReplayPart) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ReplayPart) ProtoMessage() {}
+
+func (x *ReplayPart) ProtoReflect() protoreflect.Message {
+	mi := &file_tasker_host_v1_control_proto_msgTypes[66]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ReplayPart.ProtoReflect.Descriptor instead.
+func (*ReplayPart) Descriptor() ([]byte, []int) {
+	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{66}
+}
+
+func (x *ReplayPart) GetNext() uint64 {
+	if x != nil {
+		return x.Next
+	}
+	return 0
+}
+
+func (x *ReplayPart) GetTo() uint64 {
+	if x != nil {
+		return x.To
+	}
+	return 0
+}
+
+func (x *ReplayPart) GetTypes() []string {
+	if x != nil {
+		return x.Types
+	}
+	return nil
+}
+
+// Binding ties a subscription to a template or to the host as a whole.
+type Binding struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Where it stands, for people.
+	Source string `protobuf:"bytes,1,opt,name=source,proto3" json:"source,omitempty"`
+	// The template. Unset = all.
+	Template *TemplateRef `protobuf:"bytes,2,opt,name=template,proto3" json:"template,omitempty"`
+	// Event names and patterns. None = all that are declared.
+	Events []string `protobuf:"bytes,3,rep,name=events,proto3" json:"events,omitempty"`
+	// A condition (CEL) over the event. Empty = all.
+	Filter string `protobuf:"bytes,4,opt,name=filter,proto3" json:"filter,omitempty"`
+	// The config, JSON.
+	Config []byte `protobuf:"bytes,5,opt,name=config,proto3" json:"config,omitempty"`
+	// It is in force.
+	Enabled bool `protobuf:"varint,6,opt,name=enabled,proto3" json:"enabled,omitempty"`
+	// Why it has no effect. Empty = it has.
+	Problem       string `protobuf:"bytes,7,opt,name=problem,proto3" json:"problem,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Binding) Reset() {
+	*x = Binding{}
+	mi := &file_tasker_host_v1_control_proto_msgTypes[67]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Binding) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Binding) ProtoMessage() {}
+
+func (x *Binding) ProtoReflect() protoreflect.Message {
+	mi := &file_tasker_host_v1_control_proto_msgTypes[67]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Binding.ProtoReflect.Descriptor instead.
+func (*Binding) Descriptor() ([]byte, []int) {
+	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{67}
+}
+
+func (x *Binding) GetSource() string {
+	if x != nil {
+		return x.Source
+	}
+	return ""
+}
+
+func (x *Binding) GetTemplate() *TemplateRef {
+	if x != nil {
+		return x.Template
+	}
+	return nil
+}
+
+func (x *Binding) GetEvents() []string {
+	if x != nil {
+		return x.Events
+	}
+	return nil
+}
+
+func (x *Binding) GetFilter() string {
+	if x != nil {
+		return x.Filter
+	}
+	return ""
+}
+
+func (x *Binding) GetConfig() []byte {
+	if x != nil {
+		return x.Config
+	}
+	return nil
+}
+
+func (x *Binding) GetEnabled() bool {
+	if x != nil {
+		return x.Enabled
+	}
+	return false
+}
+
+func (x *Binding) GetProblem() string {
+	if x != nil {
+		return x.Problem
+	}
+	return ""
+}
+
+// Position is a place in the log: a sequence number, or a time.
+type Position struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The sequence number. 0 = the time, if there is one.
+	Seq uint64 `protobuf:"varint,1,opt,name=seq,proto3" json:"seq,omitempty"`
+	// The first event at that time or later.
+	At            *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=at,proto3" json:"at,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Position) Reset() {
+	*x = Position{}
+	mi := &file_tasker_host_v1_control_proto_msgTypes[68]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Position) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Position) ProtoMessage() {}
+
+func (x *Position) ProtoReflect() protoreflect.Message {
+	mi := &file_tasker_host_v1_control_proto_msgTypes[68]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Position.ProtoReflect.Descriptor instead.
+func (*Position) Descriptor() ([]byte, []int) {
+	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{68}
+}
+
+func (x *Position) GetSeq() uint64 {
+	if x != nil {
+		return x.Seq
+	}
+	return 0
+}
+
+func (x *Position) GetAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.At
+	}
+	return nil
+}
+
+// PauseSubscriptionRequest asks to hold a subscription.
+type PauseSubscriptionRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The wish; its id is the subscription's name.
+	Operation     *Operation `protobuf:"bytes,1,opt,name=operation,proto3" json:"operation,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PauseSubscriptionRequest) Reset() {
+	*x = PauseSubscriptionRequest{}
+	mi := &file_tasker_host_v1_control_proto_msgTypes[69]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PauseSubscriptionRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PauseSubscriptionRequest) ProtoMessage() {}
+
+func (x *PauseSubscriptionRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_tasker_host_v1_control_proto_msgTypes[69]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PauseSubscriptionRequest.ProtoReflect.Descriptor instead.
+func (*PauseSubscriptionRequest) Descriptor() ([]byte, []int) {
+	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{69}
+}
+
+func (x *PauseSubscriptionRequest) GetOperation() *Operation {
+	if x != nil {
+		return x.Operation
+	}
+	return nil
+}
+
+// PauseSubscriptionResponse says that the wish is recorded.
+type PauseSubscriptionResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PauseSubscriptionResponse) Reset() {
+	*x = PauseSubscriptionResponse{}
+	mi := &file_tasker_host_v1_control_proto_msgTypes[70]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PauseSubscriptionResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PauseSubscriptionResponse) ProtoMessage() {}
+
+func (x *PauseSubscriptionResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_tasker_host_v1_control_proto_msgTypes[70]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PauseSubscriptionResponse.ProtoReflect.Descriptor instead.
+func (*PauseSubscriptionResponse) Descriptor() ([]byte, []int) {
+	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{70}
+}
+
+// ResumeSubscriptionRequest ends a pause.
+type ResumeSubscriptionRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The subscription: "plugin/name", or "plugin" when it has only one.
+	Name          string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ResumeSubscriptionRequest) Reset() {
+	*x = ResumeSubscriptionRequest{}
+	mi := &file_tasker_host_v1_control_proto_msgTypes[71]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ResumeSubscriptionRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ResumeSubscriptionRequest) ProtoMessage() {}
+
+func (x *ResumeSubscriptionRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_tasker_host_v1_control_proto_msgTypes[71]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ResumeSubscriptionRequest.ProtoReflect.Descriptor instead.
+func (*ResumeSubscriptionRequest) Descriptor() ([]byte, []int) {
+	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{71}
+}
+
+func (x *ResumeSubscriptionRequest) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+// ResumeSubscriptionResponse says that it goes on.
+type ResumeSubscriptionResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ResumeSubscriptionResponse) Reset() {
+	*x = ResumeSubscriptionResponse{}
+	mi := &file_tasker_host_v1_control_proto_msgTypes[72]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ResumeSubscriptionResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ResumeSubscriptionResponse) ProtoMessage() {}
+
+func (x *ResumeSubscriptionResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_tasker_host_v1_control_proto_msgTypes[72]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ResumeSubscriptionResponse.ProtoReflect.Descriptor instead.
+func (*ResumeSubscriptionResponse) Descriptor() ([]byte, []int) {
+	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{72}
+}
+
+// RewindSubscriptionRequest moves a cursor.
+type RewindSubscriptionRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The subscription.
+	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	// What is delivered next.
+	To            *Position `protobuf:"bytes,2,opt,name=to,proto3" json:"to,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RewindSubscriptionRequest) Reset() {
+	*x = RewindSubscriptionRequest{}
+	mi := &file_tasker_host_v1_control_proto_msgTypes[73]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RewindSubscriptionRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RewindSubscriptionRequest) ProtoMessage() {}
+
+func (x *RewindSubscriptionRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_tasker_host_v1_control_proto_msgTypes[73]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RewindSubscriptionRequest.ProtoReflect.Descriptor instead.
+func (*RewindSubscriptionRequest) Descriptor() ([]byte, []int) {
+	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{73}
+}
+
+func (x *RewindSubscriptionRequest) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *RewindSubscriptionRequest) GetTo() *Position {
+	if x != nil {
+		return x.To
+	}
+	return nil
+}
+
+// RewindSubscriptionResponse says where it stands.
+type RewindSubscriptionResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The sequence number that is delivered next.
+	Next          uint64 `protobuf:"varint,1,opt,name=next,proto3" json:"next,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RewindSubscriptionResponse) Reset() {
+	*x = RewindSubscriptionResponse{}
+	mi := &file_tasker_host_v1_control_proto_msgTypes[74]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RewindSubscriptionResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RewindSubscriptionResponse) ProtoMessage() {}
+
+func (x *RewindSubscriptionResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_tasker_host_v1_control_proto_msgTypes[74]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RewindSubscriptionResponse.ProtoReflect.Descriptor instead.
+func (*RewindSubscriptionResponse) Descriptor() ([]byte, []int) {
+	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{74}
+}
+
+func (x *RewindSubscriptionResponse) GetNext() uint64 {
+	if x != nil {
+		return x.Next
+	}
+	return 0
+}
+
+// ReplaySubscriptionRequest names a part of the log.
+type ReplaySubscriptionRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The subscription.
+	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	// Where the part begins.
+	From *Position `protobuf:"bytes,2,opt,name=from,proto3" json:"from,omitempty"`
+	// Where it ends. Unset = the end of the log now.
+	To *Position `protobuf:"bytes,3,opt,name=to,proto3" json:"to,omitempty"`
+	// Names and patterns. None = all that the subscription wants.
+	Types         []string `protobuf:"bytes,4,rep,name=types,proto3" json:"types,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ReplaySubscriptionRequest) Reset() {
+	*x = ReplaySubscriptionRequest{}
+	mi := &file_tasker_host_v1_control_proto_msgTypes[75]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ReplaySubscriptionRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ReplaySubscriptionRequest) ProtoMessage() {}
+
+func (x *ReplaySubscriptionRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_tasker_host_v1_control_proto_msgTypes[75]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ReplaySubscriptionRequest.ProtoReflect.Descriptor instead.
+func (*ReplaySubscriptionRequest) Descriptor() ([]byte, []int) {
+	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{75}
+}
+
+func (x *ReplaySubscriptionRequest) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *ReplaySubscriptionRequest) GetFrom() *Position {
+	if x != nil {
+		return x.From
+	}
+	return nil
+}
+
+func (x *ReplaySubscriptionRequest) GetTo() *Position {
+	if x != nil {
+		return x.To
+	}
+	return nil
+}
+
+func (x *ReplaySubscriptionRequest) GetTypes() []string {
+	if x != nil {
+		return x.Types
+	}
+	return nil
+}
+
+// ReplaySubscriptionResponse says that the wish is recorded.
+type ReplaySubscriptionResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ReplaySubscriptionResponse) Reset() {
+	*x = ReplaySubscriptionResponse{}
+	mi := &file_tasker_host_v1_control_proto_msgTypes[76]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ReplaySubscriptionResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ReplaySubscriptionResponse) ProtoMessage() {}
+
+func (x *ReplaySubscriptionResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_tasker_host_v1_control_proto_msgTypes[76]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ReplaySubscriptionResponse.ProtoReflect.Descriptor instead.
+func (*ReplaySubscriptionResponse) Descriptor() ([]byte, []int) {
+	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{76}
+}
+
+// ForgetSubscriptionRequest names a subscription.
+type ForgetSubscriptionRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The subscription.
+	Name          string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ForgetSubscriptionRequest) Reset() {
+	*x = ForgetSubscriptionRequest{}
+	mi := &file_tasker_host_v1_control_proto_msgTypes[77]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ForgetSubscriptionRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ForgetSubscriptionRequest) ProtoMessage() {}
+
+func (x *ForgetSubscriptionRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_tasker_host_v1_control_proto_msgTypes[77]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ForgetSubscriptionRequest.ProtoReflect.Descriptor instead.
+func (*ForgetSubscriptionRequest) Descriptor() ([]byte, []int) {
+	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{77}
+}
+
+func (x *ForgetSubscriptionRequest) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+// ForgetSubscriptionResponse says that it is forgotten.
+type ForgetSubscriptionResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ForgetSubscriptionResponse) Reset() {
+	*x = ForgetSubscriptionResponse{}
+	mi := &file_tasker_host_v1_control_proto_msgTypes[78]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ForgetSubscriptionResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ForgetSubscriptionResponse) ProtoMessage() {}
+
+func (x *ForgetSubscriptionResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_tasker_host_v1_control_proto_msgTypes[78]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ForgetSubscriptionResponse.ProtoReflect.Descriptor instead.
+func (*ForgetSubscriptionResponse) Descriptor() ([]byte, []int) {
+	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{78}
+}
+
+// ListDeadLettersRequest selects dead letters.
+type ListDeadLettersRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The subscription. Empty = all.
+	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	// The last sequence number of the page before.
+	After uint64 `protobuf:"varint,2,opt,name=after,proto3" json:"after,omitempty"`
+	// The size of the page. 0 = the default.
+	Limit         uint32 `protobuf:"varint,3,opt,name=limit,proto3" json:"limit,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListDeadLettersRequest) Reset() {
+	*x = ListDeadLettersRequest{}
+	mi := &file_tasker_host_v1_control_proto_msgTypes[79]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListDeadLettersRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListDeadLettersRequest) ProtoMessage() {}
+
+func (x *ListDeadLettersRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_tasker_host_v1_control_proto_msgTypes[79]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListDeadLettersRequest.ProtoReflect.Descriptor instead.
+func (*ListDeadLettersRequest) Descriptor() ([]byte, []int) {
+	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{79}
+}
+
+func (x *ListDeadLettersRequest) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *ListDeadLettersRequest) GetAfter() uint64 {
+	if x != nil {
+		return x.After
+	}
+	return 0
+}
+
+func (x *ListDeadLettersRequest) GetLimit() uint32 {
+	if x != nil {
+		return x.Limit
+	}
+	return 0
+}
+
+// ListDeadLettersResponse is one page.
+type ListDeadLettersResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The dead letters, by sequence number.
+	Letters []*DeadLetter `protobuf:"bytes,1,rep,name=letters,proto3" json:"letters,omitempty"`
+	// More follow.
+	More          bool `protobuf:"varint,2,opt,name=more,proto3" json:"more,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListDeadLettersResponse) Reset() {
+	*x = ListDeadLettersResponse{}
+	mi := &file_tasker_host_v1_control_proto_msgTypes[80]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListDeadLettersResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListDeadLettersResponse) ProtoMessage() {}
+
+func (x *ListDeadLettersResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_tasker_host_v1_control_proto_msgTypes[80]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListDeadLettersResponse.ProtoReflect.Descriptor instead.
+func (*ListDeadLettersResponse) Descriptor() ([]byte, []int) {
+	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{80}
+}
+
+func (x *ListDeadLettersResponse) GetLetters() []*DeadLetter {
+	if x != nil {
+		return x.Letters
+	}
+	return nil
+}
+
+func (x *ListDeadLettersResponse) GetMore() bool {
+	if x != nil {
+		return x.More
+	}
+	return false
+}
+
+// DeadLetter is an event that a subscriber could not handle.
+type DeadLetter struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The subscription.
+	Subscription string `protobuf:"bytes,1,opt,name=subscription,proto3" json:"subscription,omitempty"`
+	// The event's sequence number.
+	Seq uint64 `protobuf:"varint,2,opt,name=seq,proto3" json:"seq,omitempty"`
+	// The event: a tasker.event.v1.Event as stored.
+	Encoded []byte `protobuf:"bytes,3,opt,name=encoded,proto3" json:"encoded,omitempty"`
+	// When it was given up.
+	At *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=at,proto3" json:"at,omitempty"`
+	// Why.
+	Reason string `protobuf:"bytes,5,opt,name=reason,proto3" json:"reason,omitempty"`
+	// How often it was delivered.
+	Deliveries uint32 `protobuf:"varint,6,opt,name=deliveries,proto3" json:"deliveries,omitempty"`
+	// An operator wants it delivered again.
+	Retry         bool `protobuf:"varint,7,opt,name=retry,proto3" json:"retry,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DeadLetter) Reset() {
+	*x = DeadLetter{}
+	mi := &file_tasker_host_v1_control_proto_msgTypes[81]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DeadLetter) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DeadLetter) ProtoMessage() {}
+
+func (x *DeadLetter) ProtoReflect() protoreflect.Message {
+	mi := &file_tasker_host_v1_control_proto_msgTypes[81]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DeadLetter.ProtoReflect.Descriptor instead.
+func (*DeadLetter) Descriptor() ([]byte, []int) {
+	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{81}
+}
+
+func (x *DeadLetter) GetSubscription() string {
+	if x != nil {
+		return x.Subscription
+	}
+	return ""
+}
+
+func (x *DeadLetter) GetSeq() uint64 {
+	if x != nil {
+		return x.Seq
+	}
+	return 0
+}
+
+func (x *DeadLetter) GetEncoded() []byte {
+	if x != nil {
+		return x.Encoded
+	}
+	return nil
+}
+
+func (x *DeadLetter) GetAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.At
+	}
+	return nil
+}
+
+func (x *DeadLetter) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+func (x *DeadLetter) GetDeliveries() uint32 {
+	if x != nil {
+		return x.Deliveries
+	}
+	return 0
+}
+
+func (x *DeadLetter) GetRetry() bool {
+	if x != nil {
+		return x.Retry
+	}
+	return false
+}
+
+// RetryDeadLettersRequest selects dead letters.
+type RetryDeadLettersRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The subscription.
+	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	// Their sequence numbers. None = all.
+	Seqs          []uint64 `protobuf:"varint,2,rep,packed,name=seqs,proto3" json:"seqs,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RetryDeadLettersRequest) Reset() {
+	*x = RetryDeadLettersRequest{}
+	mi := &file_tasker_host_v1_control_proto_msgTypes[82]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RetryDeadLettersRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RetryDeadLettersRequest) ProtoMessage() {}
+
+func (x *RetryDeadLettersRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_tasker_host_v1_control_proto_msgTypes[82]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RetryDeadLettersRequest.ProtoReflect.Descriptor instead.
+func (*RetryDeadLettersRequest) Descriptor() ([]byte, []int) {
+	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{82}
+}
+
+func (x *RetryDeadLettersRequest) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *RetryDeadLettersRequest) GetSeqs() []uint64 {
+	if x != nil {
+		return x.Seqs
+	}
+	return nil
+}
+
+// RetryDeadLettersResponse says how many.
+type RetryDeadLettersResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// How many are delivered again.
+	Count         uint32 `protobuf:"varint,1,opt,name=count,proto3" json:"count,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RetryDeadLettersResponse) Reset() {
+	*x = RetryDeadLettersResponse{}
+	mi := &file_tasker_host_v1_control_proto_msgTypes[83]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RetryDeadLettersResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RetryDeadLettersResponse) ProtoMessage() {}
+
+func (x *RetryDeadLettersResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_tasker_host_v1_control_proto_msgTypes[83]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RetryDeadLettersResponse.ProtoReflect.Descriptor instead.
+func (*RetryDeadLettersResponse) Descriptor() ([]byte, []int) {
+	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{83}
+}
+
+func (x *RetryDeadLettersResponse) GetCount() uint32 {
+	if x != nil {
+		return x.Count
+	}
+	return 0
+}
+
+// DiscardDeadLettersRequest selects dead letters.
+type DiscardDeadLettersRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The subscription.
+	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	// Their sequence numbers. None = all.
+	Seqs          []uint64 `protobuf:"varint,2,rep,packed,name=seqs,proto3" json:"seqs,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DiscardDeadLettersRequest) Reset() {
+	*x = DiscardDeadLettersRequest{}
+	mi := &file_tasker_host_v1_control_proto_msgTypes[84]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DiscardDeadLettersRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DiscardDeadLettersRequest) ProtoMessage() {}
+
+func (x *DiscardDeadLettersRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_tasker_host_v1_control_proto_msgTypes[84]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DiscardDeadLettersRequest.ProtoReflect.Descriptor instead.
+func (*DiscardDeadLettersRequest) Descriptor() ([]byte, []int) {
+	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{84}
+}
+
+func (x *DiscardDeadLettersRequest) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *DiscardDeadLettersRequest) GetSeqs() []uint64 {
+	if x != nil {
+		return x.Seqs
+	}
+	return nil
+}
+
+// DiscardDeadLettersResponse says how many.
+type DiscardDeadLettersResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// How many were removed.
+	Count         uint32 `protobuf:"varint,1,opt,name=count,proto3" json:"count,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DiscardDeadLettersResponse) Reset() {
+	*x = DiscardDeadLettersResponse{}
+	mi := &file_tasker_host_v1_control_proto_msgTypes[85]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DiscardDeadLettersResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DiscardDeadLettersResponse) ProtoMessage() {}
+
+func (x *DiscardDeadLettersResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_tasker_host_v1_control_proto_msgTypes[85]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DiscardDeadLettersResponse.ProtoReflect.Descriptor instead.
+func (*DiscardDeadLettersResponse) Descriptor() ([]byte, []int) {
+	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{85}
+}
+
+func (x *DiscardDeadLettersResponse) GetCount() uint32 {
+	if x != nil {
+		return x.Count
+	}
+	return 0
+}
+
+// TryEventRequest asks for a trial of a subscriber.
+type TryEventRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The subscription.
+	Subscription string `protobuf:"bytes,1,opt,name=subscription,proto3" json:"subscription,omitempty"`
+	// The event's name.
+	Type string `protobuf:"bytes,2,opt,name=type,proto3" json:"type,omitempty"`
+	// Its payload, JSON. Empty = the example of the catalog, or the event of the task.
+	Payload []byte `protobuf:"bytes,3,opt,name=payload,proto3" json:"payload,omitempty"`
+	// The last event of the type of this task, by id or prefix.
+	FromTask string `protobuf:"bytes,4,opt,name=from_task,json=fromTask,proto3" json:"from_task,omitempty"`
+	// How long to wait for the answer. Unset = as long as the subscription has.
+	Timeout       *durationpb.Duration `protobuf:"bytes,5,opt,name=timeout,proto3" json:"timeout,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *TryEventRequest) Reset() {
+	*x = TryEventRequest{}
+	mi := &file_tasker_host_v1_control_proto_msgTypes[86]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *TryEventRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*TryEventRequest) ProtoMessage() {}
+
+func (x *TryEventRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_tasker_host_v1_control_proto_msgTypes[86]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use TryEventRequest.ProtoReflect.Descriptor instead.
+func (*TryEventRequest) Descriptor() ([]byte, []int) {
+	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{86}
+}
+
+func (x *TryEventRequest) GetSubscription() string {
+	if x != nil {
+		return x.Subscription
+	}
+	return ""
+}
+
+func (x *TryEventRequest) GetType() string {
+	if x != nil {
+		return x.Type
+	}
+	return ""
+}
+
+func (x *TryEventRequest) GetPayload() []byte {
+	if x != nil {
+		return x.Payload
+	}
+	return nil
+}
+
+func (x *TryEventRequest) GetFromTask() string {
+	if x != nil {
+		return x.FromTask
+	}
+	return ""
+}
+
+func (x *TryEventRequest) GetTimeout() *durationpb.Duration {
+	if x != nil {
+		return x.Timeout
+	}
+	return nil
+}
+
+// TryEventResponse says how it ended.
+type TryEventResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// acked, retry or rejected.
+	Verdict string `protobuf:"bytes,1,opt,name=verdict,proto3" json:"verdict,omitempty"`
+	// Why, in the subscriber's words.
+	Reason string `protobuf:"bytes,2,opt,name=reason,proto3" json:"reason,omitempty"`
+	// How long it took.
+	Took *durationpb.Duration `protobuf:"bytes,3,opt,name=took,proto3" json:"took,omitempty"`
+	// The source of the binding through which it went. Empty = as declared.
+	Binding       string `protobuf:"bytes,4,opt,name=binding,proto3" json:"binding,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *TryEventResponse) Reset() {
+	*x = TryEventResponse{}
+	mi := &file_tasker_host_v1_control_proto_msgTypes[87]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *TryEventResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*TryEventResponse) ProtoMessage() {}
+
+func (x *TryEventResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_tasker_host_v1_control_proto_msgTypes[87]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use TryEventResponse.ProtoReflect.Descriptor instead.
+func (*TryEventResponse) Descriptor() ([]byte, []int) {
+	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{87}
+}
+
+func (x *TryEventResponse) GetVerdict() string {
+	if x != nil {
+		return x.Verdict
+	}
+	return ""
+}
+
+func (x *TryEventResponse) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+func (x *TryEventResponse) GetTook() *durationpb.Duration {
+	if x != nil {
+		return x.Took
+	}
+	return nil
+}
+
+func (x *TryEventResponse) GetBinding() string {
+	if x != nil {
+		return x.Binding
+	}
+	return ""
+}
+
 // GetHealthRequest asks how the host is doing.
 type GetHealthRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -4272,7 +6273,7 @@ type GetHealthRequest struct {
 
 func (x *GetHealthRequest) Reset() {
 	*x = GetHealthRequest{}
-	mi := &file_tasker_host_v1_control_proto_msgTypes[58]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[88]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4284,7 +6285,7 @@ func (x *GetHealthRequest) String() string {
 func (*GetHealthRequest) ProtoMessage() {}
 
 func (x *GetHealthRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tasker_host_v1_control_proto_msgTypes[58]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[88]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4297,7 +6298,7 @@ func (x *GetHealthRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetHealthRequest.ProtoReflect.Descriptor instead.
 func (*GetHealthRequest) Descriptor() ([]byte, []int) {
-	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{58}
+	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{88}
 }
 
 // GetHealthResponse says it.
@@ -4333,7 +6334,7 @@ type GetHealthResponse struct {
 
 func (x *GetHealthResponse) Reset() {
 	*x = GetHealthResponse{}
-	mi := &file_tasker_host_v1_control_proto_msgTypes[59]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[89]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4345,7 +6346,7 @@ func (x *GetHealthResponse) String() string {
 func (*GetHealthResponse) ProtoMessage() {}
 
 func (x *GetHealthResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_tasker_host_v1_control_proto_msgTypes[59]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[89]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4358,7 +6359,7 @@ func (x *GetHealthResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetHealthResponse.ProtoReflect.Descriptor instead.
 func (*GetHealthResponse) Descriptor() ([]byte, []int) {
-	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{59}
+	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{89}
 }
 
 func (x *GetHealthResponse) GetReady() bool {
@@ -4466,7 +6467,7 @@ type StoreHealth struct {
 
 func (x *StoreHealth) Reset() {
 	*x = StoreHealth{}
-	mi := &file_tasker_host_v1_control_proto_msgTypes[60]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[90]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4478,7 +6479,7 @@ func (x *StoreHealth) String() string {
 func (*StoreHealth) ProtoMessage() {}
 
 func (x *StoreHealth) ProtoReflect() protoreflect.Message {
-	mi := &file_tasker_host_v1_control_proto_msgTypes[60]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[90]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4491,7 +6492,7 @@ func (x *StoreHealth) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StoreHealth.ProtoReflect.Descriptor instead.
 func (*StoreHealth) Descriptor() ([]byte, []int) {
-	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{60}
+	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{90}
 }
 
 func (x *StoreHealth) GetOk() bool {
@@ -4545,7 +6546,7 @@ type GetStoreStatsRequest struct {
 
 func (x *GetStoreStatsRequest) Reset() {
 	*x = GetStoreStatsRequest{}
-	mi := &file_tasker_host_v1_control_proto_msgTypes[61]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[91]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4557,7 +6558,7 @@ func (x *GetStoreStatsRequest) String() string {
 func (*GetStoreStatsRequest) ProtoMessage() {}
 
 func (x *GetStoreStatsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tasker_host_v1_control_proto_msgTypes[61]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[91]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4570,7 +6571,7 @@ func (x *GetStoreStatsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetStoreStatsRequest.ProtoReflect.Descriptor instead.
 func (*GetStoreStatsRequest) Descriptor() ([]byte, []int) {
-	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{61}
+	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{91}
 }
 
 // GetStoreStatsResponse says it.
@@ -4606,7 +6607,7 @@ type GetStoreStatsResponse struct {
 
 func (x *GetStoreStatsResponse) Reset() {
 	*x = GetStoreStatsResponse{}
-	mi := &file_tasker_host_v1_control_proto_msgTypes[62]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[92]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4618,7 +6619,7 @@ func (x *GetStoreStatsResponse) String() string {
 func (*GetStoreStatsResponse) ProtoMessage() {}
 
 func (x *GetStoreStatsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_tasker_host_v1_control_proto_msgTypes[62]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[92]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4631,7 +6632,7 @@ func (x *GetStoreStatsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetStoreStatsResponse.ProtoReflect.Descriptor instead.
 func (*GetStoreStatsResponse) Descriptor() ([]byte, []int) {
-	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{62}
+	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{92}
 }
 
 func (x *GetStoreStatsResponse) GetSchemaVersion() int64 {
@@ -4733,7 +6734,7 @@ type BucketStats struct {
 
 func (x *BucketStats) Reset() {
 	*x = BucketStats{}
-	mi := &file_tasker_host_v1_control_proto_msgTypes[63]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[93]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4745,7 +6746,7 @@ func (x *BucketStats) String() string {
 func (*BucketStats) ProtoMessage() {}
 
 func (x *BucketStats) ProtoReflect() protoreflect.Message {
-	mi := &file_tasker_host_v1_control_proto_msgTypes[63]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[93]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4758,7 +6759,7 @@ func (x *BucketStats) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BucketStats.ProtoReflect.Descriptor instead.
 func (*BucketStats) Descriptor() ([]byte, []int) {
-	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{63}
+	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{93}
 }
 
 func (x *BucketStats) GetName() string {
@@ -4797,7 +6798,7 @@ type OperationStats struct {
 
 func (x *OperationStats) Reset() {
 	*x = OperationStats{}
-	mi := &file_tasker_host_v1_control_proto_msgTypes[64]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[94]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4809,7 +6810,7 @@ func (x *OperationStats) String() string {
 func (*OperationStats) ProtoMessage() {}
 
 func (x *OperationStats) ProtoReflect() protoreflect.Message {
-	mi := &file_tasker_host_v1_control_proto_msgTypes[64]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[94]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4822,7 +6823,7 @@ func (x *OperationStats) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use OperationStats.ProtoReflect.Descriptor instead.
 func (*OperationStats) Descriptor() ([]byte, []int) {
-	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{64}
+	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{94}
 }
 
 func (x *OperationStats) GetCalls() uint64 {
@@ -4857,7 +6858,7 @@ type BackupStoreRequest struct {
 
 func (x *BackupStoreRequest) Reset() {
 	*x = BackupStoreRequest{}
-	mi := &file_tasker_host_v1_control_proto_msgTypes[65]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[95]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4869,7 +6870,7 @@ func (x *BackupStoreRequest) String() string {
 func (*BackupStoreRequest) ProtoMessage() {}
 
 func (x *BackupStoreRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tasker_host_v1_control_proto_msgTypes[65]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[95]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4882,7 +6883,7 @@ func (x *BackupStoreRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BackupStoreRequest.ProtoReflect.Descriptor instead.
 func (*BackupStoreRequest) Descriptor() ([]byte, []int) {
-	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{65}
+	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{95}
 }
 
 func (x *BackupStoreRequest) GetPath() string {
@@ -4913,7 +6914,7 @@ type BackupStoreResponse struct {
 
 func (x *BackupStoreResponse) Reset() {
 	*x = BackupStoreResponse{}
-	mi := &file_tasker_host_v1_control_proto_msgTypes[66]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[96]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4925,7 +6926,7 @@ func (x *BackupStoreResponse) String() string {
 func (*BackupStoreResponse) ProtoMessage() {}
 
 func (x *BackupStoreResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_tasker_host_v1_control_proto_msgTypes[66]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[96]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4938,7 +6939,7 @@ func (x *BackupStoreResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BackupStoreResponse.ProtoReflect.Descriptor instead.
 func (*BackupStoreResponse) Descriptor() ([]byte, []int) {
-	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{66}
+	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{96}
 }
 
 func (x *BackupStoreResponse) GetPath() string {
@@ -5296,18 +7297,156 @@ const file_tasker_host_v1_control_proto_rawDesc = "" +
 	"\battempts\x18\v \x03(\tR\battempts\"-\n" +
 	"\x13ResumePluginRequest\x12\x16\n" +
 	"\x06plugin\x18\x01 \x01(\tR\x06plugin\"\x16\n" +
-	"\x14ResumePluginResponse\"{\n" +
+	"\x14ResumePluginResponse\"\xe9\x01\n" +
 	"\x11TailEventsRequest\x12\x12\n" +
 	"\x04from\x18\x01 \x01(\x04R\x04from\x12\x12\n" +
 	"\x04last\x18\x02 \x01(\rR\x04last\x12\x12\n" +
 	"\x04task\x18\x03 \x01(\tR\x04task\x12\x12\n" +
 	"\x04type\x18\x04 \x01(\tR\x04type\x12\x16\n" +
-	"\x06follow\x18\x05 \x01(\bR\x06follow\"H\n" +
+	"\x06follow\x18\x05 \x01(\bR\x06follow\x120\n" +
+	"\x05since\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\x05since\x12\x16\n" +
+	"\x06filter\x18\a \x01(\tR\x06filter\x12\"\n" +
+	"\fsubscription\x18\b \x01(\tR\fsubscription\"H\n" +
 	"\x12TailEventsResponse\x122\n" +
 	"\aentries\x18\x01 \x03(\v2\x18.tasker.host.v1.LogEntryR\aentries\"6\n" +
 	"\bLogEntry\x12\x10\n" +
 	"\x03seq\x18\x01 \x01(\x04R\x03seq\x12\x18\n" +
-	"\aencoded\x18\x02 \x01(\fR\aencoded\"\x12\n" +
+	"\aencoded\x18\x02 \x01(\fR\aencoded\"\x14\n" +
+	"\x12ListCatalogRequest\"M\n" +
+	"\x13ListCatalogResponse\x126\n" +
+	"\aentries\x18\x01 \x03(\v2\x1c.tasker.host.v1.CatalogEntryR\aentries\"\x9e\x03\n" +
+	"\fCatalogEntry\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x1a\n" +
+	"\bcategory\x18\x02 \x01(\tR\bcategory\x12 \n" +
+	"\vdescription\x18\x03 \x01(\tR\vdescription\x12%\n" +
+	"\x0epayload_schema\x18\x04 \x01(\fR\rpayloadSchema\x12\x18\n" +
+	"\aexample\x18\x05 \x01(\fR\aexample\x12\x19\n" +
+	"\bfired_by\x18\x06 \x03(\tR\afiredBy\x12\x1c\n" +
+	"\tfrequency\x18\a \x01(\tR\tfrequency\x12\x14\n" +
+	"\x05since\x18\b \x01(\tR\x05since\x12(\n" +
+	"\rdeprecated_by\x18\t \x01(\tH\x00R\fdeprecatedBy\x88\x01\x01\x12\x16\n" +
+	"\x06custom\x18\n" +
+	" \x01(\bR\x06custom\x12\x18\n" +
+	"\aversion\x18\v \x01(\rR\aversion\x12\x1c\n" +
+	"\tinstalled\x18\f \x01(\bR\tinstalled\x12 \n" +
+	"\vsubscribers\x18\r \x03(\tR\vsubscribersB\x10\n" +
+	"\x0e_deprecated_by\"\x1a\n" +
+	"\x18ListSubscriptionsRequest\"e\n" +
+	"\x19ListSubscriptionsResponse\x12H\n" +
+	"\rsubscriptions\x18\x01 \x03(\v2\".tasker.host.v1.SubscriptionStatusR\rsubscriptions\"\xfa\x06\n" +
+	"\x12SubscriptionStatus\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12 \n" +
+	"\vdescription\x18\x02 \x01(\tR\vdescription\x12\x14\n" +
+	"\x05state\x18\x03 \x01(\tR\x05state\x12\x16\n" +
+	"\x06events\x18\x04 \x03(\tR\x06events\x12\x16\n" +
+	"\x06filter\x18\x05 \x01(\tR\x06filter\x12\x14\n" +
+	"\x05order\x18\x06 \x01(\tR\x05order\x12\x14\n" +
+	"\x05bound\x18\a \x01(\bR\x05bound\x12\x16\n" +
+	"\x06window\x18\b \x01(\rR\x06window\x12!\n" +
+	"\fmax_attempts\x18\t \x01(\rR\vmaxAttempts\x123\n" +
+	"\atimeout\x18\n" +
+	" \x01(\v2\x19.google.protobuf.DurationR\atimeout\x12\x1a\n" +
+	"\binstance\x18\v \x01(\tR\binstance\x12\x18\n" +
+	"\athrough\x18\f \x01(\x04R\athrough\x12\x19\n" +
+	"\blast_seq\x18\r \x01(\x04R\alastSeq\x12\x16\n" +
+	"\x06behind\x18\x0e \x01(\x04R\x06behind\x128\n" +
+	"\n" +
+	"behind_for\x18\x0f \x01(\v2\x19.google.protobuf.DurationR\tbehindFor\x12\x18\n" +
+	"\aunacked\x18\x10 \x01(\rR\aunacked\x12\x1c\n" +
+	"\tdelivered\x18\x11 \x01(\x04R\tdelivered\x12!\n" +
+	"\fdead_letters\x18\x12 \x01(\rR\vdeadLetters\x129\n" +
+	"\x06paused\x18\x13 \x01(\v2!.tasker.host.v1.SubscriptionPauseR\x06paused\x126\n" +
+	"\afailing\x18\x14 \x03(\v2\x1c.tasker.host.v1.FailingEventR\afailing\x124\n" +
+	"\areplays\x18\x15 \x03(\v2\x1a.tasker.host.v1.ReplayPartR\areplays\x123\n" +
+	"\bbindings\x18\x16 \x03(\v2\x17.tasker.host.v1.BindingR\bbindings\x129\n" +
+	"\n" +
+	"created_at\x18\x17 \x01(\v2\x1a.google.protobuf.TimestampR\tcreatedAt\x125\n" +
+	"\backed_at\x18\x18 \x01(\v2\x1a.google.protobuf.TimestampR\aackedAt\"g\n" +
+	"\x11SubscriptionPause\x12*\n" +
+	"\x02at\x18\x01 \x01(\v2\x1a.google.protobuf.TimestampR\x02at\x12\x0e\n" +
+	"\x02by\x18\x02 \x01(\tR\x02by\x12\x16\n" +
+	"\x06reason\x18\x03 \x01(\tR\x06reason\"\xa1\x01\n" +
+	"\fFailingEvent\x12\x10\n" +
+	"\x03seq\x18\x01 \x01(\x04R\x03seq\x12\x1a\n" +
+	"\bfailures\x18\x02 \x01(\rR\bfailures\x12\x14\n" +
+	"\x05kills\x18\x03 \x01(\rR\x05kills\x12\x16\n" +
+	"\x06reason\x18\x04 \x01(\tR\x06reason\x125\n" +
+	"\bretry_at\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\aretryAt\"F\n" +
+	"\n" +
+	"ReplayPart\x12\x12\n" +
+	"\x04next\x18\x01 \x01(\x04R\x04next\x12\x0e\n" +
+	"\x02to\x18\x02 \x01(\x04R\x02to\x12\x14\n" +
+	"\x05types\x18\x03 \x03(\tR\x05types\"\xd6\x01\n" +
+	"\aBinding\x12\x16\n" +
+	"\x06source\x18\x01 \x01(\tR\x06source\x127\n" +
+	"\btemplate\x18\x02 \x01(\v2\x1b.tasker.host.v1.TemplateRefR\btemplate\x12\x16\n" +
+	"\x06events\x18\x03 \x03(\tR\x06events\x12\x16\n" +
+	"\x06filter\x18\x04 \x01(\tR\x06filter\x12\x16\n" +
+	"\x06config\x18\x05 \x01(\fR\x06config\x12\x18\n" +
+	"\aenabled\x18\x06 \x01(\bR\aenabled\x12\x18\n" +
+	"\aproblem\x18\a \x01(\tR\aproblem\"H\n" +
+	"\bPosition\x12\x10\n" +
+	"\x03seq\x18\x01 \x01(\x04R\x03seq\x12*\n" +
+	"\x02at\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\x02at\"S\n" +
+	"\x18PauseSubscriptionRequest\x127\n" +
+	"\toperation\x18\x01 \x01(\v2\x19.tasker.host.v1.OperationR\toperation\"\x1b\n" +
+	"\x19PauseSubscriptionResponse\"/\n" +
+	"\x19ResumeSubscriptionRequest\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\"\x1c\n" +
+	"\x1aResumeSubscriptionResponse\"Y\n" +
+	"\x19RewindSubscriptionRequest\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12(\n" +
+	"\x02to\x18\x02 \x01(\v2\x18.tasker.host.v1.PositionR\x02to\"0\n" +
+	"\x1aRewindSubscriptionResponse\x12\x12\n" +
+	"\x04next\x18\x01 \x01(\x04R\x04next\"\x9d\x01\n" +
+	"\x19ReplaySubscriptionRequest\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12,\n" +
+	"\x04from\x18\x02 \x01(\v2\x18.tasker.host.v1.PositionR\x04from\x12(\n" +
+	"\x02to\x18\x03 \x01(\v2\x18.tasker.host.v1.PositionR\x02to\x12\x14\n" +
+	"\x05types\x18\x04 \x03(\tR\x05types\"\x1c\n" +
+	"\x1aReplaySubscriptionResponse\"/\n" +
+	"\x19ForgetSubscriptionRequest\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\"\x1c\n" +
+	"\x1aForgetSubscriptionResponse\"X\n" +
+	"\x16ListDeadLettersRequest\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x14\n" +
+	"\x05after\x18\x02 \x01(\x04R\x05after\x12\x14\n" +
+	"\x05limit\x18\x03 \x01(\rR\x05limit\"c\n" +
+	"\x17ListDeadLettersResponse\x124\n" +
+	"\aletters\x18\x01 \x03(\v2\x1a.tasker.host.v1.DeadLetterR\aletters\x12\x12\n" +
+	"\x04more\x18\x02 \x01(\bR\x04more\"\xd6\x01\n" +
+	"\n" +
+	"DeadLetter\x12\"\n" +
+	"\fsubscription\x18\x01 \x01(\tR\fsubscription\x12\x10\n" +
+	"\x03seq\x18\x02 \x01(\x04R\x03seq\x12\x18\n" +
+	"\aencoded\x18\x03 \x01(\fR\aencoded\x12*\n" +
+	"\x02at\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\x02at\x12\x16\n" +
+	"\x06reason\x18\x05 \x01(\tR\x06reason\x12\x1e\n" +
+	"\n" +
+	"deliveries\x18\x06 \x01(\rR\n" +
+	"deliveries\x12\x14\n" +
+	"\x05retry\x18\a \x01(\bR\x05retry\"A\n" +
+	"\x17RetryDeadLettersRequest\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x12\n" +
+	"\x04seqs\x18\x02 \x03(\x04R\x04seqs\"0\n" +
+	"\x18RetryDeadLettersResponse\x12\x14\n" +
+	"\x05count\x18\x01 \x01(\rR\x05count\"C\n" +
+	"\x19DiscardDeadLettersRequest\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x12\n" +
+	"\x04seqs\x18\x02 \x03(\x04R\x04seqs\"2\n" +
+	"\x1aDiscardDeadLettersResponse\x12\x14\n" +
+	"\x05count\x18\x01 \x01(\rR\x05count\"\xb5\x01\n" +
+	"\x0fTryEventRequest\x12\"\n" +
+	"\fsubscription\x18\x01 \x01(\tR\fsubscription\x12\x12\n" +
+	"\x04type\x18\x02 \x01(\tR\x04type\x12\x18\n" +
+	"\apayload\x18\x03 \x01(\fR\apayload\x12\x1b\n" +
+	"\tfrom_task\x18\x04 \x01(\tR\bfromTask\x123\n" +
+	"\atimeout\x18\x05 \x01(\v2\x19.google.protobuf.DurationR\atimeout\"\x8d\x01\n" +
+	"\x10TryEventResponse\x12\x18\n" +
+	"\averdict\x18\x01 \x01(\tR\averdict\x12\x16\n" +
+	"\x06reason\x18\x02 \x01(\tR\x06reason\x12-\n" +
+	"\x04took\x18\x03 \x01(\v2\x19.google.protobuf.DurationR\x04took\x12\x18\n" +
+	"\abinding\x18\x04 \x01(\tR\abinding\"\x12\n" +
 	"\x10GetHealthRequest\"\xaf\x04\n" +
 	"\x11GetHealthResponse\x12\x14\n" +
 	"\x05ready\x18\x01 \x01(\bR\x05ready\x12\x12\n" +
@@ -5381,7 +7520,7 @@ const file_tasker_host_v1_control_proto_rawDesc = "" +
 	"\x06sha256\x18\x03 \x01(\tR\x06sha256\x12-\n" +
 	"\x04took\x18\x04 \x01(\v2\x19.google.protobuf.DurationR\x04took\x12\x19\n" +
 	"\blast_seq\x18\x05 \x01(\x04R\alastSeq\x12\x14\n" +
-	"\x05tasks\x18\x06 \x01(\x04R\x05tasks2\xed\r\n" +
+	"\x05tasks\x18\x06 \x01(\x04R\x05tasks2\xd4\x16\n" +
 	"\x0eControlService\x12S\n" +
 	"\n" +
 	"CreateTask\x12!.tasker.host.v1.CreateTaskRequest\x1a\".tasker.host.v1.CreateTaskResponse\x12k\n" +
@@ -5403,7 +7542,18 @@ const file_tasker_host_v1_control_proto_rawDesc = "" +
 	"\vListCrashes\x12\".tasker.host.v1.ListCrashesRequest\x1a#.tasker.host.v1.ListCrashesResponse\x12Y\n" +
 	"\fResumePlugin\x12#.tasker.host.v1.ResumePluginRequest\x1a$.tasker.host.v1.ResumePluginResponse\x12U\n" +
 	"\n" +
-	"TailEvents\x12!.tasker.host.v1.TailEventsRequest\x1a\".tasker.host.v1.TailEventsResponse0\x01\x12P\n" +
+	"TailEvents\x12!.tasker.host.v1.TailEventsRequest\x1a\".tasker.host.v1.TailEventsResponse0\x01\x12V\n" +
+	"\vListCatalog\x12\".tasker.host.v1.ListCatalogRequest\x1a#.tasker.host.v1.ListCatalogResponse\x12h\n" +
+	"\x11ListSubscriptions\x12(.tasker.host.v1.ListSubscriptionsRequest\x1a).tasker.host.v1.ListSubscriptionsResponse\x12h\n" +
+	"\x11PauseSubscription\x12(.tasker.host.v1.PauseSubscriptionRequest\x1a).tasker.host.v1.PauseSubscriptionResponse\x12k\n" +
+	"\x12ResumeSubscription\x12).tasker.host.v1.ResumeSubscriptionRequest\x1a*.tasker.host.v1.ResumeSubscriptionResponse\x12k\n" +
+	"\x12RewindSubscription\x12).tasker.host.v1.RewindSubscriptionRequest\x1a*.tasker.host.v1.RewindSubscriptionResponse\x12k\n" +
+	"\x12ReplaySubscription\x12).tasker.host.v1.ReplaySubscriptionRequest\x1a*.tasker.host.v1.ReplaySubscriptionResponse\x12k\n" +
+	"\x12ForgetSubscription\x12).tasker.host.v1.ForgetSubscriptionRequest\x1a*.tasker.host.v1.ForgetSubscriptionResponse\x12b\n" +
+	"\x0fListDeadLetters\x12&.tasker.host.v1.ListDeadLettersRequest\x1a'.tasker.host.v1.ListDeadLettersResponse\x12e\n" +
+	"\x10RetryDeadLetters\x12'.tasker.host.v1.RetryDeadLettersRequest\x1a(.tasker.host.v1.RetryDeadLettersResponse\x12k\n" +
+	"\x12DiscardDeadLetters\x12).tasker.host.v1.DiscardDeadLettersRequest\x1a*.tasker.host.v1.DiscardDeadLettersResponse\x12M\n" +
+	"\bTryEvent\x12\x1f.tasker.host.v1.TryEventRequest\x1a .tasker.host.v1.TryEventResponse\x12P\n" +
 	"\tGetHealth\x12 .tasker.host.v1.GetHealthRequest\x1a!.tasker.host.v1.GetHealthResponse\x12\\\n" +
 	"\rGetStoreStats\x12$.tasker.host.v1.GetStoreStatsRequest\x1a%.tasker.host.v1.GetStoreStatsResponse\x12V\n" +
 	"\vBackupStore\x12\".tasker.host.v1.BackupStoreRequest\x1a#.tasker.host.v1.BackupStoreResponseB\xb9\x01\n" +
@@ -5421,7 +7571,7 @@ func file_tasker_host_v1_control_proto_rawDescGZIP() []byte {
 	return file_tasker_host_v1_control_proto_rawDescData
 }
 
-var file_tasker_host_v1_control_proto_msgTypes = make([]protoimpl.MessageInfo, 71)
+var file_tasker_host_v1_control_proto_msgTypes = make([]protoimpl.MessageInfo, 101)
 var file_tasker_host_v1_control_proto_goTypes = []any{
 	(*ErrorInfo)(nil),                  // 0: tasker.host.v1.ErrorInfo
 	(*TaskRequest)(nil),                // 1: tasker.host.v1.TaskRequest
@@ -5481,147 +7631,222 @@ var file_tasker_host_v1_control_proto_goTypes = []any{
 	(*TailEventsRequest)(nil),          // 55: tasker.host.v1.TailEventsRequest
 	(*TailEventsResponse)(nil),         // 56: tasker.host.v1.TailEventsResponse
 	(*LogEntry)(nil),                   // 57: tasker.host.v1.LogEntry
-	(*GetHealthRequest)(nil),           // 58: tasker.host.v1.GetHealthRequest
-	(*GetHealthResponse)(nil),          // 59: tasker.host.v1.GetHealthResponse
-	(*StoreHealth)(nil),                // 60: tasker.host.v1.StoreHealth
-	(*GetStoreStatsRequest)(nil),       // 61: tasker.host.v1.GetStoreStatsRequest
-	(*GetStoreStatsResponse)(nil),      // 62: tasker.host.v1.GetStoreStatsResponse
-	(*BucketStats)(nil),                // 63: tasker.host.v1.BucketStats
-	(*OperationStats)(nil),             // 64: tasker.host.v1.OperationStats
-	(*BackupStoreRequest)(nil),         // 65: tasker.host.v1.BackupStoreRequest
-	(*BackupStoreResponse)(nil),        // 66: tasker.host.v1.BackupStoreResponse
-	nil,                                // 67: tasker.host.v1.GetHealthResponse.PluginsEntry
-	nil,                                // 68: tasker.host.v1.GetHealthResponse.TasksEntry
-	nil,                                // 69: tasker.host.v1.GetStoreStatsResponse.TasksEntry
-	nil,                                // 70: tasker.host.v1.GetStoreStatsResponse.OperationsEntry
-	(*durationpb.Duration)(nil),        // 71: google.protobuf.Duration
-	(*timestamppb.Timestamp)(nil),      // 72: google.protobuf.Timestamp
+	(*ListCatalogRequest)(nil),         // 58: tasker.host.v1.ListCatalogRequest
+	(*ListCatalogResponse)(nil),        // 59: tasker.host.v1.ListCatalogResponse
+	(*CatalogEntry)(nil),               // 60: tasker.host.v1.CatalogEntry
+	(*ListSubscriptionsRequest)(nil),   // 61: tasker.host.v1.ListSubscriptionsRequest
+	(*ListSubscriptionsResponse)(nil),  // 62: tasker.host.v1.ListSubscriptionsResponse
+	(*SubscriptionStatus)(nil),         // 63: tasker.host.v1.SubscriptionStatus
+	(*SubscriptionPause)(nil),          // 64: tasker.host.v1.SubscriptionPause
+	(*FailingEvent)(nil),               // 65: tasker.host.v1.FailingEvent
+	(*ReplayPart)(nil),                 // 66: tasker.host.v1.ReplayPart
+	(*Binding)(nil),                    // 67: tasker.host.v1.Binding
+	(*Position)(nil),                   // 68: tasker.host.v1.Position
+	(*PauseSubscriptionRequest)(nil),   // 69: tasker.host.v1.PauseSubscriptionRequest
+	(*PauseSubscriptionResponse)(nil),  // 70: tasker.host.v1.PauseSubscriptionResponse
+	(*ResumeSubscriptionRequest)(nil),  // 71: tasker.host.v1.ResumeSubscriptionRequest
+	(*ResumeSubscriptionResponse)(nil), // 72: tasker.host.v1.ResumeSubscriptionResponse
+	(*RewindSubscriptionRequest)(nil),  // 73: tasker.host.v1.RewindSubscriptionRequest
+	(*RewindSubscriptionResponse)(nil), // 74: tasker.host.v1.RewindSubscriptionResponse
+	(*ReplaySubscriptionRequest)(nil),  // 75: tasker.host.v1.ReplaySubscriptionRequest
+	(*ReplaySubscriptionResponse)(nil), // 76: tasker.host.v1.ReplaySubscriptionResponse
+	(*ForgetSubscriptionRequest)(nil),  // 77: tasker.host.v1.ForgetSubscriptionRequest
+	(*ForgetSubscriptionResponse)(nil), // 78: tasker.host.v1.ForgetSubscriptionResponse
+	(*ListDeadLettersRequest)(nil),     // 79: tasker.host.v1.ListDeadLettersRequest
+	(*ListDeadLettersResponse)(nil),    // 80: tasker.host.v1.ListDeadLettersResponse
+	(*DeadLetter)(nil),                 // 81: tasker.host.v1.DeadLetter
+	(*RetryDeadLettersRequest)(nil),    // 82: tasker.host.v1.RetryDeadLettersRequest
+	(*RetryDeadLettersResponse)(nil),   // 83: tasker.host.v1.RetryDeadLettersResponse
+	(*DiscardDeadLettersRequest)(nil),  // 84: tasker.host.v1.DiscardDeadLettersRequest
+	(*DiscardDeadLettersResponse)(nil), // 85: tasker.host.v1.DiscardDeadLettersResponse
+	(*TryEventRequest)(nil),            // 86: tasker.host.v1.TryEventRequest
+	(*TryEventResponse)(nil),           // 87: tasker.host.v1.TryEventResponse
+	(*GetHealthRequest)(nil),           // 88: tasker.host.v1.GetHealthRequest
+	(*GetHealthResponse)(nil),          // 89: tasker.host.v1.GetHealthResponse
+	(*StoreHealth)(nil),                // 90: tasker.host.v1.StoreHealth
+	(*GetStoreStatsRequest)(nil),       // 91: tasker.host.v1.GetStoreStatsRequest
+	(*GetStoreStatsResponse)(nil),      // 92: tasker.host.v1.GetStoreStatsResponse
+	(*BucketStats)(nil),                // 93: tasker.host.v1.BucketStats
+	(*OperationStats)(nil),             // 94: tasker.host.v1.OperationStats
+	(*BackupStoreRequest)(nil),         // 95: tasker.host.v1.BackupStoreRequest
+	(*BackupStoreResponse)(nil),        // 96: tasker.host.v1.BackupStoreResponse
+	nil,                                // 97: tasker.host.v1.GetHealthResponse.PluginsEntry
+	nil,                                // 98: tasker.host.v1.GetHealthResponse.TasksEntry
+	nil,                                // 99: tasker.host.v1.GetStoreStatsResponse.TasksEntry
+	nil,                                // 100: tasker.host.v1.GetStoreStatsResponse.OperationsEntry
+	(*durationpb.Duration)(nil),        // 101: google.protobuf.Duration
+	(*timestamppb.Timestamp)(nil),      // 102: google.protobuf.Timestamp
 }
 var file_tasker_host_v1_control_proto_depIdxs = []int32{
-	71, // 0: tasker.host.v1.TaskRequest.key_ttl:type_name -> google.protobuf.Duration
-	71, // 1: tasker.host.v1.TaskRequest.deadline:type_name -> google.protobuf.Duration
-	1,  // 2: tasker.host.v1.CreateTaskRequest.task:type_name -> tasker.host.v1.TaskRequest
-	1,  // 3: tasker.host.v1.FindUnfinishedTaskRequest.task:type_name -> tasker.host.v1.TaskRequest
-	8,  // 4: tasker.host.v1.GetTaskResponse.part:type_name -> tasker.host.v1.TaskPart
-	9,  // 5: tasker.host.v1.TaskPart.task:type_name -> tasker.host.v1.Task
-	17, // 6: tasker.host.v1.TaskPart.steps:type_name -> tasker.host.v1.Step
-	10, // 7: tasker.host.v1.Task.spec:type_name -> tasker.host.v1.TaskSpec
-	14, // 8: tasker.host.v1.Task.stop:type_name -> tasker.host.v1.Stop
-	16, // 9: tasker.host.v1.Task.failure:type_name -> tasker.host.v1.Failure
-	15, // 10: tasker.host.v1.Task.resolution:type_name -> tasker.host.v1.Resolution
-	72, // 11: tasker.host.v1.Task.started_at:type_name -> google.protobuf.Timestamp
-	72, // 12: tasker.host.v1.Task.completed_at:type_name -> google.protobuf.Timestamp
-	72, // 13: tasker.host.v1.Task.updated_at:type_name -> google.protobuf.Timestamp
-	11, // 14: tasker.host.v1.TaskSpec.template:type_name -> tasker.host.v1.TemplateRef
-	12, // 15: tasker.host.v1.TaskSpec.input:type_name -> tasker.host.v1.Value
-	72, // 16: tasker.host.v1.TaskSpec.deadline:type_name -> google.protobuf.Timestamp
-	72, // 17: tasker.host.v1.TaskSpec.created_at:type_name -> google.protobuf.Timestamp
-	71, // 18: tasker.host.v1.TaskSpec.key_ttl:type_name -> google.protobuf.Duration
-	13, // 19: tasker.host.v1.Value.ref:type_name -> tasker.host.v1.BlobRef
-	72, // 20: tasker.host.v1.Stop.at:type_name -> google.protobuf.Timestamp
-	72, // 21: tasker.host.v1.Resolution.at:type_name -> google.protobuf.Timestamp
-	71, // 22: tasker.host.v1.Failure.retry_after:type_name -> google.protobuf.Duration
-	18, // 23: tasker.host.v1.Step.attempt:type_name -> tasker.host.v1.Attempt
-	72, // 24: tasker.host.v1.Step.started_at:type_name -> google.protobuf.Timestamp
-	72, // 25: tasker.host.v1.Step.completed_at:type_name -> google.protobuf.Timestamp
-	72, // 26: tasker.host.v1.Step.ready_at:type_name -> google.protobuf.Timestamp
-	72, // 27: tasker.host.v1.Step.retry_at:type_name -> google.protobuf.Timestamp
-	72, // 28: tasker.host.v1.Step.hold_until:type_name -> google.protobuf.Timestamp
-	12, // 29: tasker.host.v1.Step.results:type_name -> tasker.host.v1.Value
-	16, // 30: tasker.host.v1.Step.failure:type_name -> tasker.host.v1.Failure
-	15, // 31: tasker.host.v1.Step.resolution:type_name -> tasker.host.v1.Resolution
-	19, // 32: tasker.host.v1.Step.late:type_name -> tasker.host.v1.LateResult
-	20, // 33: tasker.host.v1.Step.reason:type_name -> tasker.host.v1.Reason
-	72, // 34: tasker.host.v1.Attempt.started_at:type_name -> google.protobuf.Timestamp
-	72, // 35: tasker.host.v1.Attempt.ended_at:type_name -> google.protobuf.Timestamp
-	16, // 36: tasker.host.v1.Attempt.failure:type_name -> tasker.host.v1.Failure
-	72, // 37: tasker.host.v1.Attempt.beat_at:type_name -> google.protobuf.Timestamp
-	72, // 38: tasker.host.v1.LateResult.at:type_name -> google.protobuf.Timestamp
-	72, // 39: tasker.host.v1.Reason.since:type_name -> google.protobuf.Timestamp
-	72, // 40: tasker.host.v1.Reason.until:type_name -> google.protobuf.Timestamp
-	72, // 41: tasker.host.v1.ListTasksRequest.created_from:type_name -> google.protobuf.Timestamp
-	72, // 42: tasker.host.v1.ListTasksRequest.created_to:type_name -> google.protobuf.Timestamp
-	23, // 43: tasker.host.v1.ListTasksResponse.tasks:type_name -> tasker.host.v1.TaskSummary
-	10, // 44: tasker.host.v1.TaskSummary.spec:type_name -> tasker.host.v1.TaskSpec
-	14, // 45: tasker.host.v1.TaskSummary.stop:type_name -> tasker.host.v1.Stop
-	16, // 46: tasker.host.v1.TaskSummary.failure:type_name -> tasker.host.v1.Failure
-	72, // 47: tasker.host.v1.TaskSummary.started_at:type_name -> google.protobuf.Timestamp
-	72, // 48: tasker.host.v1.TaskSummary.completed_at:type_name -> google.protobuf.Timestamp
-	72, // 49: tasker.host.v1.TaskSummary.updated_at:type_name -> google.protobuf.Timestamp
-	8,  // 50: tasker.host.v1.WatchTaskResponse.part:type_name -> tasker.host.v1.TaskPart
-	26, // 51: tasker.host.v1.CancelTaskRequest.operation:type_name -> tasker.host.v1.Operation
-	26, // 52: tasker.host.v1.PauseTaskRequest.operation:type_name -> tasker.host.v1.Operation
-	26, // 53: tasker.host.v1.ResumeTaskRequest.operation:type_name -> tasker.host.v1.Operation
-	26, // 54: tasker.host.v1.RetryTaskRequest.operation:type_name -> tasker.host.v1.Operation
-	26, // 55: tasker.host.v1.ResolveTaskRequest.operation:type_name -> tasker.host.v1.Operation
-	41, // 56: tasker.host.v1.ListTemplatesResponse.templates:type_name -> tasker.host.v1.Template
-	41, // 57: tasker.host.v1.GetTemplateResponse.template:type_name -> tasker.host.v1.Template
-	11, // 58: tasker.host.v1.Template.ref:type_name -> tasker.host.v1.TemplateRef
-	44, // 59: tasker.host.v1.ListPluginsResponse.plugins:type_name -> tasker.host.v1.Plugin
-	72, // 60: tasker.host.v1.Plugin.since:type_name -> google.protobuf.Timestamp
-	72, // 61: tasker.host.v1.Plugin.retry_at:type_name -> google.protobuf.Timestamp
-	45, // 62: tasker.host.v1.Plugin.handlers:type_name -> tasker.host.v1.Handler
-	46, // 63: tasker.host.v1.Plugin.subscriptions:type_name -> tasker.host.v1.Subscription
-	47, // 64: tasker.host.v1.Plugin.emits:type_name -> tasker.host.v1.Emit
-	71, // 65: tasker.host.v1.Handler.timeout:type_name -> google.protobuf.Duration
-	52, // 66: tasker.host.v1.ListCrashesResponse.crashes:type_name -> tasker.host.v1.Crash
-	72, // 67: tasker.host.v1.Crash.at:type_name -> google.protobuf.Timestamp
-	57, // 68: tasker.host.v1.TailEventsResponse.entries:type_name -> tasker.host.v1.LogEntry
-	72, // 69: tasker.host.v1.GetHealthResponse.since:type_name -> google.protobuf.Timestamp
-	60, // 70: tasker.host.v1.GetHealthResponse.store:type_name -> tasker.host.v1.StoreHealth
-	67, // 71: tasker.host.v1.GetHealthResponse.plugins:type_name -> tasker.host.v1.GetHealthResponse.PluginsEntry
-	68, // 72: tasker.host.v1.GetHealthResponse.tasks:type_name -> tasker.host.v1.GetHealthResponse.TasksEntry
-	63, // 73: tasker.host.v1.GetStoreStatsResponse.buckets:type_name -> tasker.host.v1.BucketStats
-	69, // 74: tasker.host.v1.GetStoreStatsResponse.tasks:type_name -> tasker.host.v1.GetStoreStatsResponse.TasksEntry
-	70, // 75: tasker.host.v1.GetStoreStatsResponse.operations:type_name -> tasker.host.v1.GetStoreStatsResponse.OperationsEntry
-	71, // 76: tasker.host.v1.GetStoreStatsResponse.commit_time:type_name -> google.protobuf.Duration
-	71, // 77: tasker.host.v1.BackupStoreResponse.took:type_name -> google.protobuf.Duration
-	64, // 78: tasker.host.v1.GetStoreStatsResponse.OperationsEntry.value:type_name -> tasker.host.v1.OperationStats
-	2,  // 79: tasker.host.v1.ControlService.CreateTask:input_type -> tasker.host.v1.CreateTaskRequest
-	4,  // 80: tasker.host.v1.ControlService.FindUnfinishedTask:input_type -> tasker.host.v1.FindUnfinishedTaskRequest
-	6,  // 81: tasker.host.v1.ControlService.GetTask:input_type -> tasker.host.v1.GetTaskRequest
-	21, // 82: tasker.host.v1.ControlService.ListTasks:input_type -> tasker.host.v1.ListTasksRequest
-	24, // 83: tasker.host.v1.ControlService.WatchTask:input_type -> tasker.host.v1.WatchTaskRequest
-	27, // 84: tasker.host.v1.ControlService.CancelTask:input_type -> tasker.host.v1.CancelTaskRequest
-	29, // 85: tasker.host.v1.ControlService.PauseTask:input_type -> tasker.host.v1.PauseTaskRequest
-	31, // 86: tasker.host.v1.ControlService.ResumeTask:input_type -> tasker.host.v1.ResumeTaskRequest
-	33, // 87: tasker.host.v1.ControlService.RetryTask:input_type -> tasker.host.v1.RetryTaskRequest
-	35, // 88: tasker.host.v1.ControlService.ResolveTask:input_type -> tasker.host.v1.ResolveTaskRequest
-	37, // 89: tasker.host.v1.ControlService.ListTemplates:input_type -> tasker.host.v1.ListTemplatesRequest
-	39, // 90: tasker.host.v1.ControlService.GetTemplate:input_type -> tasker.host.v1.GetTemplateRequest
-	42, // 91: tasker.host.v1.ControlService.ListPlugins:input_type -> tasker.host.v1.ListPluginsRequest
-	48, // 92: tasker.host.v1.ControlService.ListPluginLogs:input_type -> tasker.host.v1.ListPluginLogsRequest
-	50, // 93: tasker.host.v1.ControlService.ListCrashes:input_type -> tasker.host.v1.ListCrashesRequest
-	53, // 94: tasker.host.v1.ControlService.ResumePlugin:input_type -> tasker.host.v1.ResumePluginRequest
-	55, // 95: tasker.host.v1.ControlService.TailEvents:input_type -> tasker.host.v1.TailEventsRequest
-	58, // 96: tasker.host.v1.ControlService.GetHealth:input_type -> tasker.host.v1.GetHealthRequest
-	61, // 97: tasker.host.v1.ControlService.GetStoreStats:input_type -> tasker.host.v1.GetStoreStatsRequest
-	65, // 98: tasker.host.v1.ControlService.BackupStore:input_type -> tasker.host.v1.BackupStoreRequest
-	3,  // 99: tasker.host.v1.ControlService.CreateTask:output_type -> tasker.host.v1.CreateTaskResponse
-	5,  // 100: tasker.host.v1.ControlService.FindUnfinishedTask:output_type -> tasker.host.v1.FindUnfinishedTaskResponse
-	7,  // 101: tasker.host.v1.ControlService.GetTask:output_type -> tasker.host.v1.GetTaskResponse
-	22, // 102: tasker.host.v1.ControlService.ListTasks:output_type -> tasker.host.v1.ListTasksResponse
-	25, // 103: tasker.host.v1.ControlService.WatchTask:output_type -> tasker.host.v1.WatchTaskResponse
-	28, // 104: tasker.host.v1.ControlService.CancelTask:output_type -> tasker.host.v1.CancelTaskResponse
-	30, // 105: tasker.host.v1.ControlService.PauseTask:output_type -> tasker.host.v1.PauseTaskResponse
-	32, // 106: tasker.host.v1.ControlService.ResumeTask:output_type -> tasker.host.v1.ResumeTaskResponse
-	34, // 107: tasker.host.v1.ControlService.RetryTask:output_type -> tasker.host.v1.RetryTaskResponse
-	36, // 108: tasker.host.v1.ControlService.ResolveTask:output_type -> tasker.host.v1.ResolveTaskResponse
-	38, // 109: tasker.host.v1.ControlService.ListTemplates:output_type -> tasker.host.v1.ListTemplatesResponse
-	40, // 110: tasker.host.v1.ControlService.GetTemplate:output_type -> tasker.host.v1.GetTemplateResponse
-	43, // 111: tasker.host.v1.ControlService.ListPlugins:output_type -> tasker.host.v1.ListPluginsResponse
-	49, // 112: tasker.host.v1.ControlService.ListPluginLogs:output_type -> tasker.host.v1.ListPluginLogsResponse
-	51, // 113: tasker.host.v1.ControlService.ListCrashes:output_type -> tasker.host.v1.ListCrashesResponse
-	54, // 114: tasker.host.v1.ControlService.ResumePlugin:output_type -> tasker.host.v1.ResumePluginResponse
-	56, // 115: tasker.host.v1.ControlService.TailEvents:output_type -> tasker.host.v1.TailEventsResponse
-	59, // 116: tasker.host.v1.ControlService.GetHealth:output_type -> tasker.host.v1.GetHealthResponse
-	62, // 117: tasker.host.v1.ControlService.GetStoreStats:output_type -> tasker.host.v1.GetStoreStatsResponse
-	66, // 118: tasker.host.v1.ControlService.BackupStore:output_type -> tasker.host.v1.BackupStoreResponse
-	99, // [99:119] is the sub-list for method output_type
-	79, // [79:99] is the sub-list for method input_type
-	79, // [79:79] is the sub-list for extension type_name
-	79, // [79:79] is the sub-list for extension extendee
-	0,  // [0:79] is the sub-list for field type_name
+	101, // 0: tasker.host.v1.TaskRequest.key_ttl:type_name -> google.protobuf.Duration
+	101, // 1: tasker.host.v1.TaskRequest.deadline:type_name -> google.protobuf.Duration
+	1,   // 2: tasker.host.v1.CreateTaskRequest.task:type_name -> tasker.host.v1.TaskRequest
+	1,   // 3: tasker.host.v1.FindUnfinishedTaskRequest.task:type_name -> tasker.host.v1.TaskRequest
+	8,   // 4: tasker.host.v1.GetTaskResponse.part:type_name -> tasker.host.v1.TaskPart
+	9,   // 5: tasker.host.v1.TaskPart.task:type_name -> tasker.host.v1.Task
+	17,  // 6: tasker.host.v1.TaskPart.steps:type_name -> tasker.host.v1.Step
+	10,  // 7: tasker.host.v1.Task.spec:type_name -> tasker.host.v1.TaskSpec
+	14,  // 8: tasker.host.v1.Task.stop:type_name -> tasker.host.v1.Stop
+	16,  // 9: tasker.host.v1.Task.failure:type_name -> tasker.host.v1.Failure
+	15,  // 10: tasker.host.v1.Task.resolution:type_name -> tasker.host.v1.Resolution
+	102, // 11: tasker.host.v1.Task.started_at:type_name -> google.protobuf.Timestamp
+	102, // 12: tasker.host.v1.Task.completed_at:type_name -> google.protobuf.Timestamp
+	102, // 13: tasker.host.v1.Task.updated_at:type_name -> google.protobuf.Timestamp
+	11,  // 14: tasker.host.v1.TaskSpec.template:type_name -> tasker.host.v1.TemplateRef
+	12,  // 15: tasker.host.v1.TaskSpec.input:type_name -> tasker.host.v1.Value
+	102, // 16: tasker.host.v1.TaskSpec.deadline:type_name -> google.protobuf.Timestamp
+	102, // 17: tasker.host.v1.TaskSpec.created_at:type_name -> google.protobuf.Timestamp
+	101, // 18: tasker.host.v1.TaskSpec.key_ttl:type_name -> google.protobuf.Duration
+	13,  // 19: tasker.host.v1.Value.ref:type_name -> tasker.host.v1.BlobRef
+	102, // 20: tasker.host.v1.Stop.at:type_name -> google.protobuf.Timestamp
+	102, // 21: tasker.host.v1.Resolution.at:type_name -> google.protobuf.Timestamp
+	101, // 22: tasker.host.v1.Failure.retry_after:type_name -> google.protobuf.Duration
+	18,  // 23: tasker.host.v1.Step.attempt:type_name -> tasker.host.v1.Attempt
+	102, // 24: tasker.host.v1.Step.started_at:type_name -> google.protobuf.Timestamp
+	102, // 25: tasker.host.v1.Step.completed_at:type_name -> google.protobuf.Timestamp
+	102, // 26: tasker.host.v1.Step.ready_at:type_name -> google.protobuf.Timestamp
+	102, // 27: tasker.host.v1.Step.retry_at:type_name -> google.protobuf.Timestamp
+	102, // 28: tasker.host.v1.Step.hold_until:type_name -> google.protobuf.Timestamp
+	12,  // 29: tasker.host.v1.Step.results:type_name -> tasker.host.v1.Value
+	16,  // 30: tasker.host.v1.Step.failure:type_name -> tasker.host.v1.Failure
+	15,  // 31: tasker.host.v1.Step.resolution:type_name -> tasker.host.v1.Resolution
+	19,  // 32: tasker.host.v1.Step.late:type_name -> tasker.host.v1.LateResult
+	20,  // 33: tasker.host.v1.Step.reason:type_name -> tasker.host.v1.Reason
+	102, // 34: tasker.host.v1.Attempt.started_at:type_name -> google.protobuf.Timestamp
+	102, // 35: tasker.host.v1.Attempt.ended_at:type_name -> google.protobuf.Timestamp
+	16,  // 36: tasker.host.v1.Attempt.failure:type_name -> tasker.host.v1.Failure
+	102, // 37: tasker.host.v1.Attempt.beat_at:type_name -> google.protobuf.Timestamp
+	102, // 38: tasker.host.v1.LateResult.at:type_name -> google.protobuf.Timestamp
+	102, // 39: tasker.host.v1.Reason.since:type_name -> google.protobuf.Timestamp
+	102, // 40: tasker.host.v1.Reason.until:type_name -> google.protobuf.Timestamp
+	102, // 41: tasker.host.v1.ListTasksRequest.created_from:type_name -> google.protobuf.Timestamp
+	102, // 42: tasker.host.v1.ListTasksRequest.created_to:type_name -> google.protobuf.Timestamp
+	23,  // 43: tasker.host.v1.ListTasksResponse.tasks:type_name -> tasker.host.v1.TaskSummary
+	10,  // 44: tasker.host.v1.TaskSummary.spec:type_name -> tasker.host.v1.TaskSpec
+	14,  // 45: tasker.host.v1.TaskSummary.stop:type_name -> tasker.host.v1.Stop
+	16,  // 46: tasker.host.v1.TaskSummary.failure:type_name -> tasker.host.v1.Failure
+	102, // 47: tasker.host.v1.TaskSummary.started_at:type_name -> google.protobuf.Timestamp
+	102, // 48: tasker.host.v1.TaskSummary.completed_at:type_name -> google.protobuf.Timestamp
+	102, // 49: tasker.host.v1.TaskSummary.updated_at:type_name -> google.protobuf.Timestamp
+	8,   // 50: tasker.host.v1.WatchTaskResponse.part:type_name -> tasker.host.v1.TaskPart
+	26,  // 51: tasker.host.v1.CancelTaskRequest.operation:type_name -> tasker.host.v1.Operation
+	26,  // 52: tasker.host.v1.PauseTaskRequest.operation:type_name -> tasker.host.v1.Operation
+	26,  // 53: tasker.host.v1.ResumeTaskRequest.operation:type_name -> tasker.host.v1.Operation
+	26,  // 54: tasker.host.v1.RetryTaskRequest.operation:type_name -> tasker.host.v1.Operation
+	26,  // 55: tasker.host.v1.ResolveTaskRequest.operation:type_name -> tasker.host.v1.Operation
+	41,  // 56: tasker.host.v1.ListTemplatesResponse.templates:type_name -> tasker.host.v1.Template
+	41,  // 57: tasker.host.v1.GetTemplateResponse.template:type_name -> tasker.host.v1.Template
+	11,  // 58: tasker.host.v1.Template.ref:type_name -> tasker.host.v1.TemplateRef
+	44,  // 59: tasker.host.v1.ListPluginsResponse.plugins:type_name -> tasker.host.v1.Plugin
+	102, // 60: tasker.host.v1.Plugin.since:type_name -> google.protobuf.Timestamp
+	102, // 61: tasker.host.v1.Plugin.retry_at:type_name -> google.protobuf.Timestamp
+	45,  // 62: tasker.host.v1.Plugin.handlers:type_name -> tasker.host.v1.Handler
+	46,  // 63: tasker.host.v1.Plugin.subscriptions:type_name -> tasker.host.v1.Subscription
+	47,  // 64: tasker.host.v1.Plugin.emits:type_name -> tasker.host.v1.Emit
+	101, // 65: tasker.host.v1.Handler.timeout:type_name -> google.protobuf.Duration
+	52,  // 66: tasker.host.v1.ListCrashesResponse.crashes:type_name -> tasker.host.v1.Crash
+	102, // 67: tasker.host.v1.Crash.at:type_name -> google.protobuf.Timestamp
+	102, // 68: tasker.host.v1.TailEventsRequest.since:type_name -> google.protobuf.Timestamp
+	57,  // 69: tasker.host.v1.TailEventsResponse.entries:type_name -> tasker.host.v1.LogEntry
+	60,  // 70: tasker.host.v1.ListCatalogResponse.entries:type_name -> tasker.host.v1.CatalogEntry
+	63,  // 71: tasker.host.v1.ListSubscriptionsResponse.subscriptions:type_name -> tasker.host.v1.SubscriptionStatus
+	101, // 72: tasker.host.v1.SubscriptionStatus.timeout:type_name -> google.protobuf.Duration
+	101, // 73: tasker.host.v1.SubscriptionStatus.behind_for:type_name -> google.protobuf.Duration
+	64,  // 74: tasker.host.v1.SubscriptionStatus.paused:type_name -> tasker.host.v1.SubscriptionPause
+	65,  // 75: tasker.host.v1.SubscriptionStatus.failing:type_name -> tasker.host.v1.FailingEvent
+	66,  // 76: tasker.host.v1.SubscriptionStatus.replays:type_name -> tasker.host.v1.ReplayPart
+	67,  // 77: tasker.host.v1.SubscriptionStatus.bindings:type_name -> tasker.host.v1.Binding
+	102, // 78: tasker.host.v1.SubscriptionStatus.created_at:type_name -> google.protobuf.Timestamp
+	102, // 79: tasker.host.v1.SubscriptionStatus.acked_at:type_name -> google.protobuf.Timestamp
+	102, // 80: tasker.host.v1.SubscriptionPause.at:type_name -> google.protobuf.Timestamp
+	102, // 81: tasker.host.v1.FailingEvent.retry_at:type_name -> google.protobuf.Timestamp
+	11,  // 82: tasker.host.v1.Binding.template:type_name -> tasker.host.v1.TemplateRef
+	102, // 83: tasker.host.v1.Position.at:type_name -> google.protobuf.Timestamp
+	26,  // 84: tasker.host.v1.PauseSubscriptionRequest.operation:type_name -> tasker.host.v1.Operation
+	68,  // 85: tasker.host.v1.RewindSubscriptionRequest.to:type_name -> tasker.host.v1.Position
+	68,  // 86: tasker.host.v1.ReplaySubscriptionRequest.from:type_name -> tasker.host.v1.Position
+	68,  // 87: tasker.host.v1.ReplaySubscriptionRequest.to:type_name -> tasker.host.v1.Position
+	81,  // 88: tasker.host.v1.ListDeadLettersResponse.letters:type_name -> tasker.host.v1.DeadLetter
+	102, // 89: tasker.host.v1.DeadLetter.at:type_name -> google.protobuf.Timestamp
+	101, // 90: tasker.host.v1.TryEventRequest.timeout:type_name -> google.protobuf.Duration
+	101, // 91: tasker.host.v1.TryEventResponse.took:type_name -> google.protobuf.Duration
+	102, // 92: tasker.host.v1.GetHealthResponse.since:type_name -> google.protobuf.Timestamp
+	90,  // 93: tasker.host.v1.GetHealthResponse.store:type_name -> tasker.host.v1.StoreHealth
+	97,  // 94: tasker.host.v1.GetHealthResponse.plugins:type_name -> tasker.host.v1.GetHealthResponse.PluginsEntry
+	98,  // 95: tasker.host.v1.GetHealthResponse.tasks:type_name -> tasker.host.v1.GetHealthResponse.TasksEntry
+	93,  // 96: tasker.host.v1.GetStoreStatsResponse.buckets:type_name -> tasker.host.v1.BucketStats
+	99,  // 97: tasker.host.v1.GetStoreStatsResponse.tasks:type_name -> tasker.host.v1.GetStoreStatsResponse.TasksEntry
+	100, // 98: tasker.host.v1.GetStoreStatsResponse.operations:type_name -> tasker.host.v1.GetStoreStatsResponse.OperationsEntry
+	101, // 99: tasker.host.v1.GetStoreStatsResponse.commit_time:type_name -> google.protobuf.Duration
+	101, // 100: tasker.host.v1.BackupStoreResponse.took:type_name -> google.protobuf.Duration
+	94,  // 101: tasker.host.v1.GetStoreStatsResponse.OperationsEntry.value:type_name -> tasker.host.v1.OperationStats
+	2,   // 102: tasker.host.v1.ControlService.CreateTask:input_type -> tasker.host.v1.CreateTaskRequest
+	4,   // 103: tasker.host.v1.ControlService.FindUnfinishedTask:input_type -> tasker.host.v1.FindUnfinishedTaskRequest
+	6,   // 104: tasker.host.v1.ControlService.GetTask:input_type -> tasker.host.v1.GetTaskRequest
+	21,  // 105: tasker.host.v1.ControlService.ListTasks:input_type -> tasker.host.v1.ListTasksRequest
+	24,  // 106: tasker.host.v1.ControlService.WatchTask:input_type -> tasker.host.v1.WatchTaskRequest
+	27,  // 107: tasker.host.v1.ControlService.CancelTask:input_type -> tasker.host.v1.CancelTaskRequest
+	29,  // 108: tasker.host.v1.ControlService.PauseTask:input_type -> tasker.host.v1.PauseTaskRequest
+	31,  // 109: tasker.host.v1.ControlService.ResumeTask:input_type -> tasker.host.v1.ResumeTaskRequest
+	33,  // 110: tasker.host.v1.ControlService.RetryTask:input_type -> tasker.host.v1.RetryTaskRequest
+	35,  // 111: tasker.host.v1.ControlService.ResolveTask:input_type -> tasker.host.v1.ResolveTaskRequest
+	37,  // 112: tasker.host.v1.ControlService.ListTemplates:input_type -> tasker.host.v1.ListTemplatesRequest
+	39,  // 113: tasker.host.v1.ControlService.GetTemplate:input_type -> tasker.host.v1.GetTemplateRequest
+	42,  // 114: tasker.host.v1.ControlService.ListPlugins:input_type -> tasker.host.v1.ListPluginsRequest
+	48,  // 115: tasker.host.v1.ControlService.ListPluginLogs:input_type -> tasker.host.v1.ListPluginLogsRequest
+	50,  // 116: tasker.host.v1.ControlService.ListCrashes:input_type -> tasker.host.v1.ListCrashesRequest
+	53,  // 117: tasker.host.v1.ControlService.ResumePlugin:input_type -> tasker.host.v1.ResumePluginRequest
+	55,  // 118: tasker.host.v1.ControlService.TailEvents:input_type -> tasker.host.v1.TailEventsRequest
+	58,  // 119: tasker.host.v1.ControlService.ListCatalog:input_type -> tasker.host.v1.ListCatalogRequest
+	61,  // 120: tasker.host.v1.ControlService.ListSubscriptions:input_type -> tasker.host.v1.ListSubscriptionsRequest
+	69,  // 121: tasker.host.v1.ControlService.PauseSubscription:input_type -> tasker.host.v1.PauseSubscriptionRequest
+	71,  // 122: tasker.host.v1.ControlService.ResumeSubscription:input_type -> tasker.host.v1.ResumeSubscriptionRequest
+	73,  // 123: tasker.host.v1.ControlService.RewindSubscription:input_type -> tasker.host.v1.RewindSubscriptionRequest
+	75,  // 124: tasker.host.v1.ControlService.ReplaySubscription:input_type -> tasker.host.v1.ReplaySubscriptionRequest
+	77,  // 125: tasker.host.v1.ControlService.ForgetSubscription:input_type -> tasker.host.v1.ForgetSubscriptionRequest
+	79,  // 126: tasker.host.v1.ControlService.ListDeadLetters:input_type -> tasker.host.v1.ListDeadLettersRequest
+	82,  // 127: tasker.host.v1.ControlService.RetryDeadLetters:input_type -> tasker.host.v1.RetryDeadLettersRequest
+	84,  // 128: tasker.host.v1.ControlService.DiscardDeadLetters:input_type -> tasker.host.v1.DiscardDeadLettersRequest
+	86,  // 129: tasker.host.v1.ControlService.TryEvent:input_type -> tasker.host.v1.TryEventRequest
+	88,  // 130: tasker.host.v1.ControlService.GetHealth:input_type -> tasker.host.v1.GetHealthRequest
+	91,  // 131: tasker.host.v1.ControlService.GetStoreStats:input_type -> tasker.host.v1.GetStoreStatsRequest
+	95,  // 132: tasker.host.v1.ControlService.BackupStore:input_type -> tasker.host.v1.BackupStoreRequest
+	3,   // 133: tasker.host.v1.ControlService.CreateTask:output_type -> tasker.host.v1.CreateTaskResponse
+	5,   // 134: tasker.host.v1.ControlService.FindUnfinishedTask:output_type -> tasker.host.v1.FindUnfinishedTaskResponse
+	7,   // 135: tasker.host.v1.ControlService.GetTask:output_type -> tasker.host.v1.GetTaskResponse
+	22,  // 136: tasker.host.v1.ControlService.ListTasks:output_type -> tasker.host.v1.ListTasksResponse
+	25,  // 137: tasker.host.v1.ControlService.WatchTask:output_type -> tasker.host.v1.WatchTaskResponse
+	28,  // 138: tasker.host.v1.ControlService.CancelTask:output_type -> tasker.host.v1.CancelTaskResponse
+	30,  // 139: tasker.host.v1.ControlService.PauseTask:output_type -> tasker.host.v1.PauseTaskResponse
+	32,  // 140: tasker.host.v1.ControlService.ResumeTask:output_type -> tasker.host.v1.ResumeTaskResponse
+	34,  // 141: tasker.host.v1.ControlService.RetryTask:output_type -> tasker.host.v1.RetryTaskResponse
+	36,  // 142: tasker.host.v1.ControlService.ResolveTask:output_type -> tasker.host.v1.ResolveTaskResponse
+	38,  // 143: tasker.host.v1.ControlService.ListTemplates:output_type -> tasker.host.v1.ListTemplatesResponse
+	40,  // 144: tasker.host.v1.ControlService.GetTemplate:output_type -> tasker.host.v1.GetTemplateResponse
+	43,  // 145: tasker.host.v1.ControlService.ListPlugins:output_type -> tasker.host.v1.ListPluginsResponse
+	49,  // 146: tasker.host.v1.ControlService.ListPluginLogs:output_type -> tasker.host.v1.ListPluginLogsResponse
+	51,  // 147: tasker.host.v1.ControlService.ListCrashes:output_type -> tasker.host.v1.ListCrashesResponse
+	54,  // 148: tasker.host.v1.ControlService.ResumePlugin:output_type -> tasker.host.v1.ResumePluginResponse
+	56,  // 149: tasker.host.v1.ControlService.TailEvents:output_type -> tasker.host.v1.TailEventsResponse
+	59,  // 150: tasker.host.v1.ControlService.ListCatalog:output_type -> tasker.host.v1.ListCatalogResponse
+	62,  // 151: tasker.host.v1.ControlService.ListSubscriptions:output_type -> tasker.host.v1.ListSubscriptionsResponse
+	70,  // 152: tasker.host.v1.ControlService.PauseSubscription:output_type -> tasker.host.v1.PauseSubscriptionResponse
+	72,  // 153: tasker.host.v1.ControlService.ResumeSubscription:output_type -> tasker.host.v1.ResumeSubscriptionResponse
+	74,  // 154: tasker.host.v1.ControlService.RewindSubscription:output_type -> tasker.host.v1.RewindSubscriptionResponse
+	76,  // 155: tasker.host.v1.ControlService.ReplaySubscription:output_type -> tasker.host.v1.ReplaySubscriptionResponse
+	78,  // 156: tasker.host.v1.ControlService.ForgetSubscription:output_type -> tasker.host.v1.ForgetSubscriptionResponse
+	80,  // 157: tasker.host.v1.ControlService.ListDeadLetters:output_type -> tasker.host.v1.ListDeadLettersResponse
+	83,  // 158: tasker.host.v1.ControlService.RetryDeadLetters:output_type -> tasker.host.v1.RetryDeadLettersResponse
+	85,  // 159: tasker.host.v1.ControlService.DiscardDeadLetters:output_type -> tasker.host.v1.DiscardDeadLettersResponse
+	87,  // 160: tasker.host.v1.ControlService.TryEvent:output_type -> tasker.host.v1.TryEventResponse
+	89,  // 161: tasker.host.v1.ControlService.GetHealth:output_type -> tasker.host.v1.GetHealthResponse
+	92,  // 162: tasker.host.v1.ControlService.GetStoreStats:output_type -> tasker.host.v1.GetStoreStatsResponse
+	96,  // 163: tasker.host.v1.ControlService.BackupStore:output_type -> tasker.host.v1.BackupStoreResponse
+	133, // [133:164] is the sub-list for method output_type
+	102, // [102:133] is the sub-list for method input_type
+	102, // [102:102] is the sub-list for extension type_name
+	102, // [102:102] is the sub-list for extension extendee
+	0,   // [0:102] is the sub-list for field type_name
 }
 
 func init() { file_tasker_host_v1_control_proto_init() }
@@ -5629,13 +7854,14 @@ func file_tasker_host_v1_control_proto_init() {
 	if File_tasker_host_v1_control_proto != nil {
 		return
 	}
+	file_tasker_host_v1_control_proto_msgTypes[60].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_tasker_host_v1_control_proto_rawDesc), len(file_tasker_host_v1_control_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   71,
+			NumMessages:   101,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -41,6 +41,17 @@ const (
 	ControlService_ListCrashes_FullMethodName        = "/tasker.host.v1.ControlService/ListCrashes"
 	ControlService_ResumePlugin_FullMethodName       = "/tasker.host.v1.ControlService/ResumePlugin"
 	ControlService_TailEvents_FullMethodName         = "/tasker.host.v1.ControlService/TailEvents"
+	ControlService_ListCatalog_FullMethodName        = "/tasker.host.v1.ControlService/ListCatalog"
+	ControlService_ListSubscriptions_FullMethodName  = "/tasker.host.v1.ControlService/ListSubscriptions"
+	ControlService_PauseSubscription_FullMethodName  = "/tasker.host.v1.ControlService/PauseSubscription"
+	ControlService_ResumeSubscription_FullMethodName = "/tasker.host.v1.ControlService/ResumeSubscription"
+	ControlService_RewindSubscription_FullMethodName = "/tasker.host.v1.ControlService/RewindSubscription"
+	ControlService_ReplaySubscription_FullMethodName = "/tasker.host.v1.ControlService/ReplaySubscription"
+	ControlService_ForgetSubscription_FullMethodName = "/tasker.host.v1.ControlService/ForgetSubscription"
+	ControlService_ListDeadLetters_FullMethodName    = "/tasker.host.v1.ControlService/ListDeadLetters"
+	ControlService_RetryDeadLetters_FullMethodName   = "/tasker.host.v1.ControlService/RetryDeadLetters"
+	ControlService_DiscardDeadLetters_FullMethodName = "/tasker.host.v1.ControlService/DiscardDeadLetters"
+	ControlService_TryEvent_FullMethodName           = "/tasker.host.v1.ControlService/TryEvent"
 	ControlService_GetHealth_FullMethodName          = "/tasker.host.v1.ControlService/GetHealth"
 	ControlService_GetStoreStats_FullMethodName      = "/tasker.host.v1.ControlService/GetStoreStats"
 	ControlService_BackupStore_FullMethodName        = "/tasker.host.v1.ControlService/BackupStore"
@@ -87,6 +98,28 @@ type ControlServiceClient interface {
 	ResumePlugin(ctx context.Context, in *ResumePluginRequest, opts ...grpc.CallOption) (*ResumePluginResponse, error)
 	// TailEvents returns events of the log, and those to come if asked.
 	TailEvents(ctx context.Context, in *TailEventsRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[TailEventsResponse], error)
+	// ListCatalog returns the events that there are, and who gets them.
+	ListCatalog(ctx context.Context, in *ListCatalogRequest, opts ...grpc.CallOption) (*ListCatalogResponse, error)
+	// ListSubscriptions returns all subscriptions and how they are doing.
+	ListSubscriptions(ctx context.Context, in *ListSubscriptionsRequest, opts ...grpc.CallOption) (*ListSubscriptionsResponse, error)
+	// PauseSubscription holds a subscription until it is resumed.
+	PauseSubscription(ctx context.Context, in *PauseSubscriptionRequest, opts ...grpc.CallOption) (*PauseSubscriptionResponse, error)
+	// ResumeSubscription ends a pause.
+	ResumeSubscription(ctx context.Context, in *ResumeSubscriptionRequest, opts ...grpc.CallOption) (*ResumeSubscriptionResponse, error)
+	// RewindSubscription moves the cursor of a subscription, back or forward.
+	RewindSubscription(ctx context.Context, in *RewindSubscriptionRequest, opts ...grpc.CallOption) (*RewindSubscriptionResponse, error)
+	// ReplaySubscription delivers a part of the log once more.
+	ReplaySubscription(ctx context.Context, in *ReplaySubscriptionRequest, opts ...grpc.CallOption) (*ReplaySubscriptionResponse, error)
+	// ForgetSubscription removes what is kept of a subscription that nobody declares.
+	ForgetSubscription(ctx context.Context, in *ForgetSubscriptionRequest, opts ...grpc.CallOption) (*ForgetSubscriptionResponse, error)
+	// ListDeadLetters returns a page of dead letters.
+	ListDeadLetters(ctx context.Context, in *ListDeadLettersRequest, opts ...grpc.CallOption) (*ListDeadLettersResponse, error)
+	// RetryDeadLetters delivers dead letters again.
+	RetryDeadLetters(ctx context.Context, in *RetryDeadLettersRequest, opts ...grpc.CallOption) (*RetryDeadLettersResponse, error)
+	// DiscardDeadLetters removes dead letters.
+	DiscardDeadLetters(ctx context.Context, in *DiscardDeadLettersRequest, opts ...grpc.CallOption) (*DiscardDeadLettersResponse, error)
+	// TryEvent delivers one event outside of the log and waits for the answer.
+	TryEvent(ctx context.Context, in *TryEventRequest, opts ...grpc.CallOption) (*TryEventResponse, error)
 	// GetHealth says how the host is doing.
 	GetHealth(ctx context.Context, in *GetHealthRequest, opts ...grpc.CallOption) (*GetHealthResponse, error)
 	// GetStoreStats says how much the store holds.
@@ -300,6 +333,116 @@ func (c *controlServiceClient) TailEvents(ctx context.Context, in *TailEventsReq
 // This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
 type ControlService_TailEventsClient = grpc.ServerStreamingClient[TailEventsResponse]
 
+func (c *controlServiceClient) ListCatalog(ctx context.Context, in *ListCatalogRequest, opts ...grpc.CallOption) (*ListCatalogResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ListCatalogResponse)
+	err := c.cc.Invoke(ctx, ControlService_ListCatalog_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *controlServiceClient) ListSubscriptions(ctx context.Context, in *ListSubscriptionsRequest, opts ...grpc.CallOption) (*ListSubscriptionsResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ListSubscriptionsResponse)
+	err := c.cc.Invoke(ctx, ControlService_ListSubscriptions_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *controlServiceClient) PauseSubscription(ctx context.Context, in *PauseSubscriptionRequest, opts ...grpc.CallOption) (*PauseSubscriptionResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(PauseSubscriptionResponse)
+	err := c.cc.Invoke(ctx, ControlService_PauseSubscription_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *controlServiceClient) ResumeSubscription(ctx context.Context, in *ResumeSubscriptionRequest, opts ...grpc.CallOption) (*ResumeSubscriptionResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ResumeSubscriptionResponse)
+	err := c.cc.Invoke(ctx, ControlService_ResumeSubscription_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *controlServiceClient) RewindSubscription(ctx context.Context, in *RewindSubscriptionRequest, opts ...grpc.CallOption) (*RewindSubscriptionResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(RewindSubscriptionResponse)
+	err := c.cc.Invoke(ctx, ControlService_RewindSubscription_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *controlServiceClient) ReplaySubscription(ctx context.Context, in *ReplaySubscriptionRequest, opts ...grpc.CallOption) (*ReplaySubscriptionResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ReplaySubscriptionResponse)
+	err := c.cc.Invoke(ctx, ControlService_ReplaySubscription_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *controlServiceClient) ForgetSubscription(ctx context.Context, in *ForgetSubscriptionRequest, opts ...grpc.CallOption) (*ForgetSubscriptionResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ForgetSubscriptionResponse)
+	err := c.cc.Invoke(ctx, ControlService_ForgetSubscription_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *controlServiceClient) ListDeadLetters(ctx context.Context, in *ListDeadLettersRequest, opts ...grpc.CallOption) (*ListDeadLettersResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ListDeadLettersResponse)
+	err := c.cc.Invoke(ctx, ControlService_ListDeadLetters_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *controlServiceClient) RetryDeadLetters(ctx context.Context, in *RetryDeadLettersRequest, opts ...grpc.CallOption) (*RetryDeadLettersResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(RetryDeadLettersResponse)
+	err := c.cc.Invoke(ctx, ControlService_RetryDeadLetters_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *controlServiceClient) DiscardDeadLetters(ctx context.Context, in *DiscardDeadLettersRequest, opts ...grpc.CallOption) (*DiscardDeadLettersResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(DiscardDeadLettersResponse)
+	err := c.cc.Invoke(ctx, ControlService_DiscardDeadLetters_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *controlServiceClient) TryEvent(ctx context.Context, in *TryEventRequest, opts ...grpc.CallOption) (*TryEventResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(TryEventResponse)
+	err := c.cc.Invoke(ctx, ControlService_TryEvent_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 func (c *controlServiceClient) GetHealth(ctx context.Context, in *GetHealthRequest, opts ...grpc.CallOption) (*GetHealthResponse, error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(GetHealthResponse)
@@ -371,6 +514,28 @@ type ControlServiceServer interface {
 	ResumePlugin(context.Context, *ResumePluginRequest) (*ResumePluginResponse, error)
 	// TailEvents returns events of the log, and those to come if asked.
 	TailEvents(*TailEventsRequest, grpc.ServerStreamingServer[TailEventsResponse]) error
+	// ListCatalog returns the events that there are, and who gets them.
+	ListCatalog(context.Context, *ListCatalogRequest) (*ListCatalogResponse, error)
+	// ListSubscriptions returns all subscriptions and how they are doing.
+	ListSubscriptions(context.Context, *ListSubscriptionsRequest) (*ListSubscriptionsResponse, error)
+	// PauseSubscription holds a subscription until it is resumed.
+	PauseSubscription(context.Context, *PauseSubscriptionRequest) (*PauseSubscriptionResponse, error)
+	// ResumeSubscription ends a pause.
+	ResumeSubscription(context.Context, *ResumeSubscriptionRequest) (*ResumeSubscriptionResponse, error)
+	// RewindSubscription moves the cursor of a subscription, back or forward.
+	RewindSubscription(context.Context, *RewindSubscriptionRequest) (*RewindSubscriptionResponse, error)
+	// ReplaySubscription delivers a part of the log once more.
+	ReplaySubscription(context.Context, *ReplaySubscriptionRequest) (*ReplaySubscriptionResponse, error)
+	// ForgetSubscription removes what is kept of a subscription that nobody declares.
+	ForgetSubscription(context.Context, *ForgetSubscriptionRequest) (*ForgetSubscriptionResponse, error)
+	// ListDeadLetters returns a page of dead letters.
+	ListDeadLetters(context.Context, *ListDeadLettersRequest) (*ListDeadLettersResponse, error)
+	// RetryDeadLetters delivers dead letters again.
+	RetryDeadLetters(context.Context, *RetryDeadLettersRequest) (*RetryDeadLettersResponse, error)
+	// DiscardDeadLetters removes dead letters.
+	DiscardDeadLetters(context.Context, *DiscardDeadLettersRequest) (*DiscardDeadLettersResponse, error)
+	// TryEvent delivers one event outside of the log and waits for the answer.
+	TryEvent(context.Context, *TryEventRequest) (*TryEventResponse, error)
 	// GetHealth says how the host is doing.
 	GetHealth(context.Context, *GetHealthRequest) (*GetHealthResponse, error)
 	// GetStoreStats says how much the store holds.
@@ -437,6 +602,39 @@ func (UnimplementedControlServiceServer) ResumePlugin(context.Context, *ResumePl
 }
 func (UnimplementedControlServiceServer) TailEvents(*TailEventsRequest, grpc.ServerStreamingServer[TailEventsResponse]) error {
 	return status.Error(codes.Unimplemented, "method TailEvents not implemented")
+}
+func (UnimplementedControlServiceServer) ListCatalog(context.Context, *ListCatalogRequest) (*ListCatalogResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method ListCatalog not implemented")
+}
+func (UnimplementedControlServiceServer) ListSubscriptions(context.Context, *ListSubscriptionsRequest) (*ListSubscriptionsResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method ListSubscriptions not implemented")
+}
+func (UnimplementedControlServiceServer) PauseSubscription(context.Context, *PauseSubscriptionRequest) (*PauseSubscriptionResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method PauseSubscription not implemented")
+}
+func (UnimplementedControlServiceServer) ResumeSubscription(context.Context, *ResumeSubscriptionRequest) (*ResumeSubscriptionResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method ResumeSubscription not implemented")
+}
+func (UnimplementedControlServiceServer) RewindSubscription(context.Context, *RewindSubscriptionRequest) (*RewindSubscriptionResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method RewindSubscription not implemented")
+}
+func (UnimplementedControlServiceServer) ReplaySubscription(context.Context, *ReplaySubscriptionRequest) (*ReplaySubscriptionResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method ReplaySubscription not implemented")
+}
+func (UnimplementedControlServiceServer) ForgetSubscription(context.Context, *ForgetSubscriptionRequest) (*ForgetSubscriptionResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method ForgetSubscription not implemented")
+}
+func (UnimplementedControlServiceServer) ListDeadLetters(context.Context, *ListDeadLettersRequest) (*ListDeadLettersResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method ListDeadLetters not implemented")
+}
+func (UnimplementedControlServiceServer) RetryDeadLetters(context.Context, *RetryDeadLettersRequest) (*RetryDeadLettersResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method RetryDeadLetters not implemented")
+}
+func (UnimplementedControlServiceServer) DiscardDeadLetters(context.Context, *DiscardDeadLettersRequest) (*DiscardDeadLettersResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method DiscardDeadLetters not implemented")
+}
+func (UnimplementedControlServiceServer) TryEvent(context.Context, *TryEventRequest) (*TryEventResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method TryEvent not implemented")
 }
 func (UnimplementedControlServiceServer) GetHealth(context.Context, *GetHealthRequest) (*GetHealthResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method GetHealth not implemented")
@@ -753,6 +951,204 @@ func _ControlService_TailEvents_Handler(srv interface{}, stream grpc.ServerStrea
 // This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
 type ControlService_TailEventsServer = grpc.ServerStreamingServer[TailEventsResponse]
 
+func _ControlService_ListCatalog_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ListCatalogRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(ControlServiceServer).ListCatalog(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: ControlService_ListCatalog_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(ControlServiceServer).ListCatalog(ctx, req.(*ListCatalogRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _ControlService_ListSubscriptions_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ListSubscriptionsRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(ControlServiceServer).ListSubscriptions(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: ControlService_ListSubscriptions_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(ControlServiceServer).ListSubscriptions(ctx, req.(*ListSubscriptionsRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _ControlService_PauseSubscription_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(PauseSubscriptionRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(ControlServiceServer).PauseSubscription(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: ControlService_PauseSubscription_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(ControlServiceServer).PauseSubscription(ctx, req.(*PauseSubscriptionRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _ControlService_ResumeSubscription_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ResumeSubscriptionRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(ControlServiceServer).ResumeSubscription(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: ControlService_ResumeSubscription_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(ControlServiceServer).ResumeSubscription(ctx, req.(*ResumeSubscriptionRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _ControlService_RewindSubscription_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(RewindSubscriptionRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(ControlServiceServer).RewindSubscription(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: ControlService_RewindSubscription_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(ControlServiceServer).RewindSubscription(ctx, req.(*RewindSubscriptionRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _ControlService_ReplaySubscription_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ReplaySubscriptionRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(ControlServiceServer).ReplaySubscription(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: ControlService_ReplaySubscription_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(ControlServiceServer).ReplaySubscription(ctx, req.(*ReplaySubscriptionRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _ControlService_ForgetSubscription_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ForgetSubscriptionRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(ControlServiceServer).ForgetSubscription(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: ControlService_ForgetSubscription_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(ControlServiceServer).ForgetSubscription(ctx, req.(*ForgetSubscriptionRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _ControlService_ListDeadLetters_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ListDeadLettersRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(ControlServiceServer).ListDeadLetters(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: ControlService_ListDeadLetters_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(ControlServiceServer).ListDeadLetters(ctx, req.(*ListDeadLettersRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _ControlService_RetryDeadLetters_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(RetryDeadLettersRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(ControlServiceServer).RetryDeadLetters(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: ControlService_RetryDeadLetters_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(ControlServiceServer).RetryDeadLetters(ctx, req.(*RetryDeadLettersRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _ControlService_DiscardDeadLetters_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(DiscardDeadLettersRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(ControlServiceServer).DiscardDeadLetters(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: ControlService_DiscardDeadLetters_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(ControlServiceServer).DiscardDeadLetters(ctx, req.(*DiscardDeadLettersRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _ControlService_TryEvent_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(TryEventRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(ControlServiceServer).TryEvent(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: ControlService_TryEvent_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(ControlServiceServer).TryEvent(ctx, req.(*TryEventRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 func _ControlService_GetHealth_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
 	in := new(GetHealthRequest)
 	if err := dec(in); err != nil {
@@ -869,6 +1265,50 @@ var ControlService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "ResumePlugin",
 			Handler:    _ControlService_ResumePlugin_Handler,
+		},
+		{
+			MethodName: "ListCatalog",
+			Handler:    _ControlService_ListCatalog_Handler,
+		},
+		{
+			MethodName: "ListSubscriptions",
+			Handler:    _ControlService_ListSubscriptions_Handler,
+		},
+		{
+			MethodName: "PauseSubscription",
+			Handler:    _ControlService_PauseSubscription_Handler,
+		},
+		{
+			MethodName: "ResumeSubscription",
+			Handler:    _ControlService_ResumeSubscription_Handler,
+		},
+		{
+			MethodName: "RewindSubscription",
+			Handler:    _ControlService_RewindSubscription_Handler,
+		},
+		{
+			MethodName: "ReplaySubscription",
+			Handler:    _ControlService_ReplaySubscription_Handler,
+		},
+		{
+			MethodName: "ForgetSubscription",
+			Handler:    _ControlService_ForgetSubscription_Handler,
+		},
+		{
+			MethodName: "ListDeadLetters",
+			Handler:    _ControlService_ListDeadLetters_Handler,
+		},
+		{
+			MethodName: "RetryDeadLetters",
+			Handler:    _ControlService_RetryDeadLetters_Handler,
+		},
+		{
+			MethodName: "DiscardDeadLetters",
+			Handler:    _ControlService_DiscardDeadLetters_Handler,
+		},
+		{
+			MethodName: "TryEvent",
+			Handler:    _ControlService_TryEvent_Handler,
 		},
 		{
 			MethodName: "GetHealth",
