@@ -24,7 +24,8 @@ const (
 	MaxBatchBytes = 16 << 20
 )
 
-// job is one thing to commit: a write set, a checkpoint or a crash report.
+// job is one thing to commit: a write set, a checkpoint, a crash report or a cut of the
+// log.
 type job interface {
 	// op is the operation under which it counts.
 	op() operation

@@ -23,7 +23,7 @@ const (
 	stepLen   = taskLen + ordLen
 	prefixLen = seqLen // in front of the values of tasks, steps and log
 	// maxName is the size of the longest text that may be part of a key: tag,
-	// correlation id, idempotency key, template or plugin name.
+	// correlation id, idempotency key, name of a template, plugin, subscription or event.
 	maxName = 1024
 )
 
@@ -131,6 +131,27 @@ func asCrashKey(key []byte) (plugin string, at time.Time, ok bool) {
 	}
 	ns := binary.BigEndian.Uint64(key[i+1:])
 	return string(key[:i]), time.Unix(0, int64(ns)).UTC(), true
+}
+
+// deadLetterKey is the key of a dead letter.
+func deadLetterKey(subscription string, seq uint64) []byte {
+	b := make([]byte, 0, len(subscription)+1+seqLen)
+	return appendDeadLetterKey(b, subscription, seq)
+}
+
+func appendDeadLetterKey(b []byte, subscription string, seq uint64) []byte {
+	b = append(b, subscription...)
+	b = append(b, 0)
+	return binary.BigEndian.AppendUint64(b, seq)
+}
+
+// asDeadLetterKey is the inverse of deadLetterKey.
+func asDeadLetterKey(key []byte) (subscription string, seq uint64, ok bool) {
+	i := len(key) - seqLen - 1
+	if i < 0 || key[i] != 0 || bytes.IndexByte(key[:i], 0) >= 0 {
+		return "", 0, false
+	}
+	return string(key[:i]), binary.BigEndian.Uint64(key[i+1:]), true
 }
 
 // checkName returns an error wrapping task.ErrInvalid when s may not be part of a key.

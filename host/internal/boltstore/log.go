@@ -21,6 +21,23 @@ type logRecord struct {
 
 // parseLog reads a key and a value of the log without copying the events.
 func parseLog(key, value []byte) (logRecord, error) {
+	r, err := parseLogHead(key, value)
+	if err != nil {
+		return r, err
+	}
+	for b := value[prefixLen:]; len(b) > 0; {
+		event, rest, err := nextEvent(r.seq, b)
+		if err != nil {
+			return r, err
+		}
+		r.events = append(r.events, event)
+		b = rest
+	}
+	return r, nil
+}
+
+// parseLogHead is parseLog without the events.
+func parseLogHead(key, value []byte) (logRecord, error) {
 	var r logRecord
 	seq, ok := asSeq(key)
 	if !ok || len(key) != seqLen {
@@ -31,37 +48,54 @@ func parseLog(key, value []byte) (logRecord, error) {
 		return r, fmt.Errorf("%w: log/%d: %d bytes, too short", store.ErrCorrupt, seq, len(value))
 	}
 	r.seq, r.prev = seq, prev
-	for b := value[prefixLen:]; len(b) > 0; {
-		num, typ, n := protowire.ConsumeTag(b)
-		if n < 0 || num != logEvents || typ != protowire.BytesType {
-			return r, fmt.Errorf("%w: log/%d: not a LogRecord", store.ErrCorrupt, seq)
-		}
-		event, m := protowire.ConsumeBytes(b[n:])
-		if m < 0 {
-			return r, fmt.Errorf("%w: log/%d: %w", store.ErrCorrupt, seq, protowire.ParseError(m))
-		}
-		r.events = append(r.events, event)
-		b = b[n+m:]
-	}
-	if len(r.events) == 0 {
+	if len(value) == prefixLen {
 		return r, fmt.Errorf("%w: log/%d: it holds no event", store.ErrCorrupt, seq)
 	}
 	return r, nil
 }
 
+// nextEvent splits the first event off the encoding of a LogRecord whose sequence is
+// seq.
+func nextEvent(seq uint64, b []byte) (event, rest []byte, err error) {
+	num, typ, n := protowire.ConsumeTag(b)
+	if n < 0 || num != logEvents || typ != protowire.BytesType {
+		return nil, nil, fmt.Errorf("%w: log/%d: not a LogRecord", store.ErrCorrupt, seq)
+	}
+	event, m := protowire.ConsumeBytes(b[n:])
+	if m < 0 {
+		return nil, nil, fmt.Errorf("%w: log/%d: %w", store.ErrCorrupt, seq, protowire.ParseError(m))
+	}
+	return event, b[n+m:], nil
+}
+
 // end is the sequence after the record's last event.
 func (r *logRecord) end() uint64 { return r.seq + uint64(len(r.events)) }
 
-// appendEntries appends the record's events with a sequence of at least from.
-func (r *logRecord) appendEntries(out []store.LogEntry, from uint64) []store.LogEntry {
-	seq := r.seq
-	for _, encoded := range r.events {
-		if seq >= from {
-			out = append(out, store.LogEntry{Seq: seq, Encoded: bytes.Clone(encoded)})
+// appendEntries appends the events of a log record with a sequence of at least from,
+// until out has limit entries. The events are not copied: see ownEntries.
+func appendEntries(out []store.LogEntry, key, value []byte, from uint64, limit int) ([]store.LogEntry, error) {
+	r, err := parseLogHead(key, value)
+	for b := value[min(len(value), prefixLen):]; err == nil && len(b) > 0 && len(out) < limit; r.seq++ {
+		var event []byte
+		if event, b, err = nextEvent(r.seq, b); err == nil && r.seq >= from {
+			out = append(out, store.LogEntry{Seq: r.seq, Encoded: event})
 		}
-		seq++
 	}
-	return out
+	return out, err
+}
+
+// ownEntries moves the events out of the transaction, into one piece of memory.
+func ownEntries(entries []store.LogEntry) {
+	size := 0
+	for i := range entries {
+		size += len(entries[i].Encoded)
+	}
+	buf := make([]byte, 0, size)
+	for i := range entries {
+		start := len(buf)
+		buf = append(buf, entries[i].Encoded...)
+		entries[i].Encoded = buf[start:len(buf):len(buf)]
+	}
 }
 
 // nextSeq is the sequence that the next event gets, from 1.
@@ -81,9 +115,11 @@ func nextSeq(t *txn) (uint64, error) {
 // Events returns up to limit log entries with a sequence of at least from, in order.
 // It reads one record more than it returns events from.
 func (s *Store) Events(ctx context.Context, from uint64, limit int) ([]store.LogEntry, error) {
-	limit = max(limit, 0)
 	var out []store.LogEntry
-	err := s.view(ctx, opEvents, func(t *txn) error {
+	err := s.view(ctx, opEvents, func(t *txn) (err error) {
+		if limit <= 0 {
+			return nil
+		}
 		c := t.cursor(kindLog)
 		start := seqKey(from)
 		key, value := c.Seek(start[:])
@@ -97,18 +133,42 @@ func (s *Store) Events(ctx context.Context, from uint64, limit int) ([]store.Log
 		}
 		for ; key != nil && len(out) < limit; key, value = c.Next() {
 			t.reads++
-			r, err := parseLog(key, value)
-			if err != nil {
+			if out, err = appendEntries(out, key, value, from, limit); err != nil {
 				return err
 			}
-			out = r.appendEntries(out, from)
 		}
+		ownEntries(out)
 		return nil
 	})
 	if err != nil {
 		return nil, fmt.Errorf("events from %d: %w", from, err)
 	}
-	return out[:min(len(out), limit)], nil
+	return out, nil
+}
+
+// FirstSeq returns the sequence of the oldest event that the log still has, 0 for an
+// empty log. It reads one record.
+func (s *Store) FirstSeq(ctx context.Context) (uint64, error) {
+	var first uint64
+	err := s.view(ctx, opFirstSeq, func(t *txn) (err error) {
+		first, err = firstSeq(t)
+		return err
+	})
+	if err != nil {
+		return 0, fmt.Errorf("first sequence: %w", err)
+	}
+	return first, nil
+}
+
+// firstSeq is the sequence of the oldest event in the log, 0 for an empty log.
+func firstSeq(t *txn) (uint64, error) {
+	t.reads++
+	key, value := t.cursor(kindLog).First()
+	if key == nil {
+		return 0, nil
+	}
+	r, err := parseLogHead(key, value)
+	return r.seq, err
 }
 
 // LastSeq returns the sequence of the newest event, 0 for an empty log. It reads one
@@ -125,7 +185,7 @@ func (s *Store) LastSeq(ctx context.Context) (uint64, error) {
 	return next - 1, nil
 }
 
-// TaskEvents returns all events of a task in order. It reads the records of the task
+// TaskEvents returns all events of a task in order, as far back as the log goes. It reads the records of the task
 // and one log value per write set that published something. Errors: task.ErrNotFound,
 // store.ErrCorrupt.
 func (s *Store) TaskEvents(ctx context.Context, id task.ID) ([]store.LogEntry, error) {
@@ -141,8 +201,11 @@ func (s *Store) TaskEvents(ctx context.Context, id task.ID) ([]store.LogEntry, e
 		}
 		records, err := walkChain(t, last)
 		for _, r := range slices.Backward(records) {
-			out = r.appendEntries(out, 0)
+			for i, event := range r.events {
+				out = append(out, store.LogEntry{Seq: r.seq + uint64(i), Encoded: event})
+			}
 		}
+		ownEntries(out)
 		return err
 	})
 	if err != nil {

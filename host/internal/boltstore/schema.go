@@ -20,6 +20,9 @@ import "github.com/tasker-engine/tasker/host/task"
 //	checkpoints      task | ordinal                   CheckpointRecord
 //	keys             namespace 0 template 0 key       KeyRecord
 //	crashes          plugin 0 time                    CrashRecord
+//	cursors          subscription                     CursorRecord
+//	dead_letters     subscription 0 seq               DeadLetterRecord
+//	custom_events    name                             CustomEventRecord
 //	by_template      namespace / template 0 task      (empty)
 //	by_tag           tag 0 task                       (empty)
 //	by_correlation   correlation 0 task               (empty)
@@ -62,7 +65,13 @@ import "github.com/tasker-engine/tasker/host/task"
 //     ones by walking live.
 //   - A checkpoint has a bucket of its own: it comes once a second, does not touch the
 //     task's revision, and goes with the write set that ends its step.
-//   - The log's last value is never removed: the next sequence is derived from it.
+//   - The log is cut at its beginning and nowhere else, and its last value is never
+//     removed: the next sequence is derived from it. What points to a value before the
+//     first one (prev of a log value, seq of a task or step) points to what was cut.
+//   - A cursor is one record that is replaced as a whole, so that moving it is one put
+//     that rides with whatever is committed. What it says of events that fail is a part
+//     of it: there are few, and they are read and written together.
+//   - A dead letter holds its event: the log may lose it.
 
 // SchemaVersion is the version of the drawing above. A change to the drawing or to the
 // meaning of a record is a new version, a migration and a file under testdata.
@@ -84,6 +93,9 @@ const (
 	kindCheckpoints               // the last checkpoint of running steps
 	kindKeys                      // idempotency keys
 	kindCrashes                   // crash reports per plugin
+	kindCursors                   // where subscriptions stand
+	kindDeadLetters               // events that a subscriber could not handle
+	kindCustomEvents              // custom events as last declared
 	kindByTemplate                // tasks by template name
 	kindByTag                     // tasks by tag
 	kindByCorrelation             // tasks by a correlation id that the caller chose
@@ -95,7 +107,8 @@ const (
 func kindNames() [kinds]string {
 	return [kinds]string{
 		"meta", "specs", "tasks", "steps", "templates", "live", "log", "blobs", "checkpoints",
-		"keys", "crashes", "by_template", "by_tag", "by_correlation", "by_status",
+		"keys", "crashes", "cursors", "dead_letters", "custom_events",
+		"by_template", "by_tag", "by_correlation", "by_status",
 	}
 }
 

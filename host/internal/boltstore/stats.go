@@ -29,9 +29,15 @@ const (
 	opCheckpoint
 	opCheckpoints
 	opEvents
+	opFirstSeq
 	opLastSeq
+	opSeqAt
+	opTrimLog
 	opTaskEvents
 	opCrashes
+	opCursors
+	opDeadLetters
+	opCustomEvents
 	opCounters
 	opStats
 	opVerify
@@ -43,8 +49,8 @@ const (
 func operationNames() [operations]string {
 	return [operations]string{
 		"submit", "save_checkpoint", "save_crash", "load", "live", "list", "resolve", "blob", "value",
-		"checkpoint", "checkpoints", "events", "last_seq", "task_events", "crashes", "counters", "stats", "verify",
-		"backup",
+		"checkpoint", "checkpoints", "events", "first_seq", "last_seq", "seq_at", "trim_log", "task_events", "crashes",
+		"cursors", "dead_letters", "custom_events", "counters", "stats", "verify", "backup",
 	}
 }
 

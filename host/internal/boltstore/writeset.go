@@ -21,6 +21,7 @@ const maxPooled = 256 << 10
 // span is one record in an encoding buffer: a key and, right behind it, its value.
 type span struct {
 	kind            kind
+	gone            bool // the record is removed; there is no value
 	key, value, end int
 }
 
@@ -50,6 +51,8 @@ type setJob struct {
 	hash       []byte
 	idempotent *keyClaim // nil without a key
 	head       *head     // of the task, from check to apply
+	forgotten  []string  // subscriptions whose records go
+	highest    uint64    // the largest sequence that a subscription's record names
 
 	err      error // why it could not be encoded
 	firstSeq uint64
@@ -73,8 +76,10 @@ func (p *setPool) put(j *setJob) {
 	}
 	clear(j.blobs)
 	clear(j.index)
+	clear(j.forgotten)
 	*j = setJob{
-		buf: j.buf[:0], spans: j.spans[:0], blobs: j.blobs[:0], index: j.index[:0], satisfied: j.satisfied[:0],
+		buf: j.buf[:0], spans: j.spans[:0], blobs: j.blobs[:0], index: j.index[:0],
+		satisfied: j.satisfied[:0], forgotten: j.forgotten[:0],
 	}
 	p.pool.Put(j)
 }
@@ -121,6 +126,11 @@ func (j *setJob) encode(ws *store.WriteSet) (err error) {
 			return err
 		}
 	}
+	if ws.Delivery != nil {
+		if err := j.encodeDelivery(ws.Delivery); err != nil {
+			return err
+		}
+	}
 	j.encodeLog(ws.Events)
 	return nil
 }
@@ -132,9 +142,11 @@ func checkShape(ws *store.WriteSet) error {
 	case ws.TaskID == "":
 		if ws.Create != nil || ws.Task != nil || len(ws.Steps) > 0 || len(ws.Blobs) > 0 {
 			bad = "it has no task but changes one"
-		} else if len(ws.Events) == 0 {
+		} else if len(ws.Events) == 0 && changesNothing(ws.Delivery) {
 			bad = "it is empty"
 		}
+	case ws.Delivery != nil:
+		bad = "it has a task and changes subscriptions"
 	case ws.Revision != ws.Expected+1:
 		bad = fmt.Sprintf("revision %d does not follow %d", ws.Revision, ws.Expected)
 	case (ws.Create != nil) != (ws.Expected == 0):
@@ -298,11 +310,14 @@ func (j *setJob) size() int {
 	return n
 }
 
-// check refuses a set that was not decided on the stored revision, and a creation
-// whose idempotency key is taken.
+// check refuses a set that was not decided on the stored revision, a creation whose
+// idempotency key is taken, and a cursor behind the end of the log.
 func (j *setJob) check(c *committer, t *txn) error {
-	if j.err != nil || !j.hasTask {
+	if j.err != nil {
 		return j.err
+	}
+	if !j.hasTask {
+		return j.checkDelivery(c)
 	}
 	if until, ok := c.refused[j.key]; ok && c.ticket <= until {
 		return fmt.Errorf("task %s: a write set before this one failed: %w", j.key.id(), store.ErrConflict)
@@ -327,7 +342,10 @@ func (j *setJob) check(c *committer, t *txn) error {
 func (j *setJob) apply(c *committer, t *txn) error {
 	c.s.writeSets.Add(1)
 	if !j.hasTask {
-		return j.applyLog(c, t, &head{})
+		if err := j.applyLog(c, t, &head{}); err != nil {
+			return err
+		}
+		return j.applyDelivery(t)
 	}
 	h := j.head
 	if err := j.applyLog(c, t, h); err != nil {

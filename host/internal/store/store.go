@@ -200,7 +200,10 @@ type OperationStats struct {
 	Puts  uint64 // records written or deleted
 }
 
-// DeliverySet is what delivery changes of its subscriptions.
+// DeliverySet is what delivery changes of its subscriptions. What is forgotten and
+// settled goes before the rest is written, so a subscription can be forgotten and begun
+// anew at once. A set that names an event which the log does not have yet is refused
+// with task.ErrInvalid, and so is a cursor whose failing events are not in order.
 type DeliverySet struct {
 	Cursors     []*Cursor      // replaced as a whole
 	DeadLetters []*DeadLetter  // added, or replaced when the subscription has one of that sequence
@@ -327,6 +330,8 @@ type Store interface {
 	// Checkpoints returns the checkpoints of a task by ordinal.
 	Checkpoints(ctx context.Context, id task.ID) (map[task.Ordinal]Checkpoint, error)
 	// Events returns up to limit log entries with a sequence of at least from, in order.
+	// The entries stay valid and must not be changed; those of one call share memory, so
+	// who keeps one of many for long copies it.
 	Events(ctx context.Context, from uint64, limit int) ([]LogEntry, error)
 	// TaskEvents returns all events of one task in order, as far back as the log goes,
 	// following the chain of its write sets; it does not scan the log.
@@ -340,6 +345,8 @@ type Store interface {
 	Counters(ctx context.Context) (map[task.Status]uint64, error)
 	// Stats returns sizes and operation counts.
 	Stats(ctx context.Context) (Stats, error)
+
+	Log
 
 	// Close waits for what was submitted, and closes.
 	Close() error
