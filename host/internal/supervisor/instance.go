@@ -55,11 +55,13 @@ type instance struct {
 	watched  chan struct{} // closed when the status stream was
 	changed  chan struct{} // status, leaks or the busy state changed
 	idle     chan struct{} // the last attempt that is not leaked ended
+	failed   chan string   // capacity 1: why the process is taken for hung, by another part
 	stop     *drainSignal  // the host wants everything drained
 
 	born      time.Time
 	lastSeen  atomic.Int64 // the last tick of Watch, or when work began after idleness: nanoseconds since born
 	completed atomic.Uint64
+	acked     atomic.Bool // it acknowledged an event
 
 	mu       sync.Mutex
 	attempts map[string]*held
@@ -114,6 +116,7 @@ func newInstance(l *launch, m *Manifest, stop *drainSignal, onState func(task.Pl
 		watched:  make(chan struct{}),
 		changed:  make(chan struct{}, 1),
 		idle:     make(chan struct{}, 1),
+		failed:   make(chan string, 1),
 		attempts: make(map[string]*held),
 	}
 }
@@ -171,7 +174,7 @@ func (in *instance) supervise(ctx context.Context) ending {
 		case <-hang.C:
 			left := in.silenceLeft()
 			if left <= 0 && suspected {
-				return in.hung()
+				return in.hung(fmt.Sprintf("no sign of life for %s while %d attempts ran", in.opts.HangTimeout, in.load()))
 			}
 			// Ticks may wait unread when the host itself was stopped for a while: look twice.
 			if suspected = left <= 0; suspected {
@@ -180,9 +183,14 @@ func (in *instance) supervise(ctx context.Context) ending {
 			if armed = in.load() > 0; armed {
 				hang.Reset(left)
 			}
+		case why := <-in.failed:
+			return in.hung(why)
 		case <-in.stop.begun:
 			return in.drain(ctx, "the host stops", false)
 		case <-ctx.Done():
+			if in.stopIntake() {
+				in.opts.Sink.InstanceDraining(in.id)
+			}
 			in.abandon()
 			in.launch.stop(in.opts.StopGrace)
 			return ending{cause: task.LossDrained, why: "stopped with the host"}
@@ -300,19 +308,19 @@ func (in *instance) leftOrderly() bool {
 	return in.latest().GetState() == pluginv1.State_STATE_DRAINING && in.launch.process.exit() == exit{}
 }
 
-// hung ends a process that was silent for too long; its goroutines are kept in the
-// crash report where it still writes them.
-func (in *instance) hung() ending {
+// hung ends a process that does not do what it owes any more; its goroutines are kept in
+// the crash report where it still writes them.
+func (in *instance) hung(why string) ending {
 	in.launch.process.dump()
 	if !in.launch.waitExit(dumpGrace) {
 		in.launch.process.kill()
 		in.launch.waitExit(killLimit)
 	}
-	return ending{
-		cause: task.LossHung, crashed: true,
-		why: fmt.Sprintf("hung: no sign of life for %s while %d attempts ran", in.opts.HangTimeout, in.load()),
-	}
+	return ending{cause: task.LossHung, crashed: true, why: "hung: " + why}
 }
+
+// useful reports whether the instance finished an attempt or acknowledged an event.
+func (in *instance) useful() bool { return in.completed.Load() > 0 || in.acked.Load() }
 
 // drain lets the attempts end and stops the process. The end of life cuts it short, as
 // the host does when it stops and loses patience.

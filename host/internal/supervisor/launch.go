@@ -31,6 +31,7 @@ const (
 	phaseExec      phase = "exec"
 	phaseHandshake phase = "handshake"
 	phaseDescribe  phase = "describe"
+	phaseCheck     phase = "check"
 	phaseConfigure phase = "configure"
 	phaseWatch     phase = "watch"
 	phaseReady     phase = "ready"
@@ -43,7 +44,7 @@ const killLimit = 5 * time.Second
 // StartError is returned when a plugin does not get ready.
 type StartError struct {
 	Path    string
-	Phase   string   // verify, exec, handshake, describe, configure or watch
+	Phase   string   // verify, exec, handshake, describe, check, configure or watch
 	Err     error    // what went wrong
 	Printed []string // the last lines that the process printed, or the first of its panic
 	// Refused says that another start would end the same way.
@@ -220,7 +221,11 @@ func (l *launch) failure(ctx context.Context, err error) *StartError {
 	var r *refusal
 	e.Refused = errors.As(err, &r)
 	if errors.Is(ctx.Err(), context.DeadlineExceeded) {
-		e.Err = fmt.Errorf("not done within the start timeout of %s", l.opts.startTimeout(l.plugin))
+		late := fmt.Errorf("not done within the start timeout of %s", l.opts.startTimeout(l.plugin))
+		if l.phase == phaseCheck { // it says what it waited for
+			late = fmt.Errorf("%w: %w", late, err)
+		}
+		e.Err = late
 		e.Refused = false
 	}
 	return e
@@ -389,6 +394,7 @@ func (t *connTracker) close() {
 type services struct {
 	plugin pluginv1.PluginServiceClient
 	step   pluginv1.StepServiceClient
+	event  pluginv1.EventServiceClient
 }
 
 // wirePlugin fits go-plugin: it makes the clients.
@@ -405,5 +411,7 @@ func (*wirePlugin) GRPCServer(*goplugin.GRPCBroker, *grpc.Server) error {
 
 // GRPCClient returns the clients of the services.
 func (*wirePlugin) GRPCClient(_ context.Context, _ *goplugin.GRPCBroker, cc *grpc.ClientConn) (any, error) {
-	return &services{plugin: pluginv1.NewPluginServiceClient(cc), step: pluginv1.NewStepServiceClient(cc)}, nil
+	return &services{
+		plugin: pluginv1.NewPluginServiceClient(cc), step: pluginv1.NewStepServiceClient(cc), event: pluginv1.NewEventServiceClient(cc),
+	}, nil
 }

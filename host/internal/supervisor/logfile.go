@@ -25,7 +25,7 @@ const (
 type LogLine struct {
 	At       time.Time       `json:"at"`
 	Level    string          `json:"level"`  // trace, debug, info, warn or error
-	Source   string          `json:"source"` // stdout, stderr, attempt or host
+	Source   string          `json:"source"` // stdout, stderr, attempt, subscriber or host
 	Instance string          `json:"instance"`
 	Attempt  string          `json:"attempt,omitempty"` // with source attempt
 	Message  string          `json:"message"`

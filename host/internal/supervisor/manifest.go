@@ -56,23 +56,6 @@ type Handler struct {
 // Ref returns the handler as "name@version".
 func (h Handler) Ref() string { return h.Name + "@" + strconv.FormatUint(uint64(h.Version), 10) }
 
-// Subscription is one subscription of a manifest.
-type Subscription struct {
-	Name   string   `json:"name"`
-	Events []string `json:"events"`
-	Filter string   `json:"filter,omitempty"`
-}
-
-// Emitted is one custom event of a manifest.
-type Emitted struct {
-	Name        string          `json:"name"`
-	Version     uint32          `json:"version"`
-	Description string          `json:"description,omitempty"`
-	Schema      json.RawMessage `json:"schema,omitempty"`
-	Example     json.RawMessage `json:"example,omitempty"`
-	Immediate   bool            `json:"immediate,omitempty"` // recorded at once, not with the attempt's success
-}
-
 // Permissions is what a plugin says it needs from the machine.
 type Permissions struct {
 	FSRead     []string `json:"fs_read,omitempty"`
@@ -154,14 +137,10 @@ func readManifest(w *pluginv1.Manifest) (*Manifest, error) {
 		r.failf("version %q: want semver such as 1.2.3", m.Version)
 	}
 	m.Handlers = r.handlers(w.GetHandlers())
-	for _, s := range w.GetSubscriptions() {
-		m.Subscriptions = append(m.Subscriptions, Subscription{Name: s.GetName(), Events: s.GetEvents(), Filter: s.GetFilter()})
-	}
-	for _, e := range w.GetEmits() {
-		m.Emits = append(m.Emits, Emitted{
-			Name: e.GetName(), Version: e.GetVersion(), Description: e.GetDescription(),
-			Schema: r.schema("event "+e.GetName(), e.GetSchema()),
-		})
+	m.Subscriptions = r.subscriptions(w.GetSubscriptions())
+	m.Emits = r.emits(w.GetEmits())
+	if len(w.GetHandlers()) == 0 && len(w.GetSubscriptions()) == 0 {
+		r.failf("want at least one handler or one subscription: it does nothing")
 	}
 	if err := errors.Join(r.problems...); err != nil {
 		return nil, fmt.Errorf("manifest: %w", err)
@@ -313,16 +292,5 @@ func (m *Manifest) checkConfig(config json.RawMessage) error {
 	if len(m.ConfigSchema) == 0 {
 		return nil
 	}
-	schema, err := compileSchema(m.ConfigSchema)
-	if err != nil {
-		return err
-	}
-	doc, err := jsonschema.UnmarshalJSON(bytes.NewReader(config))
-	if err != nil {
-		return fmt.Errorf("no valid JSON: %w", err)
-	}
-	if err := schema.Validate(doc); err != nil {
-		return fmt.Errorf("does not fit the schema: %w", err)
-	}
-	return nil
+	return fits(m.ConfigSchema, config)
 }

@@ -104,6 +104,12 @@ type Options struct {
 	// Verify is asked before a binary is executed; an error refuses the plugin. nil
 	// accepts everything.
 	Verify func(path string) error
+
+	// CheckManifest is asked about each manifest that a process declared, before it is
+	// configured: an error refuses the plugin, notes and warnings are shown with it. It may
+	// wait for other plugins, as long as ctx allows: by then [Supervisor.Plugins] shows the
+	// manifest, and the start of others is not held up. nil accepts everything.
+	CheckManifest func(ctx context.Context, m *Manifest) (notes, warnings []string, err error)
 }
 
 // withDefaults returns a copy of o with every unset field at its default.
@@ -116,6 +122,9 @@ func (o Options) withDefaults() Options {
 	}
 	if o.Verify == nil {
 		o.Verify = func(string) error { return nil }
+	}
+	if o.CheckManifest == nil {
+		o.CheckManifest = func(context.Context, *Manifest) (notes, warnings []string, err error) { return nil, nil, nil }
 	}
 	setDefault(&o.StartTimeout, DefaultStartTimeout)
 	setDefault(&o.DrainTimeout, DefaultDrainTimeout)

@@ -18,6 +18,8 @@ const (
 	sourceStderr  source = "stderr"
 	sourceAttempt source = "attempt" // logged through the handler's logger
 	sourceHost    source = "host"    // Tasker's own remarks about the plugin
+
+	sourceSubscriber source = "subscriber" // logged through the subscriber's logger
 )
 
 // Limits of what is kept of a process's output for reports.
@@ -102,6 +104,11 @@ func (o *output) noteSuppressed(n, perSecond int) {
 
 // attempt adds a line that an attempt logged.
 func (o *output) attempt(attempt, level, message string, fields json.RawMessage) {
+	o.logged(sourceAttempt, attempt, level, message, fields)
+}
+
+// logged adds a line that came over a stream.
+func (o *output) logged(from source, attempt, level, message string, fields json.RawMessage) {
 	o.mu.Lock()
 	ok, suppressed := o.logs.allow(time.Now())
 	o.mu.Unlock()
@@ -116,7 +123,7 @@ func (o *output) attempt(attempt, level, message string, fields json.RawMessage)
 		fields = nil
 	}
 	o.log.write(LogLine{
-		At: time.Now().UTC(), Level: level, Source: string(sourceAttempt), Instance: o.instance,
+		At: time.Now().UTC(), Level: level, Source: string(from), Instance: o.instance,
 		Attempt: attempt, Message: cut(message, maxLine), Fields: fields,
 	})
 }

@@ -1,6 +1,7 @@
 package supervisor
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -114,7 +115,7 @@ func (p *plugin) once(life, intake context.Context) verdict {
 	lost := in.close()
 	p.sup.opts.Sink.InstanceGone(in.id, end.cause, lost)
 	in.launch.release()
-	useful := in.completed.Load() > 0
+	useful := in.useful()
 	if !end.crashed {
 		p.setState(task.PluginStopped, end.why)
 		if end.again {
@@ -199,6 +200,9 @@ func (p *plugin) bringUp(ctx context.Context, l *launch) (in *instance, again bo
 	}
 	p.setManifest(m)
 	p.setState(task.PluginConfiguring, "")
+	if err := p.check(ctx, l, m); err != nil {
+		return nil, false, err
+	}
 	if err := l.configure(ctx, m); err != nil {
 		return nil, false, err
 	}
@@ -211,6 +215,29 @@ func (p *plugin) bringUp(ctx context.Context, l *launch) (in *instance, again bo
 	}
 	l.dropSocket()
 	return in, false, nil
+}
+
+// check has the manifest accepted. Others may start meanwhile: it may have to wait for
+// them.
+func (p *plugin) check(ctx context.Context, l *launch, m *Manifest) error {
+	l.phase = phaseCheck
+	p.sup.releaseStart()
+	notes, warnings, err := p.sup.opts.CheckManifest(ctx, m)
+	p.sup.starts <- struct{}{} // the caller gives it back; whoever has one ends within its start timeout
+	switch {
+	case ctx.Err() != nil:
+		return cmp.Or(err, ctx.Err())
+	case err != nil:
+		return refuse(fmt.Errorf("plugin %s: %w", m.Name, err))
+	}
+	for _, w := range warnings {
+		p.sup.opts.Logger.Warn("plugin declares what may be a mistake", "plugin", m.Name, "warning", w)
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.info.Accepted = append(p.info.Accepted, notes...)
+	p.info.Warnings = warnings
+	return nil
 }
 
 // becameReady tells everybody that an instance takes work.
@@ -355,12 +382,6 @@ func (p *plugin) setManifest(m *Manifest) {
 	for _, h := range m.Handlers {
 		accepted = append(accepted, "handler "+h.Ref())
 	}
-	for _, s := range m.Subscriptions {
-		refused = append(refused, "subscription "+s.Name+": events are not delivered yet")
-	}
-	for _, e := range m.Emits {
-		refused = append(refused, "event "+e.Name+": custom events are not delivered yet")
-	}
 	for _, name := range m.Permissions.Env {
 		if name != anyEnv && !slices.Contains(p.granted, name) {
 			refused = append(refused, "environment variable "+name+": not granted")
@@ -368,7 +389,7 @@ func (p *plugin) setManifest(m *Manifest) {
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.info.Manifest, p.info.Version, p.info.Accepted, p.info.Refused = m, m.Version, accepted, refused
+	p.info.Manifest, p.info.Version, p.info.Accepted, p.info.Refused, p.info.Warnings = m, m.Version, accepted, refused, nil
 }
 
 // snapshot returns what is known about the plugin now.

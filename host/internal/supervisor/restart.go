@@ -9,8 +9,8 @@ type history struct {
 }
 
 // ended notes that a process ended at a time, having been ready for a while (0 =
-// never). useful says that it finished an attempt since it was ready: such a crash
-// does not count towards quarantine. rnd in [0, 1) is the jitter. It returns the wait
+// never). useful says that it finished an attempt or acknowledged an event since it was
+// ready: such a crash does not count towards quarantine. rnd in [0, 1) is the jitter. It returns the wait
 // before the next start, or that there is none.
 func (h *history) ended(at time.Time, ready time.Duration, useful bool, r Restart, rnd float64) (wait time.Duration, quarantined bool) {
 	if ready >= r.Reset {

@@ -32,6 +32,7 @@ type PluginInfo struct {
 	Manifest *Manifest // nil before it was read
 	Accepted []string  // what of the declaration is served, "handler greet@1"
 	Refused  []string  // what is not, with the reason
+	Warnings []string  // what is served and may be a mistake
 }
 
 // Supervisor runs plugin processes. Make it with [New]; Run once.

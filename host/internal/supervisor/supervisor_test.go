@@ -439,11 +439,11 @@ func TestDiscovery(t *testing.T) {
 	}
 }
 
-func TestDeclarationsThatAreNotServedAreTold(t *testing.T) {
-	h := startHost(t, nil, "events")
-	h.instanceOf("events", 1)
+func TestWhatIsServedIsTold(t *testing.T) {
+	h := startHost(t, nil, "env")
+	h.instanceOf("env", 1)
 	info := h.Plugins()[0]
-	if want := "subscription audit: events are not delivered yet"; !slices.Contains(info.Refused, want) {
+	if want := "environment variable TASKER_TEST_DENIED: not granted"; !slices.Contains(info.Refused, want) {
 		t.Errorf("refused = %q, want %q", info.Refused, want)
 	}
 	if want := "handler echo@1"; !slices.Contains(info.Accepted, want) {

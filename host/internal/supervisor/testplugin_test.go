@@ -88,6 +88,7 @@ func wedged() int {
 type testPlugin struct {
 	pluginv1.UnimplementedPluginServiceServer
 	pluginv1.UnimplementedStepServiceServer
+	pluginv1.UnimplementedEventServiceServer
 	goplugin.NetRPCUnsupportedPlugin
 
 	mode    string
@@ -119,6 +120,7 @@ func (p *testPlugin) serve() {
 func (p *testPlugin) GRPCServer(_ *goplugin.GRPCBroker, s *grpc.Server) error {
 	pluginv1.RegisterPluginServiceServer(s, p)
 	pluginv1.RegisterStepServiceServer(s, p)
+	pluginv1.RegisterEventServiceServer(s, p)
 	return nil
 }
 
@@ -158,6 +160,7 @@ func (p *testPlugin) Describe(ctx context.Context, _ *pluginv1.DescribeRequest) 
 		m.ConfigSchema = []byte(`{"type":"object","properties":{"port":{"type":"integer"}},"required":["port"],"additionalProperties":false}`)
 	case "events":
 		m.Subscriptions = []*pluginv1.SubscriptionSpec{{Name: "audit", Events: []string{"task.*"}}}
+		m.Emits = []*pluginv1.EventSpec{{Name: m.Name + ".heard", Version: 1}}
 	}
 	return &pluginv1.DescribeResponse{Manifest: m}, nil
 }

@@ -1,0 +1,83 @@
+package supervisor
+
+import (
+	"context"
+	"fmt"
+
+	"google.golang.org/grpc"
+
+	"github.com/tasker-engine/tasker/host/task"
+	pluginv1 "github.com/tasker-engine/tasker/proto/tasker/plugin/v1"
+)
+
+// EventStream is a Deliver stream to an instance. Send and Recv may be called at the same
+// time, each by one goroutine.
+type EventStream struct {
+	in     *instance
+	end    func() // lets go of what belongs to the stream
+	stream grpc.BidiStreamingClient[pluginv1.DeliverRequest, pluginv1.DeliverResponse]
+}
+
+// OpenStream opens a Deliver stream to an instance that is ready; it ends with ctx and
+// with the instance. Error: [task.ErrNotFound] when the instance is gone.
+func (s *Supervisor) OpenStream(ctx context.Context, instance string) (*EventStream, error) {
+	in := s.instance(instance)
+	if in == nil {
+		return nil, fmt.Errorf("instance %s: %w", instance, task.ErrNotFound)
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	detach := context.AfterFunc(in.ctx, cancel)
+	end := func() { detach(); cancel() }
+	stream, err := in.launch.services.event.Deliver(ctx)
+	if err != nil {
+		end()
+		return nil, fmt.Errorf("deliver to %s: %w", instance, err)
+	}
+	return &EventStream{in: in, end: end, stream: stream}, nil
+}
+
+// FailInstance says that an instance does not answer: its goroutines are dumped, it is
+// killed, and started again as after a crash. It does nothing when the instance is gone.
+func (s *Supervisor) FailInstance(instance, why string) {
+	in := s.instance(instance)
+	if in == nil {
+		return
+	}
+	select {
+	case in.failed <- why:
+	default: // it is being ended
+	}
+}
+
+// Send sends a frame.
+func (s *EventStream) Send(frame *pluginv1.DeliverRequest) error {
+	if err := s.stream.Send(frame); err != nil {
+		return fmt.Errorf("deliver to %s: %w", s.in.id, err)
+	}
+	return nil
+}
+
+// Recv returns the next frame that is about events: log lines go to the plugin's log. It
+// is to be called until it returns an error.
+func (s *EventStream) Recv() (*pluginv1.DeliverResponse, error) {
+	for {
+		frame, err := s.stream.Recv()
+		if err != nil {
+			s.end()
+			return nil, fmt.Errorf("deliver to %s: %w", s.in.id, err)
+		}
+		switch k := frame.GetKind().(type) {
+		case *pluginv1.DeliverResponse_Log:
+			s.in.launch.output.logged(sourceSubscriber, "", k.Log.GetLevel(), k.Log.GetMessage(), k.Log.GetFields())
+		case *pluginv1.DeliverResponse_Spans: // nobody keeps them yet
+		case *pluginv1.DeliverResponse_Ack:
+			s.in.acked.Store(true)
+			return frame, nil
+		default:
+			return frame, nil
+		}
+	}
+}
+
+// CloseSend says that no more frames are sent.
+func (s *EventStream) CloseSend() error { return s.stream.CloseSend() }
