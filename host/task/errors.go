@@ -78,6 +78,7 @@ const (
 	CodeUnknownHandler   = "unknown_handler"   // the plugin says it has no such handler
 	CodePanic            = "panic"             // the handler panicked
 	CodeInvalidResult    = "invalid_result"    // the result is no JSON
+	CodeInvalidEvent     = "invalid_event"     // a custom event does not fit its declaration
 	CodeFailFast         = "fail_fast"         // another step failed and on_failure is fail_fast
 	CodeCancelRequested  = "cancel_requested"  // somebody cancelled the task
 )

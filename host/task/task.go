@@ -177,7 +177,7 @@ type Attempt struct {
 // LateResult is an answer that came too late to count.
 type LateResult struct {
 	Number  uint32 // of the attempt that it answers
-	Outcome string // "succeeded" or "failed"
+	Outcome string // "succeeded" or "failed"; "emitted" when it was custom events
 	At      time.Time
 }
 

@@ -29,7 +29,7 @@ func (r Result) apply(d *Decision) error {
 		d.late(s, r.Report)
 		return nil
 	case r.Report.Kind == task.ReportSucceeded:
-		return d.succeed(s, r.Report.Output)
+		return d.succeed(s, r.Report.Output, r.Report.Emits)
 	case r.Report.Failure.Kind != task.KindCancelled:
 		return d.fail(s, r.Report.Failure, task.AttemptFailed)
 	case d.agg.Task.Stop != nil:
@@ -54,7 +54,7 @@ func (r Result) Refused(cause error) Result {
 	if errors.Is(cause, task.ErrTooLarge) {
 		f.Code = task.CodeTooLarge
 	}
-	r.Report.Kind, r.Report.Output, r.Report.Failure = task.ReportFailed, nil, f
+	r.Report.Kind, r.Report.Output, r.Report.Emits, r.Report.Failure = task.ReportFailed, nil, nil, f
 	return r
 }
 
@@ -65,12 +65,38 @@ func (d *Decision) late(s *task.Step, r task.Report) {
 	if r.Kind == task.ReportSucceeded {
 		outcome = "succeeded"
 	}
-	s.Late = &task.LateResult{Number: r.ID.Number, Outcome: outcome, At: d.now}
-	s.LateCount++
-	d.changed = append(d.changed, s.Ordinal)
+	d.countLate(s, r.ID, outcome)
 	if r.ID.Number == s.Attempt.Number {
 		d.letGo(s)
 	}
+}
+
+func (d *Decision) countLate(s *task.Step, id task.AttemptID, outcome string) {
+	s.Late = &task.LateResult{Number: id.Number, Outcome: outcome, At: d.now}
+	s.LateCount++
+	d.changed = append(d.changed, s.Ordinal)
+}
+
+// Emitted is what an attempt emitted to be recorded at once, while it goes on.
+type Emitted struct {
+	ID    task.AttemptID
+	Emits []task.Emit
+}
+
+func (e Emitted) apply(d *Decision) error {
+	s := d.agg.Step(e.ID.Ordinal)
+	if e.ID.Task != d.agg.Task.ID || s == nil || s.Attempt == nil || e.ID.Number == 0 || e.ID.Number > s.Attempt.Number {
+		return fmt.Errorf("attempt %s was never started: %w", e.ID, task.ErrInvalid)
+	}
+	if e.ID.Number < s.Attempt.Number || s.Attempt.Status != task.AttemptRunning {
+		d.countLate(s, e.ID, "emitted")
+		return nil
+	}
+	for i := range e.Emits {
+		d.publish.Emitted(s, e.Emits[i])
+	}
+	d.taskMoved() // so that no later event is recorded with an earlier time
+	return nil
 }
 
 // letGo ends the hold on a step whose timed-out attempt is known to work no longer.
@@ -85,7 +111,7 @@ func (d *Decision) letGo(s *task.Step) {
 	}
 }
 
-func (d *Decision) succeed(s *task.Step, output []byte) error {
+func (d *Decision) succeed(s *task.Step, output []byte, emits []task.Emit) error {
 	if len(output) > 0 && !json.Valid(output) {
 		return d.fail(s, badResult(s, task.CodeInvalidResult, "is no JSON"), task.AttemptFailed)
 	}
@@ -97,6 +123,9 @@ func (d *Decision) succeed(s *task.Step, output []byte) error {
 	s.Results = results
 	if err := d.step(s, task.StepSucceed); err != nil {
 		return err
+	}
+	for i := range emits {
+		d.publish.Emitted(s, emits[i])
 	}
 	d.publish.StepCompleted(s)
 	return nil

@@ -26,11 +26,12 @@ func methodOf(name string) string {
 	return b.String()
 }
 
-// methods returns the publishing methods of a type: all but Events.
+// methods returns the publishing methods of a type: all but Events, and but Emitted, which
+// is for events of no catalog.
 func methods(of reflect.Type) []string {
 	var names []string
 	for m := range of.Methods() {
-		if m.Name != "Events" {
+		if m.Name != "Events" && m.Name != "Emitted" {
 			names = append(names, m.Name)
 		}
 	}

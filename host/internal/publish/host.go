@@ -1,6 +1,7 @@
 package publish
 
 import (
+	"fmt"
 	"strconv"
 	"sync"
 	"time"
@@ -100,15 +101,17 @@ func (h *Host) recordWith(payload event.Payload, at time.Time, ws *store.WriteSe
 	defer h.mu.Unlock() // held over submit: the log keeps the order of n
 	h.n++
 	id := h.id + "/" + strconv.FormatUint(h.epoch, 10) + "/" + strconv.FormatUint(h.n, 10)
-	encoded, _, err := encode(nil, payload, &eventv1.Event{Id: id, At: at.UnixNano()})
+	name := payload.EventName()
+	body, err := encodePayload(nil, payload)
 	if err != nil {
-		done(err)
+		done(fmt.Errorf("publish %s: %w", name, err))
 		return
 	}
 	if ws == nil {
 		ws = &store.WriteSet{}
 	}
-	ws.Events = append(ws.Events, encoded)
+	envelope := &eventv1.Event{Id: id, Type: name, At: at.UnixNano(), Payload: body}
+	ws.Events = append(ws.Events, store.Event{Type: name, Encoded: encodeEnvelope(envelope)})
 	h.submit(ws, func(_ store.Commit, err error) { done(err) })
 }
 

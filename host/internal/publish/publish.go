@@ -1,7 +1,8 @@
 // Package publish records events. It has exactly one method per event of the catalog,
 // named after it, and is the only place that builds payloads: a caller passes the
 // subject and what only it knows, and everything else is taken from the task at hand,
-// without any further read.
+// without any further read. One more method, [Task.Emitted], is for what plugins emit;
+// the events that a template declares follow theirs by themselves.
 package publish
 
 import (
@@ -53,19 +54,35 @@ func (p *Task) Events() (events []store.Event, seq uint64, err error) {
 // usualPayload is the size in bytes that most payloads stay below.
 const usualPayload = 1 << 10
 
-// record encodes one event. Encoding fails only for payloads that hold broken JSON,
-// which is refused where it comes in; the first error is kept for Events.
+// record encodes one event, and after it those that the template publishes with it.
+// Encoding fails only for payloads that hold broken JSON, which is refused where it comes
+// in; the first error is kept for Events.
 func (p *Task) record(payload event.Payload, step task.StepName) {
 	if p.err != nil {
 		return
 	}
-	p.seq++
 	if p.scratch == nil {
 		p.scratch = make([]byte, 0, usualPayload)
 	}
-	var encoded store.Event
-	encoded, p.scratch, p.err = encode(p.scratch, payload, &eventv1.Event{
+	name := payload.EventName()
+	body, err := encodePayload(p.scratch[:0], payload)
+	if err != nil {
+		p.err = fmt.Errorf("publish %s: %w", name, err)
+		return
+	}
+	p.scratch = body // its memory serves the next one
+	p.add(name, step, body)
+	if len(p.template.Events) > 0 {
+		p.addTemplates(payload, step, body)
+	}
+}
+
+// add appends an event with its envelope. The payload is copied.
+func (p *Task) add(name string, step task.StepName, payload []byte) {
+	p.seq++
+	p.events = append(p.events, store.Event{Type: name, Encoded: encodeEnvelope(&eventv1.Event{
 		Id:            string(p.task.ID) + "/" + strconv.FormatUint(p.seq, 10),
+		Type:          name,
 		At:            p.now.UnixNano(),
 		TaskId:        string(p.task.ID),
 		TaskSeq:       p.seq,
@@ -74,22 +91,8 @@ func (p *Task) record(payload event.Payload, step task.StepName) {
 		Template:      p.base.Template,
 		Version:       p.base.Version,
 		CorrelationId: p.base.CorrelationID,
-	})
-	if p.err == nil {
-		p.events = append(p.events, encoded)
-	}
-}
-
-// encode completes the envelope with the payload and encodes both, using the memory of
-// scratch, which it returns for the next call.
-func encode(scratch []byte, payload event.Payload, envelope *eventv1.Event) (store.Event, []byte, error) {
-	name := payload.EventName()
-	body, err := encodePayload(scratch[:0], payload)
-	if err != nil {
-		return store.Event{}, nil, fmt.Errorf("publish %s: %w", name, err)
-	}
-	envelope.Type, envelope.Payload = name, body
-	return store.Event{Type: name, Encoded: encodeEnvelope(envelope)}, body, nil
+		Payload:       payload,
+	})})
 }
 
 // data splits a value into what travels inline and a reference: as it is stored, since

@@ -89,11 +89,18 @@ func (r *Runner) report(rep *task.Report) {
 	if inst != nil {
 		s = inst.slots[rep.ID]
 	}
-	if rep.Kind == task.ReportHeartbeat {
+	switch rep.Kind {
+	case task.ReportHeartbeat:
 		if s != nil {
 			r.heartbeat(rep, s)
 		}
 		return
+	case task.ReportEmitted: // the attempt goes on and keeps its slot
+		if e := r.reported(rep.ID); e != nil {
+			r.add(e, input{in: engine.Emitted{ID: rep.ID, Emits: rep.Emits}})
+		}
+		return
+	case task.ReportSucceeded, task.ReportFailed:
 	}
 	if s != nil && rep.Kind == task.ReportFailed {
 		r.saveCheckpoint(s)

@@ -28,8 +28,8 @@ func (r *Runner) uncommitted(e *entry, inputs []input, err error) {
 
 // isolate deals with inputs whose write set no store takes, today or tomorrow. Several
 // are decided again one by one, so that the others do not suffer for one of them; a
-// result that is alone becomes the failure of its attempt, and a request is refused.
-// It returns what is to be decided again, and false when that would change nothing.
+// result that is alone becomes the failure of its attempt, emitted events are dropped and
+// a request is refused. It returns what is to be decided again, and false when that would change nothing.
 func (r *Runner) isolate(e *entry, inputs []input, cause error) (again []input, ok bool) {
 	claims := make([]input, 0, len(inputs))
 	for _, in := range inputs {
@@ -49,6 +49,10 @@ func (r *Runner) isolate(e *entry, inputs []input, cause error) (again []input, 
 	in := again[0]
 	if in.reply != nil {
 		in.done(cause)
+		return claims, true
+	}
+	if emitted, ok := in.in.(engine.Emitted); ok {
+		r.log.Error("custom events cannot be stored; they are dropped", "attempt", emitted.ID.String(), "error", cause)
 		return claims, true
 	}
 	result, isResult := in.in.(engine.Result)
