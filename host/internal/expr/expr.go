@@ -1,12 +1,182 @@
-// Package expr compiles the expressions (CEL) of templates, of configurations and of
-// subscribers, and evaluates them over events.
+// Package expr compiles conditions over events, written in the Common Expression
+// Language (CEL), and evaluates them: the filters of subscribers, of templates and of
+// the host's configuration.
+//
+// A condition sees two names. "event" is the event's envelope: id, type, at (a
+// timestamp), task, task_seq, step, namespace, template, version, correlation_id and
+// payload; the compiler knows these fields and their types. "payload" is short for
+// event.payload, whose fields are only known when an event is there. Beside the
+// operators, functions and macros of the language there are the methods lowerAscii,
+// upperAscii and trim of texts, and the functions of math (math.greatest and its like).
+// Whole numbers of a payload are ints, others doubles; they compare with each other.
+//
+// A condition has no side effects, does not wait, and cannot run for long:
+// [MaxSource] bounds its text, [MaxCost] its evaluation.
 package expr
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+	"unicode/utf8"
+
+	"cel.dev/cel-go/cel"
+	"cel.dev/cel-go/common/types"
+	"cel.dev/cel-go/common/types/ref"
+	"cel.dev/cel-go/ext"
+	"cel.dev/cel-go/interpreter"
+)
+
+// Limits of one condition.
+const (
+	// MaxSource is the length in bytes of the longest source.
+	MaxSource = 4 << 10
+	// MaxCost is what one evaluation may cost: one per operation, and one per ten
+	// characters or elements that an operation walks over.
+	MaxCost = 1_000_000
+	// maxDepth is how deep a condition may be nested.
+	maxDepth = 50
+	// maxRegex is the size of the largest regular expression, in the
+	// instructions that it compiles to.
+	maxRegex = 250
+)
+
+// ErrCost is the error of an evaluation that was stopped at [MaxCost].
+var ErrCost = errors.New("the filter costs too much on this event")
 
 // Filter is a compiled condition over an event. Make it with [Compile]; it is safe for
 // concurrent use.
 type Filter struct {
-	source string
+	source  string
+	program cel.Program
+}
+
+// Compile compiles a condition. What is wrong with the source is an [*Error].
+func Compile(source string) (*Filter, error) {
+	if err := checkText(source); err != nil {
+		return nil, err
+	}
+	env, err := environment()
+	if err != nil {
+		return nil, fmt.Errorf("filters: %w", err)
+	}
+	compiled, issues := env.Compile(source)
+	if issues.Err() != nil {
+		return nil, firstError(source, issues.Errors())
+	}
+	if err := checkUse(compiled); err != nil {
+		return nil, err
+	}
+	if out := compiled.OutputType(); !out.IsExactType(types.BoolType) && !out.IsExactType(types.DynType) {
+		return nil, &Error{Line: 1, Column: 1, Message: "a filter is true or false, this is " + typeName(out.String())}
+	}
+	program, err := env.Program(compiled, cel.EvalOptions(cel.OptOptimize), cel.CostTracking(meter{}), cel.CostLimit(MaxCost))
+	if err != nil {
+		return nil, &Error{Line: 1, Column: 1, Message: readable(err.Error())}
+	}
+	return &Filter{source: source, program: program}, nil
 }
 
 // String returns the condition as written.
 func (f *Filter) String() string { return f.source }
+
+// Match reports whether the condition holds for e. A field that the payload does not
+// have, or a place that its list does not have, makes it false, like has() would; so
+// does every other error of the evaluation, such as a text that is compared with a
+// number. Those are returned, so that the caller can tell them once.
+func (f *Filter) Match(e *Event) (bool, error) {
+	if err := e.decode(); err != nil {
+		return false, err
+	}
+	out, _, err := f.program.Eval(e)
+	if err != nil {
+		return false, evalError(err)
+	}
+	b, ok := out.(types.Bool)
+	if !ok {
+		return false, fmt.Errorf("a filter is true or false, this came to %s", typeName(out.Type().TypeName()))
+	}
+	return bool(b), nil
+}
+
+// evalError sorts the errors of an evaluation: nil for what is merely not there.
+func evalError(err error) error {
+	var stopped interpreter.EvalCancelledError
+	if errors.As(err, &stopped) {
+		return ErrCost
+	}
+	text := err.Error()
+	// The library keeps the types of these errors to itself.
+	if strings.HasPrefix(text, "no such key: ") || strings.HasPrefix(text, "index out of bounds: ") {
+		return nil
+	}
+	return errors.New(readable(text))
+}
+
+// checkText checks what concerns the source as a text.
+func checkText(source string) error {
+	switch {
+	case strings.TrimSpace(source) == "":
+		return &Error{Line: 1, Column: 1, Message: "the filter is empty"}
+	case len(source) > MaxSource:
+		return &Error{Line: 1, Column: 1, Message: fmt.Sprintf("the filter has %d bytes: the limit is %d", len(source), MaxSource)}
+	case !utf8.ValidString(source):
+		return &Error{Line: 1, Column: 1, Message: "the filter is not UTF-8 text"}
+	}
+	return nil
+}
+
+// environment is what conditions are compiled in. It is built at the first use, because
+// most commands compile none.
+var environment = sync.OnceValues(func() (*cel.Env, error) {
+	registry, err := types.NewRegistry()
+	if err != nil {
+		return nil, err
+	}
+	return cel.NewEnv(
+		cel.CustomTypeProvider(provider{Registry: registry}),
+		cel.CustomTypeAdapter(registry),
+		cel.Variable(eventName, types.NewObjectType(eventType)),
+		cel.Variable(payloadName, types.DynType),
+		cel.CrossTypeNumericComparisons(true),
+		cel.DefaultUTCTimeZone(true),
+		cel.ParserExpressionSizeLimit(MaxSource),
+		cel.ParserRecursionLimit(maxDepth),
+		cel.ExpressionNestingDepthLimit(maxDepth),
+		cel.ASTValidators(cel.ValidateDurationLiterals(), cel.ValidateTimestampLiterals()),
+		ext.Math(),
+		textMethod("lowerAscii", lowerASCII), textMethod("upperAscii", upperASCII), textMethod("trim", strings.TrimSpace),
+	)
+})
+
+// textMethod declares a method of texts. The library's own set has ones that can make a
+// text of any size out of a small one in a single call, before the cost is counted.
+func textMethod(name string, do func(string) string) cel.EnvOption {
+	return cel.Function(name, cel.MemberOverload(name+"_string", []*cel.Type{cel.StringType}, cel.StringType,
+		cel.UnaryBinding(func(v ref.Val) ref.Val {
+			s, ok := v.(types.String)
+			if !ok {
+				return types.MaybeNoSuchOverloadErr(v)
+			}
+			return types.String(do(string(s)))
+		})))
+}
+
+func lowerASCII(s string) string {
+	return strings.Map(func(r rune) rune {
+		if r >= 'A' && r <= 'Z' {
+			return r + 'a' - 'A'
+		}
+		return r
+	}, s)
+}
+
+func upperASCII(s string) string {
+	return strings.Map(func(r rune) rune {
+		if r >= 'a' && r <= 'z' {
+			return r + 'A' - 'a'
+		}
+		return r
+	}, s)
+}
