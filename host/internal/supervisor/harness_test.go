@@ -258,7 +258,7 @@ func (h *host) final(id task.AttemptID) task.Report {
 	var found task.Report
 	h.wait(h.t, "the result of "+id.String(), func() bool {
 		for _, r := range h.reports {
-			if r.ID == id && r.Kind != task.ReportHeartbeat {
+			if r.ID == id && (r.Kind == task.ReportSucceeded || r.Kind == task.ReportFailed) {
 				found = r
 				return true
 			}

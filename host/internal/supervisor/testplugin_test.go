@@ -131,7 +131,7 @@ func (p *testPlugin) GRPCClient(context.Context, *goplugin.GRPCBroker, *grpc.Cli
 func (p *testPlugin) Describe(ctx context.Context, _ *pluginv1.DescribeRequest) (*pluginv1.DescribeResponse, error) {
 	kind, _, _ := strings.Cut(p.mode, "-")
 	m := &pluginv1.Manifest{Name: p.mode, Version: "1.2.3", Limits: &pluginv1.Limits{MaxConcurrency: 8}, Features: []string{"unheard.of.v9"}}
-	for _, h := range []string{"echo", "hold", "slow", "ignore", "env", "fetch", "exit", "panic", "stop", "child", "orphan", "log", "beat", "flood", "broken", "forge", "print", "degrade", "bytes", "chatter", "retire", "quit"} {
+	for _, h := range []string{"echo", "hold", "slow", "ignore", "env", "fetch", "exit", "panic", "stop", "child", "orphan", "log", "beat", "flood", "broken", "forge", "print", "degrade", "bytes", "chatter", "retire", "quit", "emit"} {
 		m.Handlers = append(m.Handlers, &pluginv1.HandlerSpec{Name: h, Version: 1})
 	}
 	switch kind {
@@ -158,6 +158,8 @@ func (p *testPlugin) Describe(ctx context.Context, _ *pluginv1.DescribeRequest) 
 		}
 	case "schema":
 		m.ConfigSchema = []byte(`{"type":"object","properties":{"port":{"type":"integer"}},"required":["port"],"additionalProperties":false}`)
+	case "emitter":
+		m.Emits = emitterEvents()
 	case "events":
 		m.Subscriptions = []*pluginv1.SubscriptionSpec{{Name: "audit", Events: []string{"task.*"}}}
 		m.Emits = []*pluginv1.EventSpec{{Name: m.Name + ".heard", Version: 1}}
@@ -339,6 +341,8 @@ func (p *testPlugin) execute(a *pluginv1.Attempt, cancelled chan string) {
 		p.update(resultUpdate(id, nil))
 	case "quit":
 		quit(0)
+	case "emit":
+		p.update(emitUpdates(id, input)...)
 	case "bytes":
 		p.update(resultUpdate(id, fmt.Appendf(nil, `{"input":%d,"results":%d}`, len(input), len(a.GetResults()))))
 	}

@@ -205,6 +205,7 @@ func (in *instance) refuseAttempt(id task.AttemptID, why string) {
 // receive turns frames into reports until the stream ends.
 func (in *instance) receive() {
 	defer close(in.received)
+	emits := newEmits(in.manifest)
 	for {
 		frame, err := in.work.Recv()
 		if err != nil {
@@ -213,7 +214,7 @@ func (in *instance) receive() {
 		}
 		var reports []task.Report
 		for _, u := range frame.GetUpdates() {
-			if r, ok := in.update(u); ok {
+			if r, ok := in.update(u, emits); ok {
 				reports = append(reports, r)
 			}
 		}
@@ -224,7 +225,7 @@ func (in *instance) receive() {
 }
 
 // update takes one update; it returns a report when the update makes one.
-func (in *instance) update(u *pluginv1.Update) (task.Report, bool) {
+func (in *instance) update(u *pluginv1.Update, emits *emits) (task.Report, bool) {
 	key := u.GetAttemptId()
 	in.mu.Lock()
 	h, known := in.attempts[key]
@@ -247,20 +248,39 @@ func (in *instance) update(u *pluginv1.Update) (task.Report, bool) {
 	case *pluginv1.Update_Fetch:
 		in.queueFetch(h, key, k.Fetch.GetRef())
 	case *pluginv1.Update_Emit:
-		out.attempt(key, "warn", "dropped event "+cut(k.Emit.GetName(), maxCode)+": custom events are not delivered yet", nil)
-	case *pluginv1.Update_Result:
-		for _, e := range k.Result.GetEmits() {
-			out.attempt(key, "warn", "dropped event "+cut(e.GetName(), maxCode)+": custom events are not delivered yet", nil)
+		e, err := emits.atOnce(k.Emit)
+		if err != nil {
+			out.attempt(key, "warn", cut("dropped an event: "+err.Error(), task.MaxErrorMessage), nil)
+			return task.Report{}, false
 		}
+		return task.Report{ID: h.id, Instance: in.id, Kind: task.ReportEmitted, Emits: []task.Emit{e}}, true
+	case *pluginv1.Update_Result:
 		report := fromWireResult(h.id, in.id, k.Result)
 		if abandoned && report.Kind == task.ReportFailed {
 			return task.Report{}, false
+		}
+		if report.Kind == task.ReportSucceeded {
+			report = withEmits(report, k.Result.GetEmits(), emits)
 		}
 		in.finish(key)
 		return report, true
 	default: // spans, and what later versions add
 	}
 	return task.Report{}, false
+}
+
+// withEmits returns the report of a success with its custom events; one that does not fit
+// its declaration fails the attempt for good, because it would come again.
+func withEmits(r task.Report, ws []*pluginv1.Emit, emits *emits) task.Report {
+	es, err := emits.ofResult(ws)
+	if err != nil {
+		return task.Report{ID: r.ID, Instance: r.Instance, Kind: task.ReportFailed, Failure: &task.Failure{
+			Kind: task.KindPermanent, Code: task.CodeInvalidEvent, Source: task.SourcePlugin,
+			Message: cut(err.Error(), task.MaxErrorMessage),
+		}}
+	}
+	r.Emits = es
+	return r
 }
 
 // finish forgets an attempt that ended; it reports whether it was held.
