@@ -130,9 +130,7 @@ func suggest(name string, known []string, other string) string {
 
 // operator returns how an operator is written: the library calls == "_==_".
 func operator(name string) string {
-	if strings.HasPrefix(name, "@") {
-		name = strings.TrimPrefix(name, "@")
-	}
+	name = strings.TrimPrefix(name, "@")
 	if trimmed := strings.Trim(name, "_"); trimmed != "" && !strings.HasPrefix(name, trimmed) {
 		return strings.ReplaceAll(trimmed, "_", "")
 	}

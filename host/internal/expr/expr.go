@@ -102,8 +102,7 @@ func (f *Filter) Match(e *Event) (bool, error) {
 
 // evalError sorts the errors of an evaluation: nil for what is merely not there.
 func evalError(err error) error {
-	var stopped interpreter.EvalCancelledError
-	if errors.As(err, &stopped) {
+	if _, stopped := errors.AsType[interpreter.EvalCancelledError](err); stopped {
 		return ErrCost
 	}
 	text := err.Error()
