@@ -90,6 +90,8 @@ func (a *Aggregate) Derived(now time.Time) task.Derived {
 func (a *Aggregate) health(v *task.View) (task.Health, string) {
 	id := string(a.Task.ID)
 	switch {
+	case v.Status == task.Error && slices.ContainsFunc(a.Task.Steps, func(s task.Step) bool { return hopeless(&s) }):
+		return task.HealthBlocked, "mend what the errors name, then: tasker task retry " + id
 	case v.Status == task.Error:
 		return task.HealthBlocked, "tasker task retry " + id
 	case v.Status == task.Paused:
@@ -145,10 +147,10 @@ func (x *explainer) reason(s *task.Step) *task.Reason {
 	case task.StepWaiting:
 		return &task.Reason{
 			Code: task.ReasonParked, Text: "its attempt was lost and on_crash is park: an operator decides",
-			Remedy: x.remedy("retry", s), Since: s.Attempt.EndedAt,
+			Remedy: x.remedy(s), Since: s.Attempt.EndedAt,
 		}
 	case task.StepError:
-		return &task.Reason{Code: task.ReasonFailed, Text: s.Failure.Error(), Remedy: x.remedy("retry", s), Since: s.CompletedAt}
+		return &task.Reason{Code: task.ReasonFailed, Text: s.Failure.Error(), Remedy: x.remedy(s), Since: s.CompletedAt}
 	case task.StepCancelled:
 		return &task.Reason{Code: task.ReasonCancelledByStop, Text: "cancelled: " + s.Note, Since: s.CompletedAt}
 	case task.StepSkipped:
@@ -158,14 +160,27 @@ func (x *explainer) reason(s *task.Step) *task.Reason {
 	}
 }
 
-func (x *explainer) remedy(verb string, s *task.Step) string {
-	return fmt.Sprintf("tasker task %s %s --step %s", verb, x.Task.ID, s.Name)
+// remedy is what to do about a step that an operator can retry.
+func (x *explainer) remedy(s *task.Step) string {
+	retry := fmt.Sprintf("tasker task retry %s --step %s", x.Task.ID, s.Name)
+	if !hopeless(s) {
+		return retry
+	}
+	return fmt.Sprintf("mend what the error names, then: %s; or supply the results: tasker task resolve %s --step %s",
+		retry, x.Task.ID, s.Name)
+}
+
+// hopeless reports whether a step failed in a way that another attempt alone would not
+// mend.
+func hopeless(s *task.Step) bool {
+	return s.Status == task.StepError && s.Failure != nil && s.Failure.Kind == task.KindPermanent
 }
 
 // blockedReason names the dependencies that keep a step from running: failed ones,
 // wherever above they are, first, because only they need somebody.
 func (x *explainer) blockedReason(s *task.Step) *task.Reason {
 	var failed, waiting []string
+	first := none
 	for _, dep := range x.Template.Steps[s.Ordinal].DependsOn {
 		d := &x.Task.Steps[dep]
 		if d.Status.Satisfies() {
@@ -174,12 +189,15 @@ func (x *explainer) blockedReason(s *task.Step) *task.Reason {
 		waiting = append(waiting, string(d.Name))
 		if root := x.failedAbove(dep); root != none && !slices.Contains(failed, string(x.Task.Steps[root].Name)) {
 			failed = append(failed, string(x.Task.Steps[root].Name))
+			if first == none {
+				first = root
+			}
 		}
 	}
 	if len(failed) > 0 {
 		return &task.Reason{
 			Code: task.ReasonBlocked, On: failed, Text: "blocked by " + strings.Join(failed, ", "),
-			Remedy: fmt.Sprintf("tasker task retry %s --step %s", x.Task.ID, failed[0]),
+			Remedy: x.remedy(&x.Task.Steps[first]),
 		}
 	}
 	return &task.Reason{Code: task.ReasonDependencies, On: waiting, Text: "waits for " + strings.Join(waiting, ", ")}

@@ -239,6 +239,26 @@ func TestBlockedByRoots(t *testing.T) {
 	}
 }
 
+// TestRemedies: where another attempt alone would fail again, what to do first is said.
+func TestRemedies(t *testing.T) {
+	for _, tt := range []struct {
+		kind  task.ErrorKind
+		mends bool
+	}{{task.KindPermanent, true}, {task.KindRetryable, false}} {
+		t.Run(string(tt.kind), func(t *testing.T) {
+			d := start(t, shape(t, step("a", limit(1)), step("b<-a")))
+			d.claim("a")
+			d.fail("a", tt.kind)
+			v := d.agg.View(d.now, freeSlots{})
+			for _, remedy := range []string{v.Action, v.Steps[0].Reason.Remedy, v.Steps[1].Reason.Remedy} {
+				if !strings.Contains(remedy, "tasker task retry ") || strings.HasPrefix(remedy, "mend what") != tt.mends {
+					t.Errorf("remedy %q, want a retry, and what to mend before: %t", remedy, tt.mends)
+				}
+			}
+		})
+	}
+}
+
 // TestViewIsASnapshot: decisions made after it do not show in it.
 func TestViewIsASnapshot(t *testing.T) {
 	d := start(t, shape(t, step("a"), step("b<-a")))
