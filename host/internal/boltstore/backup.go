@@ -42,7 +42,11 @@ func (s *Store) Backup(ctx context.Context, target string, overwrite bool) (size
 // Restore puts the backup in the place of the store at target, which no process may
 // have open, and returns its size in bytes. The backup is verified first; a store at
 // target is replaced only when overwrite is set, and is whole until it is replaced.
-// Errors: store.ErrCorrupt for a backup with problems, fs.ErrExist, task.ErrLocked.
+//
+// The restored store has a host id of its own, because the sequences after its last one
+// were given before and will be given again, to other events. Its cursors stay: they
+// were copied together with the log and fit it, and subscribers get again what was
+// recorded after the backup's cursors, as after a crash. Errors: store.ErrCorrupt for a backup with problems, fs.ErrExist, task.ErrLocked.
 func Restore(ctx context.Context, backup, target string, overwrite bool) (size int64, err error) {
 	defer func() {
 		if err != nil {

@@ -3,6 +3,7 @@ package boltstore
 import (
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/tasker-engine/tasker/host/internal/store"
 	"github.com/tasker-engine/tasker/host/internal/storetest"
@@ -67,6 +68,19 @@ func TestWriteBudgets(t *testing.T) {
 		// step, task, log, live, counters.
 		{"complete the last step", linear.Succeed(4), 0, 5},
 		{"events without a task", &store.WriteSet{Events: []store.Event{storetest.Event("", 1, "x", storetest.Start())}}, 0, 1},
+		{"a cursor", storetest.Delivery(store.DeliverySet{Cursors: []*store.Cursor{storetest.Cursor("a/x", 9)}}), 0, 1},
+		{"three cursors", storetest.Delivery(store.DeliverySet{
+			Cursors: []*store.Cursor{storetest.Cursor("a/x", 10), storetest.Cursor("b/x", 9), storetest.Cursor("c/x", 8)},
+		}), 0, 3},
+		{"a dead letter with its event and the cursor", &store.WriteSet{
+			Events: []store.Event{storetest.Event("", 2, "x", storetest.Start())},
+			Delivery: &store.DeliverySet{
+				DeadLetters: []*store.DeadLetter{storetest.DeadLetter("a/x", 11)}, Cursors: []*store.Cursor{storetest.Cursor("a/x", 11)},
+			},
+		}, 0, 3},
+		{"settle a dead letter", storetest.Delivery(store.DeliverySet{Settled: []store.DeadLetterID{{Subscription: "b/x", Seq: 1}}}), 0, 1},
+		// the dead letter is found, then both go.
+		{"forget a subscription", storetest.Delivery(store.DeliverySet{Forgotten: []string{"a/x"}}), 1, 2},
 	}
 	for _, b := range budgets {
 		storetest.MustCommit(t, s, b.set)
@@ -132,6 +146,12 @@ func TestReadBudgets(t *testing.T) {
 	if err := storetest.SaveCheckpoint(s, large.Checkpoint(1, "1")); err != nil {
 		t.Fatalf("checkpoint: %v", err)
 	}
+	storetest.MustCommit(t, s, storetest.Delivery(store.DeliverySet{
+		Cursors: []*store.Cursor{storetest.Cursor("a/x", 9)}, Events: []store.CustomEvent{storetest.CustomEvent("a.b", 1)},
+		DeadLetters: []*store.DeadLetter{
+			storetest.DeadLetter("a/x", 5), storetest.DeadLetter("a/x", 6), storetest.DeadLetter("a/x", 7), storetest.DeadLetter("a/x", 8),
+		},
+	}))
 	id := fl.Task.ID
 	ctx := t.Context()
 	m := &meter{t: t, s: s}
@@ -149,6 +169,13 @@ func TestReadBudgets(t *testing.T) {
 		{"counters", func() error { _, err := s.Counters(ctx); return err }, 1},
 		{"last_seq", func() (err error) { last, err = s.LastSeq(ctx); return err }, 1},
 		{"events", func() error { _, err := s.Events(ctx, last, 100); return err }, 1},
+		{"first_seq", func() error { _, err := s.FirstSeq(ctx); return err }, 1},
+		// a hundred and some sequences have 7 binary digits.
+		{"seq_at", func() error { _, err := s.SeqAt(ctx, storetest.Start().Add(time.Millisecond)); return err }, 7 + 4},
+		{"seq_at", func() error { _, err := s.SeqAt(ctx, time.Time{}); return err }, 7 + 4},
+		{"cursors", func() error { _, err := s.Cursors(ctx); return err }, 1},
+		{"dead_letters", func() error { _, err := s.DeadLetters(ctx, "a/x", 5, 2); return err }, 2},
+		{"custom_events", func() error { _, err := s.CustomEvents(ctx); return err }, 1},
 		// an index entry, the task and the spec of each, one task to see that more follow,
 		// one index entry ahead.
 		{"list", func() error { _, _, err := s.List(ctx, store.Filter{}, store.Page{Limit: 10}); return err }, 11*3 + 1},

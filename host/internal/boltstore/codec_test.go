@@ -13,6 +13,7 @@ import (
 	"github.com/tasker-engine/tasker/host/internal/store"
 	"github.com/tasker-engine/tasker/host/internal/storetest"
 	"github.com/tasker-engine/tasker/host/task"
+	eventv1 "github.com/tasker-engine/tasker/proto/tasker/event/v1"
 	storev1 "github.com/tasker-engine/tasker/proto/tasker/store/v1"
 )
 
@@ -104,6 +105,28 @@ func TestCodecKeepsEveryField(t *testing.T) {
 	}
 }
 
+// TestDeliveryCodecKeepsEveryField is the same for what delivery keeps.
+func TestDeliveryCodecKeepsEveryField(t *testing.T) {
+	var cursor store.Cursor
+	fillValue(t, reflect.ValueOf(&cursor).Elem(), 0)
+	if diff := cmp.Diff(cursor, cursorFromRecord(cursor.Subscription, through(t, cursorToRecord(&cursor)))); diff != "" {
+		t.Errorf("cursor (-want +got):\n%s", diff)
+	}
+	var dead store.DeadLetter
+	fillValue(t, reflect.ValueOf(&dead).Elem(), 0)
+	if diff := cmp.Diff(dead, deadLetterFromRecord(dead.DeadLetterID, through(t, deadLetterToRecord(&dead)))); diff != "" {
+		t.Errorf("dead letter (-want +got):\n%s", diff)
+	}
+	var event store.CustomEvent
+	fillValue(t, reflect.ValueOf(&event).Elem(), 0)
+	if diff := cmp.Diff(event, customEventFromRecord(event.Name, through(t, customEventToRecord(&event)))); diff != "" {
+		t.Errorf("custom event (-want +got):\n%s", diff)
+	}
+	if b := encode(t, cursorToRecord(&store.Cursor{Subscription: "a/x"})); len(b) != 0 {
+		t.Errorf("a cursor at the beginning has %d bytes, want none", len(b))
+	}
+}
+
 // through encodes a record and decodes it.
 func through[M proto.Message](t *testing.T, m M) M {
 	t.Helper()
@@ -179,6 +202,12 @@ func TestKeyOrder(t *testing.T) {
 		if bytes.Compare(next[:], ka[:]) <= 0 {
 			r.Fatalf("the key after %s is %s", a, next.id())
 		}
+		one, other := rapid.Uint64().Draw(r, "seq"), rapid.Uint64().Draw(r, "other seq")
+		name := rapid.StringMatching(`[a-z]{1,4}/[a-z0-9_-]{1,4}`).Draw(r, "subscription")
+		k1, k2 := deadLetterKey(name, one), deadLetterKey(name, other)
+		if back, seq, ok := asDeadLetterKey(k1); !ok || back != name || seq != one || (bytes.Compare(k1, k2) < 0) != (one < other) {
+			r.Fatalf("dead letter key of %s %d: back to %s %d, %t, or out of order with %d", name, one, back, seq, ok, other)
+		}
 		m, n := rapid.Uint32().Draw(r, "m"), rapid.Uint32().Draw(r, "n")
 		sm, sn := ka.step(m), ka.step(n)
 		if k, back, ok := asStepKey(sm[:]); !ok || k != ka || back != m {
@@ -213,6 +242,9 @@ func FuzzKeys(f *testing.F) {
 		if plugin, at, ok := asCrashKey(key); ok && !bytes.Equal(crashKey(plugin, at), key) {
 			t.Errorf("crash key %x: back to %x", key, crashKey(plugin, at))
 		}
+		if subscription, seq, ok := asDeadLetterKey(key); ok && !bytes.Equal(deadLetterKey(subscription, seq), key) {
+			t.Errorf("dead letter key %x: back to %x", key, deadLetterKey(subscription, seq))
+		}
 		if seq, ok := asSeq(key); ok {
 			if back := seqKey(seq); !bytes.Equal(back[:], key[:seqLen]) {
 				t.Errorf("sequence %x: back to %x", key, back)
@@ -238,8 +270,18 @@ func FuzzRecords(f *testing.F) {
 		}
 		f.Add(j.buf[j.logValue[0]:j.logValue[1]])
 	}
+	for _, m := range []proto.Message{
+		cursorToRecord(storetest.Cursor("a/x", 3)), deadLetterToRecord(storetest.DeadLetter("a/x", 3)),
+	} {
+		b, err := proto.Marshal(m)
+		if err != nil {
+			f.Fatal(err)
+		}
+		f.Add(b)
+	}
 	f.Add([]byte("short"))
 	f.Fuzz(func(t *testing.T, value []byte) {
+		fuzzDelivery(t, value)
 		key := seqKey(1)
 		if r, err := parseLog(key[:], value); err == nil && (len(r.events) == 0 || r.end() <= r.seq) {
 			t.Errorf("log record without events: %+v", r)
@@ -267,6 +309,58 @@ func FuzzRecords(f *testing.F) {
 		spec := &storev1.SpecRecord{}
 		if err := decode(value, spec, "spec"); err == nil {
 			_ = specFromRecord("x", spec)
+		}
+	})
+}
+
+// fuzzDelivery is FuzzRecords for what delivery keeps.
+func fuzzDelivery(t *testing.T, value []byte) {
+	t.Helper()
+	cursor := &storev1.CursorRecord{}
+	if err := decode(value, cursor, "cursor"); err == nil {
+		once := cursorFromRecord("a/x", cursor)
+		twice := cursorFromRecord("a/x", through(t, cursorToRecord(&once)))
+		if diff := cmp.Diff(once, twice); diff != "" {
+			t.Errorf("cursor (-once +twice):\n%s", diff)
+		}
+	}
+	if once, err := readDeadLetter(deadLetterKey("a/x", 1), value); err == nil {
+		twice := deadLetterFromRecord(once.DeadLetterID, through(t, deadLetterToRecord(&once)))
+		if diff := cmp.Diff(once, twice); diff != "" {
+			t.Errorf("dead letter (-once +twice):\n%s", diff)
+		}
+	}
+	event := &storev1.CustomEventRecord{}
+	if err := decode(value, event, "custom event"); err == nil {
+		once := customEventFromRecord("a.b", event)
+		twice := customEventFromRecord("a.b", through(t, customEventToRecord(&once)))
+		if diff := cmp.Diff(once, twice); diff != "" {
+			t.Errorf("custom event (-once +twice):\n%s", diff)
+		}
+	}
+}
+
+// FuzzRecordedAt compares the short way to an event's time with decoding the event.
+func FuzzRecordedAt(f *testing.F) {
+	f.Add(storetest.Event("", 1, "x", storetest.Start()).Encoded)
+	f.Add(storetest.Event(storetest.ID(storetest.Start(), 1), 7, "task.started", time.Time{}).Encoded)
+	f.Add([]byte{})
+	f.Add([]byte{0x18, 1, 0x18, 2}) // the field twice
+	f.Fuzz(func(t *testing.T, encoded []byte) {
+		e := &eventv1.Event{}
+		_, err := recordedAt(encoded)
+		if proto.Unmarshal(encoded, e) != nil {
+			return // it may be one up to its time
+		}
+		if err != nil {
+			t.Errorf("time of %x: %v", encoded, err)
+		}
+		again, err := proto.MarshalOptions{Deterministic: true}.Marshal(e)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got, err := recordedAt(again); got != e.GetAt() || err != nil {
+			t.Errorf("time of %x: got %d, error %v; want %d", again, got, err, e.GetAt())
 		}
 	})
 }

@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
 	bolt "go.etcd.io/bbolt"
 
 	"github.com/tasker-engine/tasker/host/internal/store"
@@ -50,6 +51,15 @@ func TestSchemaFiles(t *testing.T) {
 			}
 			if _, err := s.Load(t.Context(), storetest.ID(storetest.Start(), 2)); err != nil {
 				t.Errorf("failed task: %v", err)
+			}
+			cursors, err1 := s.Cursors(t.Context())
+			dead, err2 := s.DeadLetters(t.Context(), "mock/audit", 0, 10)
+			events, err3 := s.CustomEvents(t.Context())
+			if err := errors.Join(err1, err2, err3); err != nil || len(dead) != 1 || len(events) != 1 {
+				t.Errorf("delivery: got dead letters %v, custom events %v, error %v; want one of each", dead, events, err)
+			}
+			if diff := cmp.Diff([]store.Cursor{*storetest.Cursor("mock/audit", 9)}, cursors); diff != "" {
+				t.Errorf("cursors (-want +got):\n%s", diff)
 			}
 			storetest.MustCommit(t, s, storetest.NewFlow(3, 1).Create(0))
 		})

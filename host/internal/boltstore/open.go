@@ -126,9 +126,15 @@ func (s *Store) start(o Options) error {
 		if err := s.db.View(checkVersion); err != nil {
 			return err
 		}
+		if err := s.db.View(checkBuckets); err != nil {
+			return err
+		}
 		return s.db.View(s.readIdentity)
 	}
 	if err := prepare(s.db, s.path, migrations(), o.Now()); err != nil {
+		return err
+	}
+	if err := s.db.View(checkBuckets); err != nil {
 		return err
 	}
 	if err := s.db.Update(s.beginEpoch); err != nil {
@@ -301,6 +307,16 @@ func readVersion(tx *bolt.Tx) (uint8, error) {
 		return 0, fmt.Errorf("%w: meta/version has %d bytes", store.ErrCorrupt, len(v))
 	}
 	return v[0], nil
+}
+
+// checkBuckets fails unless the file has every bucket of the schema.
+func checkBuckets(tx *bolt.Tx) error {
+	for k := range kinds {
+		if tx.Bucket([]byte(k.name())) == nil {
+			return fmt.Errorf("%w: bucket %s is missing: restore a backup with `tasker store restore`", store.ErrCorrupt, k.name())
+		}
+	}
+	return nil
 }
 
 func (s *Store) readIdentity(tx *bolt.Tx) error {

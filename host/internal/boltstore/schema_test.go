@@ -127,6 +127,18 @@ func (f *folder) key(bucket string, key []byte) string {
 		if plugin, at, ok := asCrashKey(key); ok && plugin == "mock" && at.Equal(storetest.Start()) {
 			return "plugin 0 time"
 		}
+	case "cursors":
+		if string(key) == "mock/audit" {
+			return "subscription"
+		}
+	case "dead_letters":
+		if subscription, seq, ok := asDeadLetterKey(key); ok && subscription == "mock/audit" && seq == 5 {
+			return "subscription 0 seq"
+		}
+	case "custom_events":
+		if string(key) == "mock.done" {
+			return "name"
+		}
 	default:
 		return f.indexKey(bucket, key)
 	}
@@ -154,7 +166,8 @@ func (f *folder) value(bucket string, key, value []byte) string {
 	records := map[string]proto.Message{
 		"counters": &storev1.CountersRecord{}, "specs": &storev1.SpecRecord{}, "tasks": &storev1.TaskRecord{},
 		"steps": &storev1.StepRecord{}, "log": &storev1.LogRecord{}, "checkpoints": &storev1.CheckpointRecord{},
-		"keys": &storev1.KeyRecord{}, "crashes": &storev1.CrashRecord{},
+		"keys": &storev1.KeyRecord{}, "crashes": &storev1.CrashRecord{}, "cursors": &storev1.CursorRecord{},
+		"dead_letters": &storev1.DeadLetterRecord{}, "custom_events": &storev1.CustomEventRecord{},
 	}
 	prefix := map[string]string{"tasks": "seq | ", "steps": "seq | ", "log": "prev | "}[bucket]
 	name := bucket

@@ -50,9 +50,9 @@ func VerifyFile(ctx context.Context, path string, o Options) ([]Problem, error) 
 
 // Verify checks every page and every rule of the schema in one snapshot and returns
 // what is wrong, nothing when all is well: pages reachable once, records decodable,
-// sequences ordered, task_seq dense along each chain, live and the indexes equal to
-// what the records say, counters equal to a recount, blobs present with their digest,
-// no orphans. Commits wait while the pages of a running store are checked.
+// sequences and task_seq dense from where the log was cut, live and the indexes equal
+// to what the records say, counters equal to a recount, blobs present with their digest,
+// subscriptions not ahead of the log, no orphans. Commits wait while the pages of a running store are checked.
 func (s *Store) Verify(ctx context.Context) ([]Problem, error) {
 	v := &verifier{ctx: ctx, chains: make(map[taskKey]*chain), counted: make(counters)}
 	err := s.verifyPages(v)
@@ -95,6 +95,8 @@ type verifier struct {
 	t        *txn
 	problems []Problem
 	steps    int                // calls of pause
+	first    uint64             // the log's first sequence, 0 when it is empty
+	next     uint64             // the sequence after the log's last
 	chains   map[taskKey]*chain // what the log says of each task
 	counted  counters
 }
@@ -129,6 +131,7 @@ func (v *verifier) records(t *txn) error {
 	v.t = t
 	for _, check := range []func() error{
 		v.meta, v.log, v.tasks, v.steplike, v.live, v.templates, v.indexes, v.keys, v.crashes, v.counters,
+		v.cursors, v.deadLetters, v.customEvents,
 	} {
 		if err := check(); err != nil {
 			return err

@@ -30,9 +30,10 @@ func (v *verifier) meta() error {
 	})
 }
 
-// log checks order and links, and builds the chains.
+// log checks order and links, and builds the chains. It may have been cut at its
+// beginning.
 func (v *verifier) log() error {
-	var next uint64 = 1
+	v.next = 1
 	return v.walk(kindLog, func(key, value []byte) {
 		r, err := parseLog(key, value)
 		if err != nil {
@@ -40,10 +41,15 @@ func (v *verifier) log() error {
 			return
 		}
 		place := fmt.Sprintf("log/%d", r.seq)
-		if r.seq < next {
-			v.report(place, remedyRecord, "it overlaps the record before, which ends at %d", next-1)
+		switch {
+		case v.first == 0:
+			v.first = r.seq
+		case r.seq < v.next:
+			v.report(place, remedyRecord, "it overlaps the record before, which ends at %d", v.next-1)
+		case r.seq > v.next:
+			v.report(place, remedyRecord, "it follows %d, the records between are missing", v.next-1)
 		}
-		next = r.end()
+		v.next = r.end()
 		v.logRecord(place, &r)
 	})
 }
@@ -60,7 +66,9 @@ func (v *verifier) logRecord(place string, r *logRecord) {
 		if i == 0 {
 			owner = e.GetTaskId()
 			of = v.chainOf(place, owner)
-			if of != nil && r.prev != of.last {
+			if of != nil && of.last == 0 && r.prev != 0 && r.prev < v.first {
+				of.taskSeq = e.GetTaskSeq() - 1 // the chain was cut here
+			} else if of != nil && r.prev != of.last {
 				v.report(place, remedyRecord, "it follows %d, but the task's record before is %d", r.prev, of.last)
 			} else if of == nil && r.prev != 0 {
 				v.report(place, remedyRecord, "it follows %d without a task", r.prev)
@@ -194,7 +202,11 @@ func (v *verifier) history(k taskKey, records []written) {
 	}
 	last := records[len(records)-1]
 	ch := v.chains[k]
-	if ch == nil {
+	switch {
+	case ch != nil:
+	case last.log != 0 && last.log < v.first:
+		return // the whole chain was cut
+	default:
 		ch = &chain{}
 	}
 	if last.seq != ch.taskSeq || last.log != ch.last {

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	bolt "go.etcd.io/bbolt"
 	"google.golang.org/protobuf/proto"
@@ -43,6 +44,11 @@ func scenario(t *testing.T, s *Store) (running, failed *storetest.Flow) {
 	if err := s.SaveCrash(t.Context(), &store.Crash{Plugin: "mock", At: storetest.Start(), Cause: "exit status 2"}); err != nil {
 		t.Fatalf("crash: %v", err)
 	}
+	storetest.MustCommit(t, s, storetest.Delivery(store.DeliverySet{
+		Cursors:     []*store.Cursor{storetest.Cursor("mock/audit", 9)},
+		DeadLetters: []*store.DeadLetter{storetest.DeadLetter("mock/audit", 5)},
+		Events:      []store.CustomEvent{storetest.CustomEvent("mock.done", 1)},
+	}))
 	return running, failed
 }
 
@@ -100,6 +106,69 @@ func TestVerifyFindsNothingInAGoodStore(t *testing.T) {
 	}
 }
 
+// TestVerifyAcceptsEveryCut cuts the log value by value: what is left of each task's
+// chain is whole after each cut, whether its beginning, all or nothing of it went.
+func TestVerifyAcceptsEveryCut(t *testing.T) {
+	s, _, failed := openScenario(t)
+	for cuts := 0; ; cuts++ {
+		if problems, err := s.Verify(t.Context()); len(problems) != 0 || err != nil {
+			t.Errorf("verify after %d cuts: got %v, error %v; want nothing", cuts, problems, err)
+		}
+		removed, _, err := s.TrimLog(t.Context(), storetest.Start().Add(time.Hour), 1)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if removed == 0 {
+			if want := 4; cuts != want {
+				t.Errorf("cuts: got %d, want %d", cuts, want)
+			}
+			break
+		}
+	}
+	storetest.MustCommit(t, s, failed.Reopen(0))
+	if problems, err := s.Verify(t.Context()); len(problems) != 0 || err != nil {
+		t.Errorf("verify after a task went on: got %v, error %v; want nothing", problems, err)
+	}
+}
+
+// TestVerifyFindsInACutLog breaks rules of chains whose beginning was cut.
+func TestVerifyFindsInACutLog(t *testing.T) {
+	tests := []struct {
+		name   string
+		damage func(x *tx, running, failed taskKey)
+		want   string
+	}{
+		{"the rest of a chain gone", func(x *tx, _, _ taskKey) { key := seqKey(10); x.mustDel(kindLog, key[:]) }, "the records between are missing"},
+		{"the end of a chain gone", func(x *tx, _, _ taskKey) { key := seqKey(10); x.mustDel(kindLog, key[:]) }, "the records end at task_seq 5 (log 10)"},
+		{"a task that ends beyond what was cut", func(x *tx, r, _ taskKey) {
+			value := slices.Clone(x.get(kindTasks, r[:]))
+			value[prefixLen-1] = 9
+			x.mustPut(kindTasks, r[:], value)
+		}, "revision"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			s, running, failed := openScenario(t)
+			if _, _, err := s.TrimLog(t.Context(), storetest.Start().Add(time.Hour), 2); err != nil { // 1 and 5 go
+				t.Fatal(err)
+			}
+			r, err := parseTaskKey(running.Task.ID)
+			f, err2 := parseTaskKey(failed.Task.ID)
+			err3 := s.db.Update(func(btx *bolt.Tx) error {
+				tt.damage(&tx{txn: &txn{tx: btx}, t: t}, r, f)
+				return nil
+			})
+			problems, err4 := s.Verify(t.Context())
+			if err := errors.Join(err, err2, err3, err4); err != nil {
+				t.Fatal(err)
+			}
+			if !slices.ContainsFunc(problems, func(p Problem) bool { return strings.Contains(p.String(), tt.want) }) {
+				t.Errorf("problems: got %v, want one with %q", problems, tt.want)
+			}
+		})
+	}
+}
+
 // TestVerifyFinds breaks one rule at a time.
 func TestVerifyFinds(t *testing.T) {
 	unknown, err := parseTaskKey(storetest.ID(storetest.Start(), 99))
@@ -131,7 +200,13 @@ func TestVerifyFinds(t *testing.T) {
 		{"no task record", func(x *tx, r, _ taskKey) { x.mustDel(kindTasks, r[:]) }, "is missing"},
 		{"no spec", func(x *tx, r, _ taskKey) { x.mustDel(kindSpecs, r[:]) }, "does not exist"},
 		{"a record that is none", func(x *tx, r, _ taskKey) { x.mustPut(kindTasks, r[:], []byte("too short")) }, "corrupt record"},
-		{"a log record gone", func(x *tx, _, _ taskKey) { key := seqKey(1); x.mustDel(kindLog, key[:]) }, "follows"},
+		{"a log record gone", func(x *tx, _, _ taskKey) { key := seqKey(5); x.mustDel(kindLog, key[:]) }, "the records between are missing"},
+		{"a chain that begins in the middle of the log", func(x *tx, _, _ taskKey) {
+			key := seqKey(5)
+			value := slices.Clone(x.get(kindLog, key[:]))
+			value[prefixLen-1] = 1
+			x.mustPut(kindLog, key[:], value)
+		}, "it follows 1, but the task's record before is 0"},
 		{"the newest log record of a task gone", func(x *tx, _, _ taskKey) { key := seqKey(8); x.mustDel(kindLog, key[:]) }, "the records end at"},
 		{"a log record that is none", func(x *tx, _, _ taskKey) { key := seqKey(50); x.mustPut(kindLog, key[:], []byte("nonsense too")) }, "not a LogRecord"},
 		{"overlapping log records", func(x *tx, _, _ taskKey) {
@@ -171,6 +246,39 @@ func TestVerifyFinds(t *testing.T) {
 				x.mustPut(kindCrashes, crashKey("mock", storetest.Start().AddDate(0, 0, i)), encode(x.t, &storev1.CrashRecord{Plugin: "mock"}))
 			}
 		}, "at most 20 are kept"},
+		{"a cursor that is none", func(x *tx, _, _ taskKey) { x.mustPut(kindCursors, []byte("a/x"), []byte("text")) }, "corrupt record"},
+		{"a cursor ahead of the log", func(x *tx, _, _ taskKey) {
+			x.mustPut(kindCursors, []byte("a/x"), encode(x.t, &storev1.CursorRecord{Through: 13}))
+		}, "through 13, but the log ends at 12"},
+		{"a careful cursor ahead of the log", func(x *tx, _, _ taskKey) {
+			x.mustPut(kindCursors, []byte("a/x"), encode(x.t, &storev1.CursorRecord{Careful: 13}))
+		}, "careful 13, but the log ends at 12"},
+		{"failing events out of order", func(x *tx, _, _ taskKey) {
+			failing := []*storev1.FailingEvent{{Seq: 6}, {Seq: 5}}
+			x.mustPut(kindCursors, []byte("a/x"), encode(x.t, &storev1.CursorRecord{Through: 4, Failing: failing}))
+		}, "failing event 5 is not beyond 6"},
+		{"failing events without end", func(x *tx, _, _ taskKey) {
+			failing := make([]*storev1.FailingEvent, store.MaxFailing+1)
+			for i := range failing {
+				failing[i] = &storev1.FailingEvent{Seq: 1}
+			}
+			x.mustPut(kindCursors, []byte("a/x"), encode(x.t, &storev1.CursorRecord{Failing: failing}))
+		}, "at most 256 are kept"},
+		{"a dead letter that is none", func(x *tx, _, _ taskKey) { x.mustPut(kindDeadLetters, deadLetterKey("a/x", 1), []byte("text")) }, "corrupt record"},
+		{"a dead letter under no key of one", func(x *tx, _, _ taskKey) {
+			x.mustPut(kindDeadLetters, []byte("a/x"), encode(x.t, &storev1.DeadLetterRecord{}))
+		}, "no subscription and sequence"},
+		{"a dead letter without an event", func(x *tx, _, _ taskKey) {
+			x.mustPut(kindDeadLetters, deadLetterKey("a/x", 1), encode(x.t, &storev1.DeadLetterRecord{Reason: "x"}))
+		}, "its event of 0 bytes"},
+		{"a dead letter with another thing for an event", func(x *tx, _, _ taskKey) {
+			x.mustPut(kindDeadLetters, deadLetterKey("a/x", 1), encode(x.t, &storev1.DeadLetterRecord{Event: []byte("text")}))
+		}, "its event of 4 bytes"},
+		{"a dead letter ahead of the log", func(x *tx, _, _ taskKey) {
+			event := storetest.Event("", 1, "x", storetest.Start()).Encoded
+			x.mustPut(kindDeadLetters, deadLetterKey("a/x", 13), encode(x.t, &storev1.DeadLetterRecord{Event: event}))
+		}, "event 13, but the log ends at 12"},
+		{"a custom event that is none", func(x *tx, _, _ taskKey) { x.mustPut(kindCustomEvents, []byte("a.b"), []byte("text")) }, "corrupt record"},
 		{"a meta entry that is unknown", func(x *tx, _, _ taskKey) { x.mustPut(kindMeta, []byte("x"), []byte{1}) }, "no such entry is known"},
 	}
 	for _, tt := range tests {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -138,6 +139,8 @@ func closed(t *fixture) {
 	wantErr(t, "submit", err, store.ErrClosed)
 	wantErr(t, "save checkpoint", SaveCheckpoint(s, fl.Checkpoint(0, "1")), store.ErrClosed)
 	wantErr(t, "save crash", s.SaveCrash(t.Context(), &store.Crash{Plugin: "p", At: Start()}), store.ErrClosed)
+	_, _, err = s.TrimLog(t.Context(), Start().Add(time.Hour), 1)
+	wantErr(t, "trim the log", err, store.ErrClosed)
 	for name, read := range reads(t.Context(), s, fl.Task.ID) {
 		wantErr(t, name, read(), store.ErrClosed)
 	}
@@ -156,13 +159,18 @@ func reads(ctx context.Context, s store.Store, id task.ID) map[string]func() err
 			_, err := s.Checkpoint(ctx, task.StepID{Task: id})
 			return ignore(err, task.ErrNotFound)
 		},
-		"checkpoints": func() error { _, err := s.Checkpoints(ctx, id); return err },
-		"events":      func() error { _, err := s.Events(ctx, 0, 1); return err },
-		"last seq":    func() error { _, err := s.LastSeq(ctx); return err },
-		"task events": func() error { _, err := s.TaskEvents(ctx, id); return err },
-		"crashes":     func() error { _, err := s.Crashes(ctx, ""); return err },
-		"counters":    func() error { _, err := s.Counters(ctx); return err },
-		"stats":       func() error { _, err := s.Stats(ctx); return err },
+		"checkpoints":   func() error { _, err := s.Checkpoints(ctx, id); return err },
+		"events":        func() error { _, err := s.Events(ctx, 0, 1); return err },
+		"first seq":     func() error { _, err := s.FirstSeq(ctx); return err },
+		"last seq":      func() error { _, err := s.LastSeq(ctx); return err },
+		"seq at":        func() error { _, err := s.SeqAt(ctx, Start()); return err },
+		"task events":   func() error { _, err := s.TaskEvents(ctx, id); return err },
+		"crashes":       func() error { _, err := s.Crashes(ctx, ""); return err },
+		"cursors":       func() error { _, err := s.Cursors(ctx); return err },
+		"dead letters":  func() error { _, err := s.DeadLetters(ctx, "a/x", 0, 1); return err },
+		"custom events": func() error { _, err := s.CustomEvents(ctx); return err },
+		"counters":      func() error { _, err := s.Counters(ctx); return err },
+		"stats":         func() error { _, err := s.Stats(ctx); return err },
 	}
 }
 
@@ -190,6 +198,8 @@ func readOnly(t *fixture) {
 	wantErr(t, "submit", err, store.ErrReadOnly)
 	wantErr(t, "save checkpoint", SaveCheckpoint(s, fl.Checkpoint(0, "1")), store.ErrReadOnly)
 	wantErr(t, "save crash", s.SaveCrash(t.Context(), &store.Crash{Plugin: "p", At: Start()}), store.ErrReadOnly)
+	_, _, err = s.TrimLog(t.Context(), Start().Add(time.Hour), 1)
+	wantErr(t, "trim the log", err, store.ErrReadOnly)
 }
 
 func cancelled(t *fixture) {
@@ -201,6 +211,8 @@ func cancelled(t *fixture) {
 	for name, read := range reads(ctx, s, fl.Task.ID) {
 		wantErr(t, name, read(), context.Canceled)
 	}
+	_, _, err := s.TrimLog(ctx, Start().Add(time.Hour), 1)
+	wantErr(t, "trim the log", err, context.Canceled)
 }
 
 func concurrent(t *fixture) {

@@ -2,7 +2,10 @@ package storetest
 
 import (
 	"slices"
+	"time"
 
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
 	"pgregory.net/rapid"
 
 	"github.com/tasker-engine/tasker/host/internal/store"
@@ -110,4 +113,163 @@ func randomTransition(r *rapid.T, fl *Flow) *store.WriteSet {
 		return nil
 	}
 	return rapid.SampledFrom(moves).Draw(r, "transition")()
+}
+
+// logModel is the log as a list: what randomLog compares a store with.
+type logModel struct {
+	values [][]time.Time // when the events of each value were recorded
+	first  uint64        // sequence of the first event
+	now    time.Time
+}
+
+func (m *logModel) next() uint64 {
+	next := m.first
+	for _, v := range m.values {
+		next += uint64(len(v))
+	}
+	return next
+}
+
+func (m *logModel) seqAt(when time.Time) uint64 {
+	seq := m.first
+	for _, v := range m.values {
+		for _, recorded := range v {
+			if !recorded.Before(when) {
+				return seq
+			}
+			seq++
+		}
+	}
+	return seq
+}
+
+func (m *logModel) trim(before time.Time, limit int) (removed int, more bool) {
+	for len(m.values) > 1 && m.values[0][0].Before(before) {
+		if limit == 0 {
+			return removed, true
+		}
+		n := len(m.values[0])
+		m.first, m.values, removed, limit = m.first+uint64(n), m.values[1:], removed+n, limit-1
+	}
+	return removed, false
+}
+
+// randomLog appends, cuts, searches and reopens.
+func randomLog(t *fixture) {
+	s := t.store()
+	m := &logModel{first: 1, now: Start()}
+	rapid.Check(t, func(r *rapid.T) {
+		for range rapid.IntRange(1, 8).Draw(r, "sets") {
+			ws, recorded := &store.WriteSet{}, []time.Time(nil)
+			for i := range rapid.IntRange(1, 4).Draw(r, "events") {
+				m.now = m.now.Add(time.Duration(rapid.IntRange(0, 3).Draw(r, "pause")) * time.Second)
+				ws.Events = append(ws.Events, Event("", uint64(i), "x", m.now))
+				recorded = append(recorded, m.now)
+			}
+			c, err := Commit(s, ws)
+			if want := m.next(); c.FirstSeq != want || err != nil {
+				t.Fatalf("commit: got sequence %d, error %v; want %d", c.FirstSeq, err, want)
+			}
+			m.values = append(m.values, recorded)
+		}
+		when := func(what string) time.Time {
+			oldest := m.values[0][0]
+			return oldest.Add(time.Duration(rapid.Int64Range(-1, int64(m.now.Sub(oldest)/time.Second)+2).Draw(r, what)) * time.Second)
+		}
+		before, limit := when("cut"), rapid.IntRange(0, 6).Draw(r, "limit")
+		removed, more := m.trim(before, limit)
+		mustTrim(t, s, before, limit, removed, more)
+		wantEnds(t, s, m.first, m.next()-1)
+		for range 4 {
+			searched := when("searched")
+			wantSeqAt(t, s, searched, m.seqAt(searched))
+		}
+		all, err := s.Events(t.Context(), 0, 1<<20)
+		if uint64(len(all)) != m.next()-m.first || err != nil || all[0].Seq != m.first {
+			t.Fatalf("events: got %d, error %v; want %d from %d", len(all), err, m.next()-m.first, m.first)
+		}
+		if rapid.IntRange(0, 20).Draw(r, "reopen") == 0 {
+			mustClose(t, s)
+			s = t.store()
+		}
+	})
+}
+
+// subscriptionModel is what randomSubscriptions compares a store with.
+type subscriptionModel struct {
+	cursors map[string]store.Cursor
+	dead    map[store.DeadLetterID]store.DeadLetter
+}
+
+// apply is what a store does with a set.
+func (m *subscriptionModel) apply(d *store.DeliverySet) {
+	for _, name := range d.Forgotten {
+		delete(m.cursors, name)
+		for id := range m.dead {
+			if id.Subscription == name {
+				delete(m.dead, id)
+			}
+		}
+	}
+	for _, id := range d.Settled {
+		delete(m.dead, id)
+	}
+	for _, l := range d.DeadLetters {
+		m.dead[l.DeadLetterID] = *l
+	}
+	for _, c := range d.Cursors {
+		m.cursors[c.Subscription] = *c
+	}
+}
+
+// randomSubscriptions changes subscriptions and compares after each change.
+func randomSubscriptions(t *fixture) {
+	const events = 50
+	s := t.store()
+	MustCommit(t, s, Events(events, Start()))
+	m := &subscriptionModel{make(map[string]store.Cursor), make(map[store.DeadLetterID]store.DeadLetter)}
+	names := []string{"a/x", "a/xy", "a/y", "b/x"}
+	rapid.Check(t, func(r *rapid.T) {
+		name := rapid.SampledFrom(names)
+		seq := rapid.Uint64Range(1, events-2)
+		d := store.DeliverySet{}
+		for range rapid.IntRange(1, 4).Draw(r, "changes") {
+			switch n := name.Draw(r, "subscription"); rapid.IntRange(0, 4).Draw(r, "change") {
+			case 0:
+				d.Cursors = append(d.Cursors, Cursor(n, seq.Draw(r, "through")))
+			case 1:
+				d.Cursors = append(d.Cursors, &store.Cursor{Subscription: n, Through: seq.Draw(r, "through")})
+			case 2:
+				d.DeadLetters = append(d.DeadLetters, DeadLetter(n, seq.Draw(r, "dead")))
+			case 3:
+				d.Settled = append(d.Settled, store.DeadLetterID{Subscription: n, Seq: seq.Draw(r, "settled")})
+			case 4:
+				d.Forgotten = append(d.Forgotten, n)
+			}
+		}
+		MustCommit(t, s, Delivery(d))
+		m.apply(&d)
+		var cursors []*store.Cursor
+		for _, n := range names {
+			if c, ok := m.cursors[n]; ok {
+				cursors = append(cursors, &c)
+			}
+			var dead []store.DeadLetter
+			for id, l := range m.dead {
+				if id.Subscription == n {
+					dead = append(dead, l)
+				}
+			}
+			slices.SortFunc(dead, func(a, b store.DeadLetter) int { return int(a.Seq) - int(b.Seq) }) //nolint:gosec // at most events
+			got, err := s.DeadLetters(t.Context(), n, 0, events)
+			if diff := cmp.Diff(dead, got, cmpopts.EquateEmpty()); diff != "" || err != nil {
+				t.Errorf("dead letters of %s (-want +got), error %v:\n%s", n, err, diff)
+			}
+		}
+		wantCursors(t, s, "after a change", cursors...)
+		if rapid.IntRange(0, 20).Draw(r, "reopen") == 0 {
+			mustClose(t, s)
+			s = t.store()
+		}
+	})
 }

@@ -27,6 +27,8 @@ func Run(t *testing.T, open Opener) {
 		{"keys", keyCases()},
 		{"reads", readCases()},
 		{"lists", listCases()},
+		{"log", logCases()},
+		{"delivery", deliveryCases()},
 		{"life", lifeCases()},
 	} {
 		for _, c := range group.cases {
