@@ -154,7 +154,9 @@ func (d *drive) apply(inputs ...Input) []error {
 	for i, in := range inputs {
 		seen := d.observe(dec)
 		errs[i] = dec.Apply(in)
-		d.applied = append(d.applied, seen.until(dec, errs[i]))
+		did := seen.until(dec, errs[i])
+		did.in = in
+		d.applied = append(d.applied, did)
 	}
 	d.ready = dec.Ready()
 	for _, o := range d.agg.ClaimableSteps(dec.Now()) {

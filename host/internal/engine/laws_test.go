@@ -104,6 +104,7 @@ func (d *drive) observe(dec *Decision) moment {
 
 // appliedInput is what one input, or the end of the decision, did.
 type appliedInput struct {
+	in            Input // nil = the end of the decision
 	before, after *task.Task
 	events        []*eventv1.Event
 	err           error
@@ -136,6 +137,7 @@ func (d *drive) check(before *task.Task, finish appliedInput) {
 // moved along, and the steps follow each other by ordinal behind the input's own.
 func (d *drive) checkInput(a appliedInput) {
 	d.t.Helper()
+	d.checkCustom(a)
 	if a.err != nil {
 		if diff := diffTasks(a.after, a.before); diff != "" || len(a.events) > 0 {
 			d.t.Errorf("a refused input (%v) recorded %d events and changed the task (-after +before):\n%s", a.err, len(a.events), diff)
@@ -147,7 +149,7 @@ func (d *drive) checkInput(a appliedInput) {
 	var ofTask []string
 	for _, e := range a.events {
 		switch {
-		case strings.HasPrefix(e.GetType(), "workflow."):
+		case strings.HasPrefix(e.GetType(), "workflow.") || custom(e):
 		case e.GetStep() == "":
 			ofTask = append(ofTask, e.GetType())
 		default:
@@ -196,8 +198,12 @@ func (d *drive) checkTaskRow(a appliedInput, got []string) {
 // with the events of a row, framed by the workflow events.
 func (d *drive) checkFinish(a appliedInput) {
 	d.t.Helper()
+	d.checkCustom(a)
 	var ofTask, all []string
 	for _, e := range a.events {
+		if custom(e) {
+			continue
+		}
 		all = append(all, e.GetType())
 		if e.GetStep() != "" {
 			d.t.Errorf("%s of step %s comes after the inputs", e.GetType(), e.GetStep())

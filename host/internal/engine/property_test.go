@@ -84,16 +84,19 @@ func (d *drive) drawInput(t *rapid.T) Input {
 	if s.Attempts > 1 && rapid.IntRange(0, 3).Draw(t, "old attempt") == 0 {
 		id.Number--
 	}
-	switch rapid.IntRange(0, 19).Draw(t, "input") {
+	switch rapid.IntRange(0, 21).Draw(t, "input") {
 	case 0, 1, 2, 3, 4:
 		return d.claimOf(o)
 	case 5, 6, 7, 8:
-		r := d.succeeded(name)
+		r := d.emitted(name, drawEmits(t)...)
 		r.Report.ID = id
 		return r
+	case 20, 21:
+		return Emitted{ID: id, Emits: drawEmits(t)}
 	case 9, 10:
 		r := d.failed(name, rapid.SampledFrom([]task.ErrorKind{task.KindRetryable, task.KindRetryable, task.KindPermanent, task.KindCancelled}).Draw(t, "kind"))
 		r.Report.ID = id
+		r.Report.Emits = drawEmits(t)
 		r.Report.Failure.RetryAfter = task.Duration(rapid.IntRange(0, 5).Draw(t, "retry_after")) * task.Duration(time.Second)
 		return r
 	case 11, 12:
@@ -117,6 +120,15 @@ func (d *drive) drawInput(t *rapid.T) Input {
 		}
 		return Resume{d.op("")}
 	}
+}
+
+// drawEmits draws the custom events that come with something.
+func drawEmits(t *rapid.T) []task.Emit {
+	emits := make([]task.Emit, rapid.IntRange(0, 3).Draw(t, "emits"))
+	for i := range emits {
+		emits[i] = emit(rapid.SampledFrom([]string{"mock.seen", "mock.done"}).Draw(t, "event"), i)
+	}
+	return emits
 }
 
 // drawInputs moves the clock, backwards too, and draws what is decided together.

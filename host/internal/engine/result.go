@@ -94,8 +94,8 @@ func (e Emitted) apply(d *Decision) error {
 	}
 	for i := range e.Emits {
 		d.publish.Emitted(s, e.Emits[i])
+		d.taskMoved() // so that no later event is recorded with an earlier time
 	}
-	d.taskMoved() // so that no later event is recorded with an earlier time
 	return nil
 }
 

@@ -46,7 +46,7 @@ func (r *Runner) decide(e *entry) {
 			kept = append(kept, in)
 			continue
 		}
-		if _, creation := in.in.(engine.Create); creation { // refused: nothing is stored
+		if in.creates() { // refused: nothing is stored
 			r.drop(e, inputs[i:], err)
 			return
 		}

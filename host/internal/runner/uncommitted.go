@@ -3,6 +3,7 @@ package runner
 import (
 	"context"
 	"errors"
+	"slices"
 
 	"github.com/tasker-engine/tasker/host/internal/engine"
 	"github.com/tasker-engine/tasker/host/internal/store"
@@ -12,7 +13,7 @@ import (
 // uncommitted deals with a write set that was not committed. Nothing of it was acted
 // on. A refused creation ends there; anything else is decided again on what is stored.
 func (r *Runner) uncommitted(e *entry, inputs []input, err error) {
-	if e.agg.Task.Revision <= 1 && (requestError(err) || errors.Is(err, store.ErrClosed)) {
+	if slices.ContainsFunc(inputs, input.creates) && (requestError(err) || errors.Is(err, store.ErrClosed)) {
 		r.drop(e, inputs, err)
 		return
 	}
@@ -24,6 +25,11 @@ func (r *Runner) uncommitted(e *entry, inputs []input, err error) {
 		r.log.Error("commit failed; trying again", "task", e.agg.Task.ID, "in", CommitRetry, "error", err)
 	}
 	r.reload(e, inputs, err, now)
+}
+
+func (in input) creates() bool {
+	_, ok := in.in.(engine.Create)
+	return ok
 }
 
 // isolate deals with inputs whose write set no store takes, today or tomorrow. Several
