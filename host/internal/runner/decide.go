@@ -46,7 +46,7 @@ func (r *Runner) decide(e *entry) {
 			kept = append(kept, in)
 			continue
 		}
-		if in.creates() { // refused: nothing is stored
+		if creation(in) { // refused: nothing is stored
 			r.drop(e, inputs[i:], err)
 			return
 		}

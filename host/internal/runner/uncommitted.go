@@ -13,7 +13,7 @@ import (
 // uncommitted deals with a write set that was not committed. Nothing of it was acted
 // on. A refused creation ends there; anything else is decided again on what is stored.
 func (r *Runner) uncommitted(e *entry, inputs []input, err error) {
-	if slices.ContainsFunc(inputs, input.creates) && (requestError(err) || errors.Is(err, store.ErrClosed)) {
+	if slices.ContainsFunc(inputs, creation) && (requestError(err) || errors.Is(err, store.ErrClosed)) {
 		r.drop(e, inputs, err)
 		return
 	}
@@ -27,7 +27,8 @@ func (r *Runner) uncommitted(e *entry, inputs []input, err error) {
 	r.reload(e, inputs, err, now)
 }
 
-func (in input) creates() bool {
+// creation reports whether an input is what creates its task.
+func creation(in input) bool {
 	_, ok := in.in.(engine.Create)
 	return ok
 }
