@@ -30,6 +30,8 @@ type attempt struct {
 	mu      sync.Mutex
 	last    *pluginv1.Heartbeat // progress and note as last said
 	fetches map[string]*fetch
+	emits   []*pluginv1.Emit // for the result
+	emitted int              // bytes of their payloads
 	logger  hclog.Logger
 	slogger *slog.Logger
 }
@@ -77,7 +79,14 @@ func (a *attempt) result(doc []byte, err error) *pluginv1.Result {
 	if err != nil {
 		return &pluginv1.Result{Outcome: &pluginv1.Result_Error{Error: failure(a.ctx, err)}}
 	}
-	return &pluginv1.Result{Outcome: &pluginv1.Result_Output{Output: doc}}
+	a.mu.Lock()
+	emits, size := a.emits, a.emitted+len(doc)
+	a.mu.Unlock()
+	if size > MaxValue {
+		err := fmt.Errorf("the result and what it emits have %d bytes, the limit is %d: %w", size, MaxValue, ErrTooLarge)
+		return &pluginv1.Result{Outcome: &pluginv1.Result_Error{Error: failure(a.ctx, Permanent(WithCode(err, CodeTooLarge)))}}
+	}
+	return &pluginv1.Result{Outcome: &pluginv1.Result_Output{Output: doc}, Emits: emits}
 }
 
 // marshalResult makes the JSON of a result. Its errors are permanent: another attempt would return the same.
@@ -132,16 +141,22 @@ func (a *attempt) chunk(c *pluginv1.Chunk) {
 	if f == nil || isClosed(f.done) {
 		return
 	}
-	f.doc = append(f.doc, c.GetData()...)
+	f.add(c.GetRef(), c.GetData(), c.GetLast(), c.GetError())
+}
+
+// add takes a part of the document and reports whether it was the last one.
+func (f *fetch) add(ref string, data []byte, last bool, failed string) bool {
+	f.doc = append(f.doc, data...)
 	switch {
-	case c.GetError() != "":
-		f.err = fmt.Errorf("the host cannot hand over %s: %s", c.GetRef(), c.GetError())
+	case failed != "":
+		f.err = fmt.Errorf("the host cannot hand over %s: %s", ref, failed)
 	case len(f.doc) > MaxValue:
-		f.err = fmt.Errorf("%s: %w", c.GetRef(), ErrTooLarge)
-	case !c.GetLast():
-		return
+		f.err = fmt.Errorf("%s: %w", ref, ErrTooLarge)
+	case !last:
+		return false
 	}
 	close(f.done)
+	return true
 }
 
 func isClosed(c chan struct{}) bool {

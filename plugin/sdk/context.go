@@ -226,11 +226,14 @@ func Result[T any](ctx context.Context, step string) (T, error) {
 	return v, fmt.Errorf("step %q: %w: there are results of [%s]", step, ErrNoResult, strings.Join(names, " "))
 }
 
-// Logger returns a logger whose lines the host keeps with the attempt. Outside an attempt it discards, but
-// in [Checker] it writes to the plugin's log.
+// Logger returns a logger whose lines the host keeps with the attempt, or with the event. Outside of both it
+// discards, but in [Checker] it writes to the plugin's log.
 func Logger(ctx context.Context) hclog.Logger {
 	if a := attemptOf(ctx); a != nil {
 		return a.hclog()
+	}
+	if d := deliveryOf(ctx); d != nil {
+		return d.hclog()
 	}
 	if l, ok := ctx.Value(loggerKey{}).(hclog.Logger); ok {
 		return l
@@ -242,6 +245,9 @@ func Logger(ctx context.Context) hclog.Logger {
 func Slog(ctx context.Context) *slog.Logger {
 	if a := attemptOf(ctx); a != nil {
 		return a.slog()
+	}
+	if d := deliveryOf(ctx); d != nil {
+		return d.slog()
 	}
 	if l, ok := ctx.Value(loggerKey{}).(hclog.Logger); ok {
 		return slog.New(&slogHandler{write: func(level hclog.Level, msg string, fields []any) { l.Log(level, msg, fields...) }, enabled: enabledIn(l)})

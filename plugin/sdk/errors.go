@@ -13,6 +13,7 @@ const (
 	CodeInvalidResult  = "invalid_result"   // what the handler returned cannot be marshalled
 	CodeTooLarge       = "result_too_large" // what the handler returned is over [MaxValue]
 	CodeUnknownHandler = "unknown_handler"  // the plugin has no such handler, or not in that version
+	CodeInvalidEvent   = "invalid_event"    // a custom event is not declared, does not fit its schema, or is too large
 	CodePanic          = "panic"            // the handler panicked
 	CodeTimeout        = "timeout"          // the attempt ran out of time
 )

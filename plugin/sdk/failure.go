@@ -55,13 +55,23 @@ func stack() []string {
 		switch {
 		case unwinding:
 			unwinding = f.Function != "runtime.gopanic" && f.Function != "runtime.Goexit"
-		case strings.HasSuffix(f.Function, "sdk.(*attempt).execute"): // what called the author's code
+		case calls(f.Function): // what called the author's code
 			return out
 		case !strings.HasPrefix(f.Function, "runtime."):
 			out = append(out, f.Function+" "+f.File+":"+strconv.Itoa(f.Line))
 		}
 	}
 	return out
+}
+
+// calls reports whether a function is one of those that call the author's code.
+func calls(function string) bool {
+	for _, name := range []string{"sdk.(*attempt).execute", "sdk.(*delivery).handle", "sdk.(*deliverStream).handle"} {
+		if strings.HasSuffix(function, name) {
+			return true
+		}
+	}
+	return strings.Contains(function, "/sdk.routeOf[") || function == "reflect.callMethod"
 }
 
 // failure translates an error into the wire's form. The attempt's context tells a cancelled attempt from a failed one.
@@ -91,9 +101,7 @@ func failure(ctx context.Context, err error) *pluginv1.Error {
 	if e.RetryAfter > 0 {
 		out.RetryAfter = durationpb.New(e.RetryAfter)
 	}
-	if p, ok := errors.AsType[*panicError](err); ok {
-		out.Stack = p.stack
-	}
+	out.Stack = stackOf(err)
 	return out
 }
 
@@ -190,4 +198,12 @@ func cut(s string, limit int) string {
 		end--
 	}
 	return s[:end] + mark
+}
+
+// stackOf returns the frames of the panic that an error is, nil when it is none.
+func stackOf(err error) []string {
+	if p, ok := errors.AsType[*panicError](err); ok {
+		return p.stack
+	}
+	return nil
 }

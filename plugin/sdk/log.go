@@ -22,10 +22,7 @@ func (a *attempt) hclog() hclog.Logger {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if a.logger == nil {
-		// What the root formats is thrown away: it is there for its level, names and implied fields.
-		l := hclog.NewInterceptLogger(&hclog.LoggerOptions{Level: a.work.d.level(), Output: io.Discard})
-		l.RegisterSink(&attemptSink{a: a})
-		a.logger = l
+		a.logger = newHclog(a.work.d.level(), a.log)
 	}
 	return a.logger
 }
@@ -35,20 +32,9 @@ func (a *attempt) slog() *slog.Logger {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if a.slogger == nil {
-		a.slogger = slog.New(&slogHandler{write: a.log, enabled: func(l hclog.Level) bool { return l >= a.work.d.level() }})
+		a.slogger = newSlog(a.work.d.level, a.log)
 	}
 	return a.slogger
-}
-
-// attemptSink brings what an hclog logger says to the host.
-type attemptSink struct{ a *attempt }
-
-// Accept implements hclog.SinkAdapter.
-func (s *attemptSink) Accept(name string, level hclog.Level, msg string, args ...any) {
-	if name != "" {
-		args = append([]any{"logger", name}, args...) // before: a key without a value may come last
-	}
-	s.a.log(level, msg, args)
 }
 
 // log queues one line. Pairs are alternating keys and values.
@@ -56,9 +42,39 @@ func (a *attempt) log(level hclog.Level, msg string, pairs []any) {
 	if level < a.work.d.level() {
 		return
 	}
-	a.work.send(a, &pluginv1.Update{Kind: &pluginv1.Update_Log{Log: &pluginv1.Log{
-		Level: level.String(), Message: cut(msg, maxMessage), Fields: logFields(pairs),
-	}}})
+	a.work.send(a, &pluginv1.Update{Kind: &pluginv1.Update_Log{Log: logLine(level, msg, pairs)}})
+}
+
+// write brings a line on its way to the host.
+type write func(level hclog.Level, msg string, pairs []any)
+
+// newHclog makes a logger of what brings lines on their way.
+func newHclog(level hclog.Level, w write) hclog.Logger {
+	// What the root formats is thrown away: it is there for its level, names and implied fields.
+	l := hclog.NewInterceptLogger(&hclog.LoggerOptions{Level: level, Output: io.Discard})
+	l.RegisterSink(&sink{w})
+	return l
+}
+
+// newSlog makes a logger of what brings lines on their way.
+func newSlog(level func() hclog.Level, w write) *slog.Logger {
+	return slog.New(&slogHandler{write: w, enabled: func(l hclog.Level) bool { return l >= level() }})
+}
+
+// sink brings what an hclog logger says to the host.
+type sink struct{ write write }
+
+// Accept implements hclog.SinkAdapter.
+func (s *sink) Accept(name string, level hclog.Level, msg string, args ...any) {
+	if name != "" {
+		args = append([]any{"logger", name}, args...) // before: a key without a value may come last
+	}
+	s.write(level, msg, args)
+}
+
+// logLine makes the wire's form of a line.
+func logLine(level hclog.Level, msg string, pairs []any) *pluginv1.Log {
+	return &pluginv1.Log{Level: level.String(), Message: cut(msg, maxMessage), Fields: logFields(pairs)}
 }
 
 // logFields makes a JSON object of alternating keys and values. Nil = none.
@@ -99,7 +115,7 @@ func logValue(v any) (out any) {
 
 // slogHandler is a slog.Handler over a function. Groups become prefixes of keys.
 type slogHandler struct {
-	write   func(level hclog.Level, msg string, pairs []any)
+	write   write
 	enabled func(hclog.Level) bool
 	prefix  string
 	pairs   []any

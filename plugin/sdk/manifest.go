@@ -7,7 +7,6 @@ import (
 	"maps"
 	"math"
 	"reflect"
-	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -65,8 +64,10 @@ func (s *spec) acceptConfig(config []byte) error {
 // declaration is a plugin whose value was found sound.
 type declaration struct {
 	plugin   Plugin
-	config   *schema // nil: takes none
-	specs    []*spec // by name, then version
+	config   *schema         // nil: takes none
+	specs    []*spec         // by name, then version
+	subs     []*subscription // by name
+	events   map[reflect.Type]*customEvent
 	manifest *pluginv1.Manifest
 }
 
@@ -91,6 +92,8 @@ func declare(p Plugin) (*declaration, error) {
 	}
 	d.declareConfig(report)
 	d.declareHandlers(report)
+	d.declareSubscribers(report)
+	d.declareEvents(report)
 	if len(bad) > 0 {
 		return nil, &DeclarationError{Plugin: p.Name, Problems: bad}
 	}
@@ -134,6 +137,41 @@ func (d *declaration) declareHandlers(report func(place, format string, args ...
 	slices.SortFunc(d.specs, func(a, b *spec) int {
 		return cmp.Or(strings.Compare(a.name, b.name), cmp.Compare(a.version, b.version))
 	})
+}
+
+func (d *declaration) declareSubscribers(report func(place, format string, args ...any)) {
+	var values []Subscriber
+	for _, name := range slices.Sorted(maps.Keys(d.plugin.Subscribers)) {
+		place, sub := fmt.Sprintf("Subscribers[%q]", name), d.plugin.Subscribers[name]
+		if !matches(handlerNames, name) {
+			report(place, "%q is no name of a subscription; want %s", name, handlerNames)
+		}
+		if slices.ContainsFunc(values, func(other Subscriber) bool { return same(other, sub) }) {
+			report(place, "the same value serves another subscription; want one for each")
+			continue
+		}
+		s, bad := bindSubscriber(sub)
+		if s != nil {
+			values = append(values, sub)
+			s.name = name
+			if more := s.ready(); len(bad) == 0 || len(s.routes) > 0 {
+				bad = append(bad, more...)
+			}
+			d.subs = append(d.subs, s)
+		}
+		for _, err := range bad {
+			report(place, "%v", err)
+		}
+	}
+}
+
+// subscription returns a subscription by its name, nil when there is none.
+func (d *declaration) subscription(name string) *subscription {
+	i := slices.IndexFunc(d.subs, func(s *subscription) bool { return s.name == name })
+	if i < 0 {
+		return nil
+	}
+	return d.subs[i]
 }
 
 // newSpec checks one handler.
@@ -233,6 +271,12 @@ func (d *declaration) build() *pluginv1.Manifest {
 	for _, s := range d.specs {
 		m.Handlers = append(m.Handlers, s.build())
 	}
+	for _, s := range d.subs {
+		m.Subscriptions = append(m.Subscriptions, s.build())
+	}
+	for _, e := range d.sortedEvents() {
+		m.Emits = append(m.Emits, e.build())
+	}
 	return m
 }
 
@@ -257,6 +301,27 @@ func (s *spec) build() *pluginv1.HandlerSpec {
 		h.HeartbeatTimeout = durationpb.New(o.HeartbeatTimeout)
 	}
 	return h
+}
+
+// build makes the subscription's part of the manifest.
+func (s *subscription) build() *pluginv1.SubscriptionSpec {
+	o := s.options
+	out := &pluginv1.SubscriptionSpec{
+		Name: s.name, Description: o.Description, Filter: o.Filter, Order: pluginv1.DeliveryOrder_DELIVERY_ORDER_GLOBAL,
+		Window: uint32(o.Window), MaxAttempts: uint32(o.MaxAttempts), //nolint:gosec // checked in problem
+		Start: o.Start, Bound: o.Bound, ConfigSchema: s.config.json(),
+	}
+	for _, r := range s.routes {
+		out.Events = append(out.Events, r.pattern)
+	}
+	slices.Sort(out.GetEvents())
+	if o.Order == TaskOrder {
+		out.Order = pluginv1.DeliveryOrder_DELIVERY_ORDER_TASK
+	}
+	if o.Timeout > 0 {
+		out.Timeout = durationpb.New(o.Timeout)
+	}
+	return out
 }
 
 // build makes the policy's wire form, nil when nothing is set.
@@ -289,9 +354,4 @@ func idempotency(i Idempotency) pluginv1.Idempotency {
 	default:
 		return pluginv1.Idempotency_IDEMPOTENCY_KEYED
 	}
-}
-
-// matches reports whether the whole text fits a pattern.
-func matches(pattern, text string) bool {
-	return regexp.MustCompile(`^(?:` + pattern + `)$`).MatchString(text)
 }

@@ -25,6 +25,7 @@ const tick = 3 * time.Second
 type Server struct {
 	decl *declaration
 	disp *dispatcher
+	subs *deliveries
 	log  hclog.Logger
 
 	mu         sync.Mutex
@@ -41,7 +42,9 @@ func NewServer(p Plugin, log hclog.Logger) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Server{decl: decl, disp: newDispatcher(decl, log), log: log, drained: make(chan struct{}), hello: func() {}}, nil
+	disp := newDispatcher(decl, log)
+	subs := &deliveries{decl: decl, level: disp.level, streams: make(map[string]*deliverStream)}
+	return &Server{decl: decl, disp: disp, subs: subs, log: log, drained: make(chan struct{}), hello: func() {}}, nil
 }
 
 // Register adds the services that the plugin has to a gRPC server, which must accept messages of
@@ -49,16 +52,20 @@ func NewServer(p Plugin, log hclog.Logger) (*Server, error) {
 func (s *Server) Register(r grpc.ServiceRegistrar) {
 	pluginv1.RegisterPluginServiceServer(r, &pluginService{s: s})
 	pluginv1.RegisterStepServiceServer(r, &stepService{s: s})
+	pluginv1.RegisterEventServiceServer(r, &eventService{s: s})
 }
 
-// Stop cancels all attempts, waits for them until ctx ends, and closes handlers and configuration that have
-// a method Close. It returns their errors.
+// Stop cancels all attempts and what subscribers do, waits for them until ctx ends, and closes handlers,
+// subscribers and configuration that have a method Close. It returns their errors.
 func (s *Server) Stop(ctx context.Context) error { return s.stop(ctx, ReasonStopped) }
 
 func (s *Server) stop(ctx context.Context, reason string) error {
 	s.disp.drain()
+	s.subs.drain()
 	s.disp.cancelAll(reason)
+	s.subs.cancelAll(reason)
 	s.disp.untilIdle(ctx)
+	s.subs.untilIdle(ctx)
 
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -79,7 +86,8 @@ type power struct {
 	value any
 }
 
-// powers lists what is asked for Check and Close: the configuration, then the handlers by name, each value once.
+// powers lists what is asked for Check and Close: the configuration, then the handlers by name, then the
+// subscribers, each value once.
 func (s *Server) powers() []power {
 	var list []power
 	add := func(place string, value any) {
@@ -91,6 +99,9 @@ func (s *Server) powers() []power {
 	add("Config", s.decl.plugin.Config)
 	for _, sp := range s.decl.specs {
 		add(fmt.Sprintf("handler %s@%d", sp.name, sp.version), sp.bound.powers)
+	}
+	for _, sub := range s.decl.subs {
+		add("subscriber "+sub.name, sub.powers)
 	}
 	return list
 }
@@ -228,12 +239,14 @@ func (d *dispatcher) watch(ctx context.Context, send func(*pluginv1.Status) erro
 // Drain implements pluginv1.PluginServiceServer.
 func (p *pluginService) Drain(ctx context.Context, req *pluginv1.DrainRequest) (*pluginv1.DrainResponse, error) {
 	p.s.disp.drain()
+	p.s.subs.drain()
 	if d := req.GetDeadline(); d != nil {
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithTimeout(ctx, d.AsDuration())
 		defer cancel()
 	}
 	left := p.s.disp.untilIdle(ctx)
+	p.s.subs.untilIdle(ctx)
 	p.s.mu.Lock()
 	defer p.s.mu.Unlock()
 	select {
@@ -254,4 +267,16 @@ type stepService struct {
 // Work implements pluginv1.StepServiceServer.
 func (w *stepService) Work(stream grpc.BidiStreamingServer[pluginv1.WorkRequest, pluginv1.WorkResponse]) error {
 	return w.s.disp.work(stream)
+}
+
+// eventService implements the delivery of events.
+type eventService struct {
+	pluginv1.UnimplementedEventServiceServer
+
+	s *Server
+}
+
+// Deliver implements pluginv1.EventServiceServer.
+func (e *eventService) Deliver(stream grpc.BidiStreamingServer[pluginv1.DeliverRequest, pluginv1.DeliverResponse]) error {
+	return e.s.subs.deliver(stream)
 }

@@ -1,0 +1,232 @@
+package sdk
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"maps"
+	"reflect"
+	"slices"
+	"strings"
+	"sync"
+
+	"github.com/hashicorp/go-hclog"
+
+	"github.com/tasker-engine/tasker/plugin/sdk/event"
+)
+
+// rememberedEvents is how many events a BaseSubscriber remembers.
+const rememberedEvents = 10_000
+
+// BaseSubscriber makes a subscriber of the struct that embeds it; a pointer to the struct is the subscriber:
+//
+//	type Notifier struct{ sdk.BaseSubscriber }
+//
+//	func (n *Notifier) OnStepFailed(ctx context.Context, e sdk.Event[event.StepFailed]) error
+//
+//	sdk.Subscribers{"failures": &Notifier{}}
+//
+// A method On followed by an event's name in camel case receives that event, as its type in the package event or
+// as [json.RawMessage]. OnEvent(ctx, sdk.Event[json.RawMessage]) receives what [BaseSubscriber.SubscribeTo] asks
+// for. Optional methods are SubscriberOptions() [SubscriberOptions], OnGap and OnError in the form that the options
+// have, and those of [Checker] and [io.Closer].
+type BaseSubscriber struct {
+	mu       sync.Mutex
+	patterns []string
+	dedupe   *Dedupe
+}
+
+func (b *BaseSubscriber) base() *BaseSubscriber { return b }
+
+// SubscribeTo adds names and patterns of events that the method OnEvent receives, such as "orders.shipped" or
+// "orders.*". Call it before the plugin is served.
+func (b *BaseSubscriber) SubscribeTo(patterns ...string) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.patterns = append(b.patterns, patterns...)
+}
+
+// Logger returns a logger whose lines the host keeps with the event; it is [Logger].
+func (*BaseSubscriber) Logger(ctx context.Context) hclog.Logger { return Logger(ctx) }
+
+// Seen reports whether the event of an id was handled before: a method of this value returned nil for it. From its
+// first call on, the last 10,000 events are remembered, or what [BaseSubscriber.DedupeWith] remembers.
+//
+//	if n.Seen(e.ID) {
+//		return nil
+//	}
+func (b *BaseSubscriber) Seen(id string) bool {
+	b.mu.Lock()
+	if b.dedupe == nil {
+		b.dedupe = NewDedupe(rememberedEvents)
+	}
+	d := b.dedupe
+	b.mu.Unlock()
+	return d.Seen(id)
+}
+
+// DedupeWith remembers events with d, such as one that outlives the process; see [OpenDedupe]. Closing it stays
+// with the caller.
+func (b *BaseSubscriber) DedupeWith(d *Dedupe) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.dedupe = d
+}
+
+// handled remembers an event, if any are.
+func (b *BaseSubscriber) handled(id string) error {
+	b.mu.Lock()
+	d := b.dedupe
+	b.mu.Unlock()
+	if d == nil {
+		return nil
+	}
+	return d.Mark(id)
+}
+
+// The optional methods of a struct that embeds BaseSubscriber, beside those of Checker and io.Closer.
+type (
+	hasOptions interface{ SubscriberOptions() SubscriberOptions }
+	hasOnGap   interface {
+		OnGap(ctx context.Context, gap Gap)
+	}
+	hasOnError interface {
+		OnError(ctx context.Context, err error) error
+	}
+)
+
+// bindMethods finds out what the methods of a struct that embeds BaseSubscriber receive.
+func bindMethods(sub Subscriber) (*subscription, []error) {
+	s := &subscription{powers: sub, remember: sub.base()}
+	var bad []error
+	v := reflect.ValueOf(sub)
+	onEvent := false
+	for i := range v.NumMethod() {
+		name := v.Type().Method(i).Name
+		var err error
+		switch {
+		case !strings.HasPrefix(name, "On"):
+		case name == "OnEvent":
+			onEvent = true
+			err = s.addOnEvent(v.Method(i))
+		case name == "OnGap":
+			if _, ok := sub.(hasOnGap); !ok {
+				err = fmt.Errorf("OnGap is %s; want func(context.Context, sdk.Gap)", v.Method(i).Type())
+			}
+		case name == "OnError":
+			if _, ok := sub.(hasOnError); !ok {
+				err = fmt.Errorf("OnError is %s; want func(context.Context, error) error", v.Method(i).Type())
+			}
+		default:
+			err = s.addMethod(name, v.Method(i))
+		}
+		if err != nil {
+			bad = append(bad, err)
+		}
+	}
+	if !onEvent && len(s.remember.patterns) > 0 {
+		bad = append(bad, fmt.Errorf("SubscribeTo(%q) has no receiver: there is no method OnEvent(context.Context, sdk.Event[json.RawMessage]) error", s.remember.patterns))
+	}
+	if o, ok := sub.(hasOptions); ok {
+		s.options, s.hasOptions = o.SubscriberOptions(), true
+	} else if _, ok := v.Type().MethodByName("SubscriberOptions"); ok {
+		bad = append(bad, fmt.Errorf("SubscriberOptions is %s; want func() sdk.SubscriberOptions", v.MethodByName("SubscriberOptions").Type()))
+	}
+	return s, append(bad, s.addHooks(sub)...)
+}
+
+// addHooks takes what the methods OnGap and OnError are for.
+func (s *subscription) addHooks(sub Subscriber) (bad []error) {
+	if h, ok := sub.(hasOnGap); ok {
+		if s.options.OnGap != nil {
+			bad = append(bad, fmt.Errorf("OnGap is given as a method and as an option"))
+		}
+		s.onGap = h.OnGap
+	}
+	if h, ok := sub.(hasOnError); ok {
+		if s.options.OnError != nil {
+			bad = append(bad, fmt.Errorf("OnError is given as a method and as an option"))
+		}
+		s.onError = h.OnError
+	}
+	return bad
+}
+
+// addOnEvent routes what SubscribeTo asks for to the method OnEvent.
+func (s *subscription) addOnEvent(m reflect.Value) error {
+	fn, ok := reflect.TypeAssert[func(context.Context, Event[json.RawMessage]) error](m)
+	if !ok {
+		return fmt.Errorf("OnEvent is %s; want func(context.Context, sdk.Event[json.RawMessage]) error", m.Type())
+	}
+	if len(s.remember.patterns) == 0 {
+		return fmt.Errorf("OnEvent receives what SubscribeTo asks for, which was not called")
+	}
+	for _, pattern := range s.remember.patterns {
+		s.routes = append(s.routes, routeOf(pattern, fmt.Sprintf("SubscribeTo(%q)", pattern), fn))
+	}
+	return nil
+}
+
+// addMethod routes an event of the catalog to the method that is named after it. Other methods are left alone, if
+// they do not look like ones that want to receive events.
+func (s *subscription) addMethod(name string, m reflect.Value) error {
+	payloads := catalogByMethod()
+	want, known := payloads[name]
+	takes := eventParameter(m.Type())
+	switch {
+	case !known && takes == nil:
+		return nil
+	case !known:
+		return fmt.Errorf("%s matches no event%s", name, meant(name, slices.Collect(maps.Keys(payloads))))
+	}
+	signature := fmt.Sprintf("func(context.Context, sdk.Event[%s]) error", want.of)
+	if takes == nil || !receives(m.Type()) {
+		return fmt.Errorf("%s is %s; want %s", name, m.Type(), signature)
+	}
+	if is := takes.payloadType(); is != want.of && is != reflect.TypeFor[json.RawMessage]() {
+		return fmt.Errorf("%s has the payload %s, which is not that of %s; want %s, or sdk.Event[json.RawMessage]", name, is, want.name, signature)
+	}
+	s.routes = append(s.routes, takes.methodRoute(want.name, name, m))
+	return nil
+}
+
+// receives reports whether a method has the form of one that receives events.
+func receives(m reflect.Type) bool {
+	return m.NumIn() == 2 && m.In(0) == reflect.TypeFor[context.Context]() && !m.IsVariadic() &&
+		m.NumOut() == 1 && m.Out(0) == reflect.TypeFor[error]()
+}
+
+// eventParameter returns the event that a method takes, nil when it takes none.
+func eventParameter(m reflect.Type) anyEvent {
+	for p := range m.Ins() {
+		if e, ok := reflect.Zero(p).Interface().(anyEvent); ok && p.Kind() == reflect.Struct {
+			return e
+		}
+	}
+	return nil
+}
+
+// catalogEvent is an event of the catalog and the type of its payload.
+type catalogEvent struct {
+	name string
+	of   reflect.Type
+}
+
+// catalogByMethod returns the events of the catalog by the names of the methods that receive them.
+func catalogByMethod() map[string]catalogEvent {
+	all := make(map[string]catalogEvent)
+	for _, p := range event.Payloads() {
+		all[methodName(p.EventName())] = catalogEvent{p.EventName(), reflect.TypeOf(p)}
+	}
+	return all
+}
+
+// methodName returns "OnStepMaxRetriesReached" for "step.max_retries_reached".
+func methodName(event string) string {
+	var b strings.Builder
+	b.WriteString("On")
+	for _, part := range strings.FieldsFunc(event, func(r rune) bool { return r == '.' || r == '_' }) {
+		b.WriteString(strings.ToUpper(part[:1]) + part[1:])
+	}
+	return b.String()
+}

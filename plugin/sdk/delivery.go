@@ -1,0 +1,262 @@
+package sdk
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"reflect"
+	"sync"
+	"time"
+
+	"github.com/hashicorp/go-hclog"
+
+	"github.com/tasker-engine/tasker/plugin/sdk/event"
+	pluginv1 "github.com/tasker-engine/tasker/proto/tasker/plugin/v1"
+)
+
+// delivery is one event on its way through a subscriber. It is also the context that the author's code gets:
+// most of that never asks for its end, so that timer and channel are made only when it does.
+type delivery struct {
+	envelope
+
+	stream   *deliverStream
+	seq      uint64
+	number   uint32
+	binding  *binding
+	deadline time.Time
+
+	mu      sync.Mutex
+	inner   context.Context //nolint:containedctx // made when first asked for
+	cancel  context.CancelFunc
+	over    bool
+	logger  hclog.Logger
+	slogger *slog.Logger
+}
+
+var _ context.Context = (*delivery)(nil)
+
+type deliveryKey struct{} // *delivery
+
+func deliveryOf(ctx context.Context) *delivery {
+	d, _ := ctx.Value(deliveryKey{}).(*delivery)
+	return d
+}
+
+// context returns the context behind this one.
+func (d *delivery) context() context.Context {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.inner == nil {
+		d.inner, d.cancel = context.WithDeadlineCause(d.stream.ctx, d.deadline, &CancelError{Reason: ReasonTimeout})
+		if d.over {
+			d.cancel()
+		}
+	}
+	return d.inner
+}
+
+// Deadline implements context.Context.
+func (d *delivery) Deadline() (time.Time, bool) { return d.deadline, true }
+
+// Done implements context.Context.
+func (d *delivery) Done() <-chan struct{} { return d.context().Done() }
+
+// Err implements context.Context.
+func (d *delivery) Err() error { return d.context().Err() }
+
+// Value implements context.Context.
+func (d *delivery) Value(key any) any {
+	switch key.(type) {
+	case deliveryKey:
+		return d
+	case attemptKey, loggerKey:
+		return nil
+	}
+	return d.context().Value(key)
+}
+
+// end ends the context.
+func (d *delivery) end() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.over = true
+	if d.cancel != nil {
+		d.cancel()
+	}
+}
+
+// timedOut reports whether the author's code was told that its time was up.
+func (d *delivery) timedOut() bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.inner == nil {
+		return false
+	}
+	cause, ok := errors.AsType[*CancelError](context.Cause(d.inner))
+	return ok && cause.Reason == ReasonTimeout
+}
+
+// hclog returns the event's logger; it is made when first asked for.
+func (d *delivery) hclog() hclog.Logger {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.logger == nil {
+		d.logger = newHclog(d.stream.all.level(), d.log)
+	}
+	return d.logger
+}
+
+// slog returns the event's logger in the form of the standard library.
+func (d *delivery) slog() *slog.Logger {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.slogger == nil {
+		d.slogger = newSlog(d.stream.all.level, d.log)
+	}
+	return d.slogger
+}
+
+// log queues one line, with the event's id.
+func (d *delivery) log(level hclog.Level, msg string, pairs []any) {
+	if level < d.stream.all.level() {
+		return
+	}
+	if d.id != "" {
+		pairs = append([]any{"event", d.id}, pairs...)
+	}
+	d.stream.log(logLine(level, msg, pairs))
+}
+
+// binding is what ties a subscription to a template, or to all tasks.
+type binding struct {
+	sub    *subscription
+	config []byte
+
+	once  sync.Once
+	value any // of the type of the option Config
+	err   error
+}
+
+// read decodes the config over the defaults, once.
+func (b *binding) read() (any, error) {
+	b.once.Do(func() {
+		b.value = b.sub.options.Config
+		if len(b.config) > 0 && b.value != nil {
+			b.value, b.err = b.sub.decodeConfig(b.config)
+		}
+	})
+	return b.value, b.err
+}
+
+// decodeConfig decodes a binding's config over the defaults.
+func (s *subscription) decodeConfig(config []byte) (any, error) {
+	config, bad := s.config.accept(config)
+	if len(bad) > 0 {
+		return nil, fmt.Errorf("the binding's config does not fit subscriber %s: %s", s.name, problems(bad))
+	}
+	into := reflect.New(reflect.TypeOf(s.options.Config))
+	for _, doc := range [][]byte{s.defaults, config} { // decoded, so that bindings share nothing
+		if err := decode(doc, into.Interface(), true); err != nil {
+			return nil, fmt.Errorf("decode the binding's config: %w", err)
+		}
+	}
+	return into.Elem().Interface(), nil
+}
+
+// BindingConfig returns the config of the binding through which the event came: the value of
+// [SubscriberOptions.Config] with what the binding sets. C is the type of that value. What the config refers to is
+// shared by all events of the binding: do not change it. A config that does not fit is an error, which is
+// [Permanent] and of the code [CodeInvalidConfig]. Outside a delivery it is the zero value.
+func BindingConfig[C any](ctx context.Context) (C, error) {
+	var c C
+	d := deliveryOf(ctx)
+	if d == nil {
+		return c, nil
+	}
+	v, err := d.binding.read()
+	if err == nil {
+		var ok bool
+		if c, ok = v.(C); ok {
+			return c, nil
+		}
+		err = fmt.Errorf("the config of subscriber %s is a %T, as its option Config says; BindingConfig asks for a %T", d.stream.sub.name, v, c)
+	}
+	return c, Permanent(WithCode(err, CodeInvalidConfig))
+}
+
+// Fetch returns a value that is too large to travel inside its event. It needs the context of the event.
+func Fetch(ctx context.Context, ref event.Ref) (json.RawMessage, error) {
+	d := deliveryOf(ctx)
+	if d == nil {
+		return nil, fmt.Errorf("fetch %s: the context is not that of an event", ref.Ref)
+	}
+	f := d.stream.fetch(d.task, ref.Ref)
+	defer d.stream.forget(f)
+	select {
+	case <-f.done:
+		return f.doc, f.err
+	case <-ctx.Done():
+		return nil, context.Cause(ctx)
+	}
+}
+
+// Value decodes a value of an event that travels inside it or, where it is large, by reference:
+//
+//	receipt, err := sdk.Value[Receipt](ctx, e.Payload.Results, e.Payload.ResultsRef)
+func Value[T any](ctx context.Context, inline json.RawMessage, ref *event.Ref) (T, error) {
+	var v T
+	if ref != nil {
+		var err error
+		if inline, err = Fetch(ctx, *ref); err != nil {
+			return v, err
+		}
+	}
+	if err := decode(inline, &v, false); err != nil {
+		return v, fmt.Errorf("decode the value: %w", err)
+	}
+	return v, nil
+}
+
+// eventFetch is a document on its way from the host.
+type eventFetch struct {
+	fetch
+
+	id  uint64
+	ref string
+}
+
+// fetch asks the host for a document.
+func (s *deliverStream) fetch(task, ref string) *eventFetch {
+	f := &eventFetch{fetch: fetch{done: make(chan struct{})}, ref: ref}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.lastFetch++
+	f.id = s.lastFetch
+	s.fetches[f.id] = f
+	s.push(&pluginv1.DeliverResponse{Kind: &pluginv1.DeliverResponse_Fetch{
+		Fetch: &pluginv1.EventFetch{Id: f.id, TaskId: task, Ref: ref},
+	}})
+	return f
+}
+
+// forget lets the rest of a document pass by.
+func (s *deliverStream) forget(f *eventFetch) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.fetches, f.id)
+}
+
+// chunk takes a part of a document.
+func (s *deliverStream) chunk(c *pluginv1.EventChunk) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	f := s.fetches[c.GetFetchId()]
+	if f == nil {
+		return
+	}
+	if f.add(f.ref, c.GetData(), c.GetLast(), c.GetError()) {
+		delete(s.fetches, f.id)
+	}
+}
