@@ -8,10 +8,12 @@ import (
 	"time"
 
 	bolt "go.etcd.io/bbolt"
+	"google.golang.org/protobuf/proto"
 
 	"github.com/tasker-engine/tasker/host/internal/store"
 	"github.com/tasker-engine/tasker/host/internal/storetest"
 	"github.com/tasker-engine/tasker/host/task"
+	eventv1 "github.com/tasker-engine/tasker/proto/tasker/event/v1"
 )
 
 // benchSteps is the shape of the benchmarks: linear tasks of 5 steps, 6 write sets each.
@@ -101,6 +103,99 @@ func BenchmarkLoad(b *testing.B) {
 				b.Fatal(err)
 			}
 		})
+	}
+}
+
+// The log of BenchmarkEvents: write sets of two events, as a step that completes and
+// starts the next one has, with payloads of a usual size.
+const (
+	benchEvents  = 200_000
+	benchPage    = 512 // events read at once
+	benchPayload = 400 // bytes
+)
+
+// BenchmarkEvents reads a prepared log from its beginning to its end in pages, as
+// delivery does, and then walks the same file with a bare bbolt cursor that copies every
+// value into one buffer. events/s is the store's throughput, floor/s that of the walk,
+// x-floor how many times slower the store is.
+func BenchmarkEvents(b *testing.B) {
+	s, err := Open(filepath.Join(b.TempDir(), "tasker.db"), Options{})
+	if err != nil {
+		b.Fatal(err)
+	}
+	fillLog(b, s, benchEvents)
+	events, size := 0, 0
+	for b.Loop() {
+		for from := uint64(1); ; {
+			page, err := s.Events(b.Context(), from, benchPage)
+			if err != nil {
+				b.Fatal(err)
+			}
+			if len(page) == 0 {
+				break
+			}
+			for i := range page {
+				size += len(page[i].Encoded)
+			}
+			events += len(page)
+			from = page[len(page)-1].Seq + 1
+		}
+	}
+	took := b.Elapsed()
+	if events != b.N*benchEvents {
+		b.Fatalf("events read: got %d, want %d", events, b.N*benchEvents)
+	}
+	start := time.Now()
+	for range b.N {
+		walkLog(b, s)
+	}
+	floor := time.Since(start)
+	b.ReportMetric(float64(events)/took.Seconds(), "events/s")
+	b.ReportMetric(float64(size)/1e6/took.Seconds(), "MB/s")
+	b.ReportMetric(float64(events)/floor.Seconds(), "floor/s")
+	b.ReportMetric(took.Seconds()/floor.Seconds(), "x-floor")
+	if err := s.Close(); err != nil {
+		b.Fatal(err)
+	}
+}
+
+// fillLog commits events, two to a write set.
+func fillLog(b *testing.B, s *Store, n int) {
+	b.Helper()
+	encoded, err := proto.Marshal(&eventv1.Event{
+		Id: "01HZX000000000000000000001/12", Type: "step.completed", At: storetest.Start().UnixNano(),
+		Step: "charge", Namespace: "shop", Template: "order", Version: "1.0.0", CorrelationId: "order-1",
+		Payload: make([]byte, benchPayload),
+	})
+	if err != nil {
+		b.Fatal(err)
+	}
+	ws := &store.WriteSet{Events: []store.Event{{Type: "step.started", Encoded: encoded}, {Type: "step.completed", Encoded: encoded}}}
+	var wg sync.WaitGroup
+	for range n / len(ws.Events) {
+		wg.Add(1)
+		s.Submit(ws, func(_ store.Commit, err error) {
+			if err != nil {
+				b.Errorf("commit: %v", err)
+			}
+			wg.Done()
+		})
+	}
+	wg.Wait()
+}
+
+// walkLog copies every value of the log into one buffer.
+func walkLog(b *testing.B, s *Store) {
+	b.Helper()
+	err := s.db.View(func(tx *bolt.Tx) error {
+		var buf []byte
+		return tx.Bucket([]byte(kindLog.name())).ForEach(func(_, value []byte) error {
+			buf = append(buf[:0], value...)
+			return nil
+		})
+	})
+	if err != nil {
+		b.Fatal(err)
 	}
 }
 

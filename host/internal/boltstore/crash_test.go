@@ -27,12 +27,21 @@ import (
 const crashDir = "TASKER_TEST_CRASH_DIR"
 
 const (
-	crashKills = 12 // how often the writer is killed
-	crashSteps = 5  // of each of its tasks
+	crashKills = 12    // how often the writer is killed
+	crashSteps = 5     // of each of its tasks
+	crashCut   = 20    // log values removed at once
+	crashSub   = "a/x" // the subscription that follows the log
 )
 
-// crashWriter commits linear tasks from several goroutines and writes one line per
-// acknowledged write set: the task's number and the revision.
+// The words of a writer's lines that are not about a task.
+const (
+	crashThrough = "through" // where the cursor is
+	crashFirst   = "first"   // where the log begins
+)
+
+// crashWriter commits linear tasks from several goroutines, with one more that follows
+// the log and cuts it. It writes one line for all that is acknowledged: a task's number
+// and revision, or a word and a sequence.
 func crashWriter(dir string, out io.Writer) error {
 	s, err := boltstore.Open(filepath.Join(dir, bolttest.FileName), boltstore.Options{LockTimeout: 10 * time.Second})
 	if err != nil {
@@ -40,12 +49,28 @@ func crashWriter(dir string, out io.Writer) error {
 	}
 	_, epoch := s.Identity()
 	var mu sync.Mutex // one line at a time
-	acknowledge := func(n, revision uint64) error {
+	tell := func(what any, n uint64) error {
 		mu.Lock()
 		defer mu.Unlock()
-		_, err := fmt.Fprintln(out, n, revision)
+		_, err := fmt.Fprintln(out, what, n)
 		return err
 	}
+	bell := make(chan struct{}, 1)
+	acknowledge := func(n, revision uint64) error {
+		select {
+		case bell <- struct{}{}:
+		default:
+		}
+		return tell(n, revision)
+	}
+	go func() {
+		for range bell {
+			if err := crashFollow(s, tell); err != nil {
+				fmt.Fprintln(os.Stderr, err)
+				return
+			}
+		}
+	}()
 	var wg sync.WaitGroup
 	for w := range uint64(8) {
 		wg.Go(func() {
@@ -59,6 +84,34 @@ func crashWriter(dir string, out io.Writer) error {
 	}
 	wg.Wait()
 	return errors.New("a writer gave up")
+}
+
+// crashFollow moves the cursor to the end of the log, gives up the last event, and cuts
+// the log.
+func crashFollow(s store.Store, tell func(what any, n uint64) error) error {
+	ctx := context.Background()
+	last, err := s.LastSeq(ctx)
+	if err != nil {
+		return err
+	}
+	_, err = storetest.Commit(s, storetest.Delivery(store.DeliverySet{
+		Cursors:     []*store.Cursor{{Subscription: crashSub, Through: last}},
+		DeadLetters: []*store.DeadLetter{storetest.DeadLetter(crashSub, last)},
+	}))
+	if err == nil {
+		err = tell(crashThrough, last)
+	}
+	if err != nil {
+		return err
+	}
+	if _, _, err := s.TrimLog(ctx, storetest.Start().Add(time.Hour), crashCut); err != nil {
+		return err
+	}
+	first, err := s.FirstSeq(ctx)
+	if err != nil {
+		return err
+	}
+	return tell(crashFirst, first)
 }
 
 func crashTask(s store.Store, n uint64, acknowledge func(n, revision uint64) error) error {
@@ -97,15 +150,15 @@ func TestKilledWriter(t *testing.T) {
 	seed := uint64(time.Now().UnixNano())
 	t.Logf("seed %d", seed)
 	rnd := rand.New(rand.NewPCG(seed, 0))
-	acknowledged := make(map[task.ID]uint64)
+	told := &crashTold{revisions: make(map[task.ID]uint64)}
 	for kill := range crashKills {
-		killWriter(t, dir, 1+rnd.IntN(300), acknowledged)
+		killWriter(t, dir, 1+rnd.IntN(300), told)
 		if _, err := os.Stat(path + ".owner"); err != nil {
 			t.Errorf("kill %d: the killed process left no owner note: %v", kill, err)
 		}
 		bolttest.Verify(t, path)
 		s := bolttest.OpenDir(t, dir, boltstore.Options{})
-		checkAcknowledged(t, s, acknowledged)
+		checkAcknowledged(t, s, told)
 		if _, epoch := s.Identity(); epoch != uint64(2*kill+2) {
 			t.Errorf("kill %d: epoch %d, want one per open for writing, %d", kill, epoch, 2*kill+2)
 		}
@@ -113,14 +166,44 @@ func TestKilledWriter(t *testing.T) {
 			t.Fatalf("close: %v", err)
 		}
 	}
-	if len(acknowledged) == 0 {
-		t.Error("no write set was ever acknowledged")
+	if len(told.revisions) == 0 || told.through == 0 || told.first < crashCut {
+		t.Errorf("acknowledged: got %d tasks, a cursor at %d, a log cut to %d; want some of each", len(told.revisions), told.through, told.first)
 	}
 }
 
-// killWriter starts a writer, kills it after so many acknowledged write sets, and adds
-// what it said to acknowledged.
-func killWriter(t *testing.T, dir string, after int, acknowledged map[task.ID]uint64) {
+// crashTold is what a writer said to be durable.
+type crashTold struct {
+	revisions      map[task.ID]uint64
+	through, first uint64
+}
+
+func (c *crashTold) line(line string) error {
+	what, number, ok := strings.Cut(line, " ")
+	if !ok {
+		return nil // cut off by the kill
+	}
+	n, err := strconv.ParseUint(number, 10, 64)
+	if err != nil {
+		return err
+	}
+	switch what {
+	case crashThrough:
+		c.through = n
+	case crashFirst:
+		c.first = n
+	default:
+		id, err := strconv.ParseUint(what, 10, 64)
+		if err != nil {
+			return err
+		}
+		c.revisions[storetest.ID(storetest.Start(), id)] = n
+	}
+	return nil
+}
+
+// killWriter starts a writer, kills it after so many lines, and adds what it said to
+// told.
+func killWriter(t *testing.T, dir string, after int, told *crashTold) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
@@ -138,16 +221,9 @@ func killWriter(t *testing.T, dir string, after int, acknowledged map[task.ID]ui
 	lines := bufio.NewScanner(stdout)
 	seen := 0
 	for lines.Scan() {
-		number, revision, ok := strings.Cut(lines.Text(), " ")
-		if !ok {
-			continue // cut off by the kill
-		}
-		n, err1 := strconv.ParseUint(number, 10, 64)
-		r, err2 := strconv.ParseUint(revision, 10, 64)
-		if err := errors.Join(err1, err2); err != nil {
+		if err := told.line(lines.Text()); err != nil {
 			t.Fatalf("line %q: %v", lines.Text(), err)
 		}
-		acknowledged[storetest.ID(storetest.Start(), n)] = r
 		if seen++; seen == after {
 			if err := cmd.Process.Kill(); err != nil {
 				t.Fatal(err)
@@ -162,9 +238,20 @@ func killWriter(t *testing.T, dir string, after int, acknowledged map[task.ID]ui
 	}
 }
 
-func checkAcknowledged(t *testing.T, s store.Store, acknowledged map[task.ID]uint64) {
+func checkAcknowledged(t *testing.T, s store.Store, told *crashTold) {
 	t.Helper()
-	for id, revision := range acknowledged {
+	cursors, err1 := s.Cursors(t.Context())
+	first, err2 := s.FirstSeq(t.Context())
+	if err := errors.Join(err1, err2); err != nil || first < told.first {
+		t.Errorf("the log begins at %d, error %v; it was cut to %d", first, err, told.first)
+	}
+	if told.through > 0 {
+		dead, err := s.DeadLetters(t.Context(), crashSub, told.through-1, 1)
+		if err != nil || len(cursors) != 1 || cursors[0].Through < told.through || len(dead) != 1 || dead[0].Seq != told.through {
+			t.Errorf("cursors %v, dead letters %v, error %v; through %d was acknowledged", cursors, dead, err, told.through)
+		}
+	}
+	for id, revision := range told.revisions {
 		a, err := s.Load(t.Context(), id)
 		if err != nil {
 			t.Errorf("acknowledged task: %v", err)

@@ -121,6 +121,9 @@ func (s *Store) Events(ctx context.Context, from uint64, limit int) ([]store.Log
 			return nil
 		}
 		c := t.cursor(kindLog)
+		if end, _ := c.Last(); end != nil {
+			out = make([]store.LogEntry, 0, pageRoom(from, end, limit))
+		}
 		start := seqKey(from)
 		key, value := c.Seek(start[:])
 		switch { // from may lie within the record before
@@ -144,6 +147,14 @@ func (s *Store) Events(ctx context.Context, from uint64, limit int) ([]store.Log
 		return nil, fmt.Errorf("events from %d: %w", from, err)
 	}
 	return out, nil
+}
+
+// pageRoom is the number of entries to make room for when events are read from a
+// sequence on and the log's last value has the key end. It may be wrong.
+func pageRoom(from uint64, end []byte, limit int) int {
+	const most, usualSet = 1024, 8 // entries; events of the last value
+	last, _ := asSeq(end)
+	return int(min(uint64(limit), last-min(from, last)+usualSet, most)) //nolint:gosec // at most 1024
 }
 
 // FirstSeq returns the sequence of the oldest event that the log still has, 0 for an
