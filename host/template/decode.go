@@ -29,6 +29,7 @@ type key[T any] struct {
 // decoder reads nodes into Go values and collects what is wrong with them.
 type decoder struct {
 	file    string
+	source  string // of the file
 	suggest suggester
 	found   Diagnostics
 	schemas map[*node]bool // input schemas that were checked already: environments share them

@@ -59,6 +59,8 @@ type templateSpec struct {
 	defaults                 settings
 	steps                    []stepSpec
 	hasSteps                 bool
+	subscriptions            []subscriptionSpec
+	events                   []eventSpec
 }
 
 // templateKeys are the keys of a template. Environments were applied before.
@@ -87,8 +89,10 @@ func templateKeys() []key[templateSpec] {
 		{"identity", func(d *decoder, t *templateSpec, n *node) {
 			readWord(d, "identity", n, &t.identity, identityDistinct, identityHash)
 		}},
-		{"subscriptions", laterList("subscriptions")},
-		{"events", laterList("events")},
+		{"subscriptions", func(d *decoder, t *templateSpec, n *node) {
+			t.subscriptions = readSubscriptions(d, n, subscriptionKeys())
+		}},
+		{"events", readEvents},
 		{"concurrency", nil},
 		{"retention", nil},
 	}
@@ -99,15 +103,6 @@ const (
 	identityDistinct = "distinct" // every request is a new task (the default)
 	identityHash     = "hash"     // the same request is the same task
 )
-
-// laterList refuses a list that this version does not act on; an empty one says nothing.
-func laterList(name string) func(*decoder, *templateSpec, *node) {
-	return func(d *decoder, _ *templateSpec, n *node) {
-		if n.kind != kindList || len(n.items) > 0 {
-			d.add(n.at, "remove it", "%q is not yet supported", name)
-		}
-	}
-}
 
 // settingsKeys are the keys of `defaults`; a step has them too.
 func settingsKeys() []key[settings] {

@@ -36,8 +36,8 @@ func proofs() map[string]proof {
 		"template.deadline":         {whole, "TestCases/deadline"},
 		"template.identity":         {whole, "TestIdentityHash"},
 		"template.on_failure":       {whole, "TestCases/fail fast"},
-		"template.subscriptions":    {here, "TestDiagnostics"}, // refused unless empty
-		"template.events":           {here, "TestDiagnostics"}, // refused unless empty
+		"template.subscriptions":    {here, "TestSubscriptionsOfEnvironments"},
+		"template.events":           {here, "TestEventsGolden"},
 		"template.concurrency":      {here, "TestDiagnostics"}, // refused
 		"template.retention":        {here, "TestDiagnostics"}, // refused
 		"step.with":                 {here, "TestDiagnostics"}, // refused
@@ -58,6 +58,15 @@ func proofs() map[string]proof {
 		"setting.total_timeout":     {whole, "TestCases/total timeout"},
 		"setting.on_crash":          {whole, "TestOnCrash"},
 		"setting.priority":          {whole, "TestPriority"},
+		"subscription.subscriber":   {here, "TestEventsGolden"},
+		"subscription.events":       {here, "TestEventsGolden"},
+		"subscription.filter":       {here, "TestEventsGolden"},
+		"subscription.config":       {here, "TestEventsGolden"},
+		"subscription.enabled":      {here, "TestEventsGolden"},
+		"event.name":                {here, "TestEventsGolden"},
+		"event.on":                  {here, "TestEventsGolden"},
+		"event.step":                {here, "TestEventsGolden"},
+		"event.description":         {here, "TestEventsGolden"},
 		"retry.limit":               {whole, "TestCases/one gives up, another retries"},
 		"retry.backoff":             {domain, "TestNextRetry"},
 		"retry.base":                {domain, "TestNextRetry"},
@@ -76,6 +85,12 @@ func TestEveryKeyHasAProof(t *testing.T) {
 	}
 	for _, k := range retryKeys() {
 		keys = append(keys, "retry."+k.name)
+	}
+	for _, k := range subscriptionKeys() {
+		keys = append(keys, "subscription."+k.name)
+	}
+	for _, k := range eventKeys() {
+		keys = append(keys, "event."+k.name)
 	}
 	settings := make(map[string]bool)
 	for _, k := range settingsKeys() {

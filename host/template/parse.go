@@ -3,6 +3,7 @@ package template
 import (
 	"fmt"
 	"slices"
+	"strings"
 )
 
 // MaxEnvironments is how many environments a template may have.
@@ -24,7 +25,7 @@ func Parse(filename string, src []byte, opts Options) (*Template, error) {
 		return nil, found.sorted()
 	}
 	d := &decoder{
-		file: filename, suggest: suggester{budget: suggestBudget},
+		file: filename, source: strings.TrimPrefix(string(src), "\xef\xbb\xbf"), suggest: suggester{budget: suggestBudget},
 		found: found, schemas: make(map[*node]bool),
 	}
 	if root.kind != kindMap {

@@ -92,6 +92,17 @@ func TestSnapshotGolden(t *testing.T) {
 	}
 }
 
+// TestEventsGolden does the same for what a template says of events.
+func TestEventsGolden(t *testing.T) {
+	for _, environment := range []string{"", "quiet"} {
+		t.Run("environment "+environment, func(t *testing.T) {
+			tmpl := parseFile(t, "testdata/valid/events.yaml", environment)
+			file := filepath.Join("testdata/snapshots", strings.TrimSuffix("events."+environment, ".")+".json")
+			checkGolden(t, file, append(bytes.Clone(tmpl.Snapshot()), '\n'))
+		})
+	}
+}
+
 func readFile(t *testing.T, path string) []byte {
 	t.Helper()
 	b, err := os.ReadFile(path)

@@ -96,6 +96,8 @@ version: 1.0.0
 defaults: {retry: {limit: 3}}
 steps: [{name: a, handler: mock/noop, retry: {limit: 2}}]
 environments: {dev: {defaults: {timeout: 5s}, steps: [{name: a, timeout: 5s}]}}
+subscriptions: [{subscriber: audit/log, events: [step.failed, task.*], filter: 'true', config: {a: 1}, enabled: true}]
+events: [{name: t.done, on: step.completed, step: a}]
 `
 	schema := compiledSchema(t)
 	if err := schema.Validate(document(t, "t.yaml", []byte(valid))); err != nil {
@@ -116,8 +118,22 @@ environments: {dev: {defaults: {timeout: 5s}, steps: [{name: a, timeout: 5s}]}}
 		"join":                   {"handler: mock/noop", "handler: mock/noop, join: any"},
 		"concurrency":            {"name: t", "concurrency: 1\nname: t"},
 		"retention":              {"name: t", "retention: 1d\nname: t"},
-		"subscriptions":          {"name: t", "subscriptions: [{a: b}]\nname: t"},
-		"events":                 {"name: t", "events: [{a: b}]\nname: t"},
+		"key of a subscription":  {"enabled: true", "nonsense: 1"},
+		"no subscriber":          {"subscriber: audit/log, ", ""},
+		"bad subscriber":         {"audit/log", "Audit/log"},
+		"bad event":              {"step.failed, ", "failed, "},
+		"event twice":            {"step.failed, ", "task.*, "},
+		"no events":              {"events: [step.failed, task.*], ", "events: [], "},
+		"bad filter":             {"filter: 'true'", "filter: true"},
+		"bad config":             {"config: {a: 1}", "config: 1"},
+		"bad enabled":            {"enabled: true", "enabled: 'true'"},
+		"key of an event":        {"on: step.completed", "nonsense: 1, on: step.completed"},
+		"no event name":          {"name: t.done, ", ""},
+		"bad event name":         {"name: t.done, ", "name: t.Done, "},
+		"no source":              {"on: step.completed, ", ""},
+		"bad source":             {"on: step.completed", "on: step.started"},
+		"source without a step":  {"on: step.completed, step: a", "on: step.completed"},
+		"source with a step":     {"on: step.completed", "on: task.completed"},
 		"no name":                {"name: t\n", ""},
 		"no version":             {"version: 1.0.0\n", ""},
 		"no steps":               {"steps: [{name: a, handler: mock/noop, retry: {limit: 2}}]", "steps: []"},
@@ -169,6 +185,8 @@ func TestSchemaKnowsTheSameKeys(t *testing.T) {
 		{"defaults", readable(settingsKeys()), schema.Defs["defaults"].Properties},
 		{"step", readable(stepKeys()), schema.Defs["step_keys"].Properties},
 		{"retry", readable(retryKeys()), schema.Defs["retry"].Properties},
+		{"subscription", readable(subscriptionKeys()), schema.Defs["subscription"].Properties},
+		{"event", readable(eventKeys()), schema.Defs["event"].Properties},
 		{"environment", changeable(readable(templateKeys())), schema.Defs["environment"].Properties},
 	} {
 		if diff := cmp.Diff(tc.want, slices.Sorted(maps.Keys(tc.got))); diff != "" {
@@ -222,6 +240,7 @@ func TestSchemaDescribesEveryKey(t *testing.T) {
 	}
 	for name, owner := range map[string]any{
 		"template": doc, "step": defs["step_keys"], "retry": defs["retry"], "defaults": defs["defaults"], "environment": defs["environment"],
+		"subscription": defs["subscription"], "event": defs["event"],
 	} {
 		properties, ok := owner.(map[string]any)["properties"].(map[string]any)
 		if !ok {

@@ -31,6 +31,24 @@ type snapshotRecord struct {
 	Deadline    task.Duration   `json:"deadline,omitempty"`
 	Identity    string          `json:"identity,omitempty"`
 	Steps       []stepRecord    `json:"steps"`
+
+	Subscriptions []subscriptionRecord `json:"subscriptions,omitempty"`
+	Events        []eventRecord        `json:"events,omitempty"`
+}
+
+type subscriptionRecord struct {
+	Subscriber string          `json:"subscriber"`
+	Events     []string        `json:"events,omitempty"`
+	Filter     string          `json:"filter,omitempty"`
+	Config     json.RawMessage `json:"config,omitempty"`
+	Disabled   bool            `json:"disabled,omitempty"`
+}
+
+type eventRecord struct {
+	Name        string        `json:"name"`
+	On          string        `json:"on"`
+	Step        task.StepName `json:"step,omitempty"`
+	Description string        `json:"description,omitempty"`
 }
 
 type stepRecord struct {
@@ -91,6 +109,14 @@ func (r *snapshotRecord) template() (*Template, error) {
 			}
 		}
 	}
+	for _, s := range r.Subscriptions {
+		t.Subscriptions = append(t.Subscriptions, Subscription{
+			Subscriber: s.Subscriber, Events: s.Events, Filter: s.Filter, Config: s.Config, Disabled: s.Disabled,
+		})
+	}
+	for _, e := range r.Events {
+		t.Events = append(t.Events, Event(e))
+	}
 	t.index()
 	t.schema = lazySchema(t.Input)
 	return t, nil
@@ -130,6 +156,15 @@ func (t *Template) encode() ([]byte, error) {
 			ScheduleToStart: (*task.Duration)(s.ScheduleToStart), TotalTimeout: (*task.Duration)(s.TotalTimeout),
 			OnCrash: s.OnCrash, Priority: s.Priority, Optional: s.Optional, Skippable: s.Skippable,
 		}
+	}
+	for i := range t.Subscriptions {
+		s := &t.Subscriptions[i]
+		rec.Subscriptions = append(rec.Subscriptions, subscriptionRecord{
+			Subscriber: s.Subscriber, Events: s.Events, Filter: s.Filter, Config: s.Config, Disabled: s.Disabled,
+		})
+	}
+	for _, e := range t.Events {
+		rec.Events = append(rec.Events, eventRecord(e))
 	}
 	return marshal(rec)
 }

@@ -183,6 +183,8 @@ func (d *decoder) build(spec *templateSpec) Template {
 		at := dependencyAt(&spec.steps[cycle[0]], spec.steps[cycle[1%len(cycle)]].name.text)
 		d.add(at, "", "the steps wait for each other: %s", cycleText(t.Steps, cycle))
 	}
+	t.Subscriptions = d.subscriptions(spec.subscriptions)
+	t.Events = d.events(spec)
 	return t
 }
 

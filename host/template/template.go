@@ -2,6 +2,7 @@ package template
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"slices"
 	"time"
@@ -119,6 +120,9 @@ func New(spec Template) (*Template, error) {
 		return nil, fmt.Errorf("template %s: %w: %w", t.Name, task.ErrInvalid, err)
 	}
 	if err := t.checkSteps(); err != nil {
+		return nil, fmt.Errorf("template %s: %w: %w", t.Name, task.ErrInvalid, err)
+	}
+	if err := errors.Join(t.checkSubscriptions(), t.checkEvents()); err != nil {
 		return nil, fmt.Errorf("template %s: %w: %w", t.Name, task.ErrInvalid, err)
 	}
 	if err := t.complete(); err != nil {

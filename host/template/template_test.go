@@ -83,6 +83,27 @@ func specs() *rapid.Generator[Template] {
 			}
 			spec.Steps = append(spec.Steps, s)
 		}
+		for range rapid.IntRange(0, 3).Draw(t, "subscriptions") {
+			sub := Subscription{
+				Subscriber: rapid.StringMatching(`[a-z][a-z0-9-]{0,31}(/[a-z][a-z0-9_-]{0,31})?`).Draw(t, "subscriber"),
+				Filter:     rapid.SampledFrom([]string{"", "payload.final", "event.step != '<a>'"}).Draw(t, "filter"),
+				Disabled:   rapid.Bool().Draw(t, "disabled"),
+			}
+			if rapid.Bool().Draw(t, "events") {
+				sub.Events = []string{"step.*", "orders.shipped"}
+			}
+			if rapid.Bool().Draw(t, "config of it") {
+				sub.Config, _ = marshal(map[string]string{"text": rapid.String().Draw(t, "text")})
+			}
+			spec.Subscriptions = append(spec.Subscriptions, sub)
+		}
+		for i := range rapid.IntRange(0, 3).Draw(t, "events") {
+			e := Event{Name: fmt.Sprintf("t.e%d", i), On: rapid.SampledFrom(EventSources()).Draw(t, "on"), Description: rapid.String().Draw(t, "about")}
+			if strings.HasPrefix(e.On, "step.") {
+				e.Step = "s0"
+			}
+			spec.Events = append(spec.Events, e)
+		}
 		return spec
 	})
 }
