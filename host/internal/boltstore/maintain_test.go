@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -25,6 +26,10 @@ type contents struct {
 	Events   []store.LogEntry
 	Counters map[task.Status]uint64
 	Crashes  []store.Crash
+	Cursors  []store.Cursor
+	Dead     []store.DeadLetter
+	Custom   []store.CustomEvent
+	First    uint64 // sequence in the log
 }
 
 func readAll(t *testing.T, s store.Store) contents {
@@ -39,17 +44,21 @@ func readAll(t *testing.T, s store.Store) contents {
 		}
 		c.Tasks = append(c.Tasks, a.Task)
 	}
-	var errs [3]error
+	var errs [7]error
 	c.Events, errs[0] = s.Events(t.Context(), 0, 1<<20)
 	c.Counters, errs[1] = s.Counters(t.Context())
 	c.Crashes, errs[2] = s.Crashes(t.Context(), "")
+	c.Cursors, errs[3] = s.Cursors(t.Context())
+	c.Dead, errs[4] = s.DeadLetters(t.Context(), "p/x", 0, 1<<20)
+	c.Custom, errs[5] = s.CustomEvents(t.Context())
+	c.First, errs[6] = s.FirstSeq(t.Context())
 	if err := errors.Join(err, errors.Join(errs[:]...)); err != nil {
 		t.Fatalf("read the store: %v", err)
 	}
 	return c
 }
 
-// fill commits tasks in many states.
+// fill commits tasks in many states, a subscription, and cuts the log.
 func fill(t *testing.T, s store.Store, n int) {
 	t.Helper()
 	for i := range n {
@@ -71,6 +80,13 @@ func fill(t *testing.T, s store.Store, n int) {
 	}
 	if err := s.SaveCrash(t.Context(), &store.Crash{Plugin: "p", At: storetest.Start()}); err != nil {
 		t.Fatalf("save crash: %v", err)
+	}
+	storetest.MustCommit(t, s, storetest.Delivery(store.DeliverySet{
+		Cursors: []*store.Cursor{storetest.Cursor("p/x", 3)}, DeadLetters: []*store.DeadLetter{storetest.DeadLetter("p/x", 1)},
+		Events: []store.CustomEvent{storetest.CustomEvent("p.done", 1)},
+	}))
+	if _, _, err := s.TrimLog(t.Context(), storetest.Start().Add(time.Hour), 3); err != nil {
+		t.Fatalf("trim the log: %v", err)
 	}
 }
 
@@ -220,6 +236,9 @@ func TestCompact(t *testing.T) {
 		}
 	}
 	storetest.MustCommit(t, s, fl.Succeed(0))
+	if removed, more, err := s.TrimLog(t.Context(), storetest.Start().Add(time.Hour), 100); removed == 0 || !more || err != nil {
+		t.Errorf("trim the log: got %d events, more %t, error %v; want some of many", removed, more, err)
+	}
 	want := readAll(t, s)
 	if _, _, err := boltstore.Compact(path, boltstore.Options{}); !errors.Is(err, task.ErrLocked) {
 		t.Errorf("compact an open store: got error %v, want locked", err)

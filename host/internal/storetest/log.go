@@ -13,6 +13,7 @@ import (
 
 func logCases() []testCase {
 	return []testCase{
+		{"events stay valid and do not touch each other", ownedEvents},
 		{"events are found by their time", seqAt},
 		{"the log is cut by time and by number", trimLog},
 		{"a long log is cut in parts", trimLong},
@@ -52,6 +53,33 @@ func mustTrim(t *fixture, s store.Store, before time.Time, limit, wantRemoved in
 	if removed != wantRemoved || more != wantMore || err != nil {
 		t.Errorf("trim before %s, at most %d: got %d events, more %t, error %v; want %d, %t",
 			before.Format(time.RFC3339), limit, removed, more, err, wantRemoved, wantMore)
+	}
+}
+
+func ownedEvents(t *fixture) {
+	s := t.store()
+	fl := NewFlow(1, 3)
+	MustCommit(t, s, fl.Create(0, 1, 2), Events(3, at(0)))
+	page, err := s.Events(t.Context(), 0, 100)
+	if err != nil {
+		t.Fatalf("events: %v", err)
+	}
+	own, err := s.TaskEvents(t.Context(), fl.Task.ID)
+	if err != nil {
+		t.Fatalf("events of a task: %v", err)
+	}
+	read := func() []string { return append(decodeIDs(t, page), decodeIDs(t, own)...) }
+	want := read()
+	for i := range page {
+		_ = append(page[i].Encoded, 0xff) //nolint:gocritic // must not reach the next one
+	}
+	MustCommit(t, s, Events(50, at(1)), fl.Succeed(0))
+	if _, _, err := s.TrimLog(t.Context(), at(100), 2); err != nil {
+		t.Errorf("trim: %v", err)
+	}
+	mustClose(t, s)
+	if diff := cmp.Diff(want, read()); diff != "" {
+		t.Errorf("events after a cut and a close (-want +got):\n%s", diff)
 	}
 }
 
