@@ -31,16 +31,17 @@ func (h *Host) CreateTask(ctx context.Context, r task.Request) (task.Created, er
 	if err != nil {
 		return task.Created{}, err
 	}
+	needs := h.needsOf(tmpl)
 	if r.RequireHandlers {
-		missing, err := h.requireHandlers(ctx, tmpl)
-		if err != nil {
+		if err := h.require(ctx, needs); err != nil {
 			return task.Created{}, err
 		}
-		if len(missing) > 0 {
-			return task.Created{}, &unknownHandlersError{missing: missing}
-		}
 	} else if h.opts.Mode == ModeRun {
-		h.letPluginsStart(ctx, tmpl) // somebody looks on, and is to be told what is missing
+		h.letPluginsStart(ctx, needs) // somebody looks on, and is to be told what is missing
+	}
+	missing, err := h.knownMissing(ctx, needs)
+	if err != nil {
+		return task.Created{}, err
 	}
 	if spec.ID, err = h.newID(spec.CreatedAt); err != nil {
 		return task.Created{}, err
@@ -56,7 +57,7 @@ func (h *Host) CreateTask(ctx context.Context, r task.Request) (task.Created, er
 		return task.Created{}, err
 	}
 	created := task.Created{ID: spec.ID}
-	for _, m := range h.knownMissing(tmpl) {
+	for _, m := range missing {
 		created.Warnings = append(created.Warnings, m.Text)
 	}
 	return created, nil
@@ -215,7 +216,8 @@ func canonicalInput(input []byte) ([]byte, error) {
 	return bytes.TrimSuffix(out.Bytes(), []byte("\n")), nil
 }
 
-// unknownHandlersError refuses a task whose handlers nobody offers (rule R2).
+// unknownHandlersError refuses a task whose handlers nobody offers (rule R2), or whose
+// events are bound to a subscriber that nobody offers.
 type unknownHandlersError struct{ missing []*task.Reason }
 
 func (e *unknownHandlersError) Error() string {

@@ -18,16 +18,18 @@ import (
 type eventLog struct {
 	store.Store
 
-	bell *bell // rings at each commit with events
+	bell  *bell  // rings at each commit with events
+	grown func() // is called at each of them; set before the first
 }
 
-func newEventLog(s store.Store) *eventLog { return &eventLog{Store: s, bell: newBell()} }
+func newEventLog(s store.Store) *eventLog { return &eventLog{Store: s, bell: newBell(), grown: func() {}} }
 
 // Submit implements [store.Store].
 func (l *eventLog) Submit(ws *store.WriteSet, done func(store.Commit, error)) {
 	l.Store.Submit(ws, func(c store.Commit, err error) {
 		if err == nil && c.FirstSeq > 0 {
 			l.bell.ring()
+			l.grown()
 		}
 		done(c, err)
 	})

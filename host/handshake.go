@@ -22,9 +22,9 @@ import (
 type handshake struct {
 	plugins    func() []supervisor.PluginInfo
 	discovered <-chan struct{}
-	settled    *bell // rings when a plugin declared something, or was given up
+	settled    *bell                   // rings when a plugin declared something, or was given up
 	published  map[string]event.Custom // by templates
-	workflow   bool // workflow.* events are recorded
+	workflow   bool                    // workflow.* events are recorded
 	now        func() time.Time
 	accepted   func(context.Context) ([]store.CustomEvent, error)
 	accept     func(context.Context, []store.CustomEvent) error

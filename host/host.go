@@ -18,6 +18,7 @@ import (
 
 	"github.com/tasker-engine/tasker/host/internal/api"
 	"github.com/tasker-engine/tasker/host/internal/boltstore"
+	"github.com/tasker-engine/tasker/host/internal/delivery"
 	"github.com/tasker-engine/tasker/host/internal/engine"
 	"github.com/tasker-engine/tasker/host/internal/killpoint"
 	"github.com/tasker-engine/tasker/host/internal/publish"
@@ -38,6 +39,9 @@ type Host struct {
 	journal    *eventLog
 	runner     *runner.Runner
 	supervisor *supervisor.Supervisor
+	delivery   *delivery.Delivery
+	binder     *binder
+	handshake  *handshake
 	server     *api.Server
 	events     *publish.Host
 	settled    *bell // rings at every change in the life of a plugin
@@ -100,6 +104,35 @@ func (h *Host) assemble(ctx context.Context) error {
 			Epoch: epoch, CancelGrace: h.opts.CancelGrace, Workflow: h.opts.WorkflowEvents, Rand: h.opts.Rand,
 		},
 	})
+	if err := h.assembleDelivery(ctx); err != nil {
+		return err
+	}
+	if err := h.assembleSupervisor(hostID); err != nil {
+		return err
+	}
+	var err error
+	h.server, err = api.Listen(api.Config{
+		Home: h.opts.Home, Mode: h.opts.Mode, Version: h.opts.Version, Service: h,
+		Logger: h.log.Named("control"), HealthAddr: h.opts.HealthAddr, Now: h.opts.Now,
+	})
+	return err
+}
+
+// assembleDelivery makes what brings events to subscribers.
+func (h *Host) assembleDelivery(ctx context.Context) (err error) {
+	h.binder = &binder{h: h, told: make(map[string]bool)}
+	h.delivery, err = delivery.New(ctx, delivery.Options{
+		Store: h.journal, Publisher: h.events, Streams: streams{h}, Values: h.reading, Template: h.binder.template,
+		Logger: h.log.Named("delivery"), Now: h.opts.Now, DrainTimeout: h.opts.DeliveryGrace,
+	})
+	if err == nil {
+		h.journal.grown = h.delivery.Wake
+	}
+	return err
+}
+
+// assembleSupervisor makes what runs plugins.
+func (h *Host) assembleSupervisor(hostID string) error {
 	runDir, err := api.RuntimeDir(h.opts.Home)
 	if err != nil {
 		return err
@@ -111,15 +144,19 @@ func (h *Host) assemble(ctx context.Context) error {
 		StartTimeout: h.opts.StartTimeout, StartTimeouts: h.opts.StartTimeouts, DrainTimeout: h.opts.Grace,
 		CancelGrace: h.opts.CancelGrace, HangTimeout: h.opts.HangTimeout, GrantEnv: h.opts.PluginEnv,
 		Configs: h.opts.PluginConfigs, DefaultCapacity: h.opts.Concurrency,
+		CheckManifest: func(ctx context.Context, m *supervisor.Manifest) (notes, warnings []string, err error) {
+			return h.handshake.check(ctx, m)
+		},
 	})
 	if err != nil {
 		return err
 	}
-	h.server, err = api.Listen(api.Config{
-		Home: h.opts.Home, Mode: h.opts.Mode, Version: h.opts.Version, Service: h,
-		Logger: h.log.Named("control"), HealthAddr: h.opts.HealthAddr, Now: h.opts.Now,
-	})
-	return err
+	h.handshake = &handshake{
+		plugins: h.supervisor.Plugins, discovered: h.supervisor.Discovered(), settled: h.settled,
+		published: templateEvents(h.templates), workflow: h.opts.WorkflowEvents, now: h.opts.Now,
+		accepted: h.store.CustomEvents, accept: h.acceptEvents, unknown: make(map[string][]string),
+	}
+	return nil
 }
 
 // errUsed is returned by a second Run.
@@ -144,7 +181,9 @@ func (h *Host) Run(ctx context.Context) error {
 	defer cut()
 	parts, partsCtx := errgroup.WithContext(work)
 	parts.Go(func() error { return h.runner.Run(partsCtx, killpoint.Dispatcher(partsCtx, h.supervisor)) })
+	parts.Go(func() error { return h.delivery.Run(partsCtx) })
 	parts.Go(func() error { return h.supervisor.Run(partsCtx) })
+	parts.Go(func() error { return h.cutLog(partsCtx) })
 	parts.Go(func() error { return h.server.Run(partsCtx) })
 	h.events.HostStarted(h.opts.Version, h.opts.Now())
 	close(h.ready)
@@ -175,6 +214,9 @@ func (h *Host) drain(work context.Context) {
 	h.log.Info("stopping: no new attempts are started", "grace", h.opts.Grace.String())
 	if err := h.runner.Drain(ctx); err != nil {
 		h.log.Warn("attempts were cut; they run again when the home is opened next", "cause", err)
+	}
+	if err := h.delivery.Drain(ctx); err != nil {
+		h.log.Error("what subscribers have got is not noted; they get it again", "error", err)
 	}
 	h.supervisor.Drain(ctx)
 }

@@ -149,6 +149,7 @@ func (o Options) validate() error {
 	if o.Concurrency < 0 {
 		problems = append(problems, fmt.Errorf("concurrency %d: want more than 0", o.Concurrency))
 	}
+	problems = append(problems, checkSubscribers(o.Subscriptions)...)
 	if err := errors.Join(problems...); err != nil {
 		return fmt.Errorf("host options: %w: %w", task.ErrInvalid, err)
 	}

@@ -7,7 +7,6 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
-	"time"
 
 	"github.com/agnivade/levenshtein"
 
@@ -15,7 +14,6 @@ import (
 	"github.com/tasker-engine/tasker/host/internal/store"
 	"github.com/tasker-engine/tasker/host/internal/supervisor"
 	"github.com/tasker-engine/tasker/host/task"
-	"github.com/tasker-engine/tasker/host/template"
 )
 
 // sink carries what the supervisor says to the parts that it concerns.
@@ -23,11 +21,27 @@ type sink struct{ h *Host }
 
 var _ supervisor.Sink = sink{}
 
-func (s sink) InstanceReady(in task.Instance)           { s.h.runner.InstanceReady(in) }
 func (s sink) InstanceCapacity(id string, capacity int) { s.h.runner.InstanceCapacity(id, capacity) }
-func (s sink) InstanceDraining(id string)               { s.h.runner.InstanceDraining(id) }
 func (s sink) Reports(reports []task.Report)            { s.h.runner.Reports(reports) }
+
+// InstanceReady gives an instance steps and events.
+func (s sink) InstanceReady(in task.Instance) {
+	s.h.runner.InstanceReady(in)
+	s.h.subscribe(in)
+}
+
+// InstanceDraining gives an instance nothing more.
+func (s sink) InstanceDraining(id string) {
+	s.h.delivery.Disconnect(id)
+	s.h.runner.InstanceDraining(id)
+}
+
+// InstanceGone says what became of what an instance held.
 func (s sink) InstanceGone(id string, cause task.LossCause, sent []task.AttemptID) {
+	if cause == task.LossDrained {
+		s.h.delivery.Disconnect(id) // it may have left on its own
+	}
+	s.h.delivery.Lost(id)
 	s.h.runner.InstanceGone(id, cause, sent)
 }
 
@@ -47,6 +61,11 @@ func (s sink) Life(l task.PluginLife) {
 		s.h.events.PluginStopped(l)
 	}
 	s.h.settled.ring()
+	if l.State == task.PluginConfiguring || l.State == task.PluginRefused {
+		for _, name := range s.h.handshake.mended() {
+			_ = s.h.supervisor.Resume(name) // it was resumed by somebody else, or is gone
+		}
+	}
 }
 
 // Crashed keeps a crash report.
@@ -54,73 +73,6 @@ func (s sink) Crashed(c store.Crash) {
 	if err := s.h.store.SaveCrash(context.Background(), &c); err != nil {
 		s.h.log.Error("crash report not kept", "plugin", c.Plugin, "error", err)
 	}
-}
-
-// requireHandlers waits until it is known of every handler of a template whether it can
-// be used, and returns a reason for each that cannot. Plugins that the template does not
-// name are not waited for.
-func (h *Host) requireHandlers(ctx context.Context, tmpl *template.Template) ([]*task.Reason, error) {
-	select {
-	case <-h.supervisor.Discovered():
-	case <-ctx.Done():
-		return nil, ctx.Err()
-	}
-	for {
-		rung := h.settled.next()
-		missing, settled := missingHandlers(h.supervisor.Plugins(), tmpl)
-		if settled {
-			return missing, nil
-		}
-		select {
-		case <-rung:
-		case <-ctx.Done():
-			return nil, ctx.Err()
-		}
-	}
-}
-
-// warningWait is how long the creation of an embedded host's task waits for its plugins
-// to start, so that what is missing can be told.
-const warningWait = 3 * time.Second
-
-// letPluginsStart gives the plugins of a template a moment to start.
-func (h *Host) letPluginsStart(ctx context.Context, tmpl *template.Template) {
-	ctx, cancel := context.WithTimeout(ctx, warningWait)
-	defer cancel()
-	_, _ = h.requireHandlers(ctx, tmpl) // what is known by then is asked for again
-}
-
-// knownMissing returns a reason for every handler of a template of which it is known now
-// that it cannot be used; what is being started is not among them.
-func (h *Host) knownMissing(tmpl *template.Template) []*task.Reason {
-	select {
-	case <-h.supervisor.Discovered():
-		missing, _ := missingHandlers(h.supervisor.Plugins(), tmpl)
-		return missing
-	default:
-		return nil
-	}
-}
-
-// missingHandlers returns a reason for every handler of a template that nobody offers or
-// whose plugin has been given up. It is settled when no handler's plugin is on its way.
-func missingHandlers(plugins []supervisor.PluginInfo, tmpl *template.Template) (missing []*task.Reason, settled bool) {
-	settled = true
-	for _, ref := range tmpl.Handlers() {
-		if onItsWay(plugins, ref.Plugin) {
-			settled = false
-			continue
-		}
-		r := handlerReason(plugins, ref)
-		if r == nil {
-			continue
-		}
-		p := findPlugin(plugins, ref.Plugin)
-		if r.Code == task.ReasonNoPlugin || r.Code == task.ReasonNoHandler || isGivenUp(p) {
-			missing = append(missing, r)
-		}
-	}
-	return missing, settled
 }
 
 // onItsWay reports whether a plugin is being started. As long as it has not told its

@@ -1,0 +1,135 @@
+package host
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/tasker-engine/tasker/host/internal/delivery"
+	"github.com/tasker-engine/tasker/host/internal/expr"
+	"github.com/tasker-engine/tasker/host/internal/store"
+	"github.com/tasker-engine/tasker/host/internal/supervisor"
+	"github.com/tasker-engine/tasker/host/task"
+)
+
+// streams are the Deliver streams as delivery wants them.
+type streams struct{ h *Host }
+
+var _ delivery.Streams = streams{}
+
+func (s streams) OpenStream(ctx context.Context, instance string) (delivery.Stream, error) {
+	stream, err := s.h.supervisor.OpenStream(ctx, instance)
+	if err != nil {
+		return nil, err
+	}
+	return stream, nil
+}
+
+func (s streams) FailInstance(instance, why string) { s.h.supervisor.FailInstance(instance, why) }
+
+// subscribe connects an instance that is ready with what its plugin subscribes to.
+func (h *Host) subscribe(in task.Instance) {
+	// What a template says of "plugin" is known now, whether or not it subscribes.
+	if err := h.binder.rebind(context.Background()); err != nil {
+		h.log.Error("bindings are not up to date", "error", err)
+	}
+	p := findPlugin(h.supervisor.Plugins(), in.Plugin)
+	if p == nil || p.Manifest == nil || len(p.Manifest.Subscriptions) == 0 {
+		return
+	}
+	subs, err := subscriptions(p.Manifest)
+	if err != nil {
+		h.log.Error("subscriptions are not served", "plugin", in.Plugin, "error", err)
+		return
+	}
+	h.delivery.Connect(in.ID, subs)
+}
+
+// subscriptions converts what a manifest declares; its handshake was accepted.
+func subscriptions(m *supervisor.Manifest) ([]delivery.Subscription, error) {
+	subs := make([]delivery.Subscription, len(m.Subscriptions))
+	for i := range m.Subscriptions {
+		s := &m.Subscriptions[i]
+		subs[i] = delivery.Subscription{
+			Name: m.Name + "/" + s.Name, Description: s.Description, Events: s.Events, Bound: s.Bound,
+			Window: s.Window, MaxAttempts: s.MaxAttempts, Timeout: s.Timeout.Std(),
+		}
+		if s.Order == supervisor.OrderTask {
+			subs[i].Order = delivery.OrderTask
+		}
+		var err error
+		if s.Filter != "" {
+			if subs[i].Filter, err = expr.Compile(s.Filter); err != nil {
+				return nil, fmt.Errorf("subscription %s: filter: %w", s.Name, err)
+			}
+		}
+		switch s.Start {
+		case "", "now":
+		case "beginning":
+			subs[i].Start.Beginning = true
+		default:
+			if subs[i].Start.At, err = time.Parse(time.RFC3339, s.Start); err != nil {
+				return nil, fmt.Errorf("subscription %s: start: %w", s.Name, err)
+			}
+		}
+	}
+	return subs, nil
+}
+
+// acceptEvents keeps declarations of custom events.
+func (h *Host) acceptEvents(ctx context.Context, events []store.CustomEvent) error {
+	if len(events) == 0 {
+		return nil
+	}
+	kept := make(chan error, 1)
+	h.journal.Submit(&store.WriteSet{Delivery: &store.DeliverySet{Events: events}}, func(_ store.Commit, err error) { kept <- err })
+	select {
+	case err := <-kept:
+		return err
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// Cutting the log: how often it is looked at, and how much goes in one step.
+const (
+	cutEvery = time.Hour
+	cutStep  = 4096 // log values
+)
+
+// cutLog removes events that are older than they are kept, at once and then every hour.
+func (h *Host) cutLog(ctx context.Context) error {
+	if h.opts.EventsKeep == 0 {
+		return nil
+	}
+	tick := time.NewTicker(cutEvery)
+	defer tick.Stop()
+	for {
+		if err := h.cutOnce(ctx); err != nil && !errors.Is(err, context.Canceled) {
+			h.log.Error("old events are not removed", "error", err)
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return nil
+		}
+	}
+}
+
+func (h *Host) cutOnce(ctx context.Context) error {
+	before := h.opts.Now().Add(-h.opts.EventsKeep)
+	total := 0
+	for more := true; more; {
+		var removed int
+		var err error
+		if removed, more, err = h.store.TrimLog(ctx, before, cutStep); err != nil {
+			return err
+		}
+		total += removed
+	}
+	if total > 0 {
+		h.log.Info("removed old events", "events", total, "before", before.UTC().Format(time.RFC3339))
+	}
+	return nil
+}
