@@ -2,6 +2,7 @@ package hosttest
 
 import (
 	"bufio"
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -10,13 +11,15 @@ import (
 	"strings"
 
 	"github.com/tasker-engine/tasker/host/task"
+	"github.com/tasker-engine/tasker/plugin/sdk/event"
 )
 
 // Check replays the events of a task against the transition tables and compares what
 // comes out with the task: nothing is missing, nothing is there twice, nothing happened
 // in an order or from a status that the tables forbid, attempts are numbered without
-// gaps, and no step started before its dependencies were done. Errors are all that it
-// found.
+// gaps, no step started before its dependencies were done, and custom events were
+// recorded while their step ran, or with what their template wants them to stand for.
+// Errors are all that it found.
 func Check(v *task.View, events []Event) error {
 	c := &checker{view: v, steps: make(map[task.StepName]*checkedStep, len(v.Steps))}
 	for i := range v.Steps {
@@ -30,7 +33,7 @@ func Check(v *task.View, events []Event) error {
 			c.fault(e, "is recorded before %s", events[i-1])
 		}
 	}
-	for rest := events; len(rest) > 0; {
+	for rest := c.custom(events); len(rest) > 0; {
 		n := 1
 		switch e := rest[0]; {
 		case strings.HasPrefix(e.Type, "workflow."):
@@ -43,6 +46,29 @@ func Check(v *task.View, events []Event) error {
 	}
 	c.outcome()
 	return errors.Join(c.faults...)
+}
+
+// custom checks the custom events and returns the others.
+func (c *checker) custom(events []Event) (others []Event) {
+	running := make(map[task.StepName]bool)
+	for _, e := range events {
+		if _, known := event.Lookup(e.Type); known {
+			others = append(others, e)
+			if e.Step != "" {
+				running[e.Step] = e.Type == event.NameStepStarted
+			}
+			continue
+		}
+		stands := false // a template's event for the one before it
+		if len(others) > 0 {
+			source := others[len(others)-1]
+			stands = source.Step == e.Step && bytes.Equal(source.Payload, e.Payload)
+		}
+		if !running[e.Step] && !stands {
+			c.fault(e, "while no attempt of its step runs")
+		}
+	}
+	return others
 }
 
 type checker struct {
