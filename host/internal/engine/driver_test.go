@@ -342,6 +342,7 @@ type script struct {
 	kind  map[string]task.ErrorKind // how, retryable unless set
 	takes map[string]time.Duration  // an attempt, 10ms unless set
 	slots int                       // attempts at once, 0 = any number
+	emits int                       // custom events that come with each answer
 }
 
 func (s *script) takesOf(name task.StepName) time.Duration {
@@ -407,6 +408,9 @@ func (d *drive) next(s *script) (at time.Time, inputs []Input) {
 					kind = task.KindRetryable
 				}
 				answer = d.failed(name, kind)
+			}
+			for n := range s.emits {
+				answer.Report.Emits = append(answer.Report.Emits, emit("mock.done", n))
 			}
 			consider(st.Attempt.StartedAt.Add(s.takesOf(st.Name)), answer)
 		}

@@ -3,6 +3,7 @@ package engine
 import (
 	"bytes"
 	"fmt"
+	"strings"
 	"testing"
 	"time"
 
@@ -44,6 +45,15 @@ func drawTemplate(t *rapid.T, set ...func(*template.Step)) *template.Template {
 			f(&s)
 		}
 		spec.Steps = append(spec.Steps, s)
+	}
+	for i := range rapid.IntRange(0, 4).Draw(t, "events") {
+		e := template.Event{
+			Name: fmt.Sprintf("any.event%d", i), On: rapid.SampledFrom(template.EventSources()).Draw(t, "on"),
+		}
+		if strings.HasPrefix(e.On, "step.") {
+			e.Step = spec.Steps[rapid.IntRange(0, n-1).Draw(t, "of")].Name
+		}
+		spec.Events = append(spec.Events, e)
 	}
 	tmpl, err := template.New(spec)
 	if err != nil {
@@ -225,7 +235,7 @@ func TestEveryTaskEnds(t *testing.T) {
 			if d.agg.Task.Status == task.Paused && d.agg.Task.Stop == nil {
 				d.decide(Resume{d.op("")})
 			}
-			d.play(script{fails: fails, takes: map[string]time.Duration{}, slots: rapid.IntRange(0, 2).Draw(t, "slots")})
+			d.play(script{fails: fails, slots: rapid.IntRange(0, 2).Draw(t, "slots"), emits: 1})
 			for i := range d.agg.Task.Steps {
 				if s := &d.agg.Task.Steps[i]; s.Status == task.StepWaiting {
 					d.decide(Retry{d.op(string(s.Name))})
@@ -268,7 +278,7 @@ func TestCrashAtEachDecision(t *testing.T) {
 				d.crash(t)
 				continue
 			}
-			at, inputs := d.next(&script{})
+			at, inputs := d.next(&script{emits: 2})
 			if len(inputs) == 0 {
 				t.Fatalf("nothing is to come: %s", d.agg.Derived(d.now))
 			}
@@ -280,6 +290,9 @@ func TestCrashAtEachDecision(t *testing.T) {
 		for _, s := range d.agg.Task.Steps {
 			if n := d.count("step.completed", string(s.Name)); n != 1 || s.Losses != 0 {
 				t.Fatalf("step %s completed %d times with %d losses", s.Name, n, s.Losses)
+			}
+			if n := d.count("mock.done", string(s.Name)); n != 2 {
+				t.Fatalf("step %s emitted %d events, want 2", s.Name, n)
 			}
 		}
 	})
