@@ -103,6 +103,26 @@ type Outcome struct {
 	Checkpoint json.RawMessage
 	// Logs are the attempt's log lines, in order.
 	Logs []LogLine
+	// Emitted are the custom events that are recorded: the immediate ones, and with a success the others, in order.
+	Emitted []Emitted
+}
+
+// Emitted is a custom event that an attempt emitted.
+type Emitted struct {
+	// Name is "plugin.event".
+	Name string
+	// Payload is JSON.
+	Payload json.RawMessage
+	// Immediate is true for one that came at once, and not with the result.
+	Immediate bool
+}
+
+// Decode decodes the payload into v, and fails the test if that cannot be.
+func (e Emitted) Decode(tb testing.TB, v any) {
+	tb.Helper()
+	if err := json.Unmarshal(e.Payload, v); err != nil {
+		tb.Fatalf("decode the payload of %s: %v\n%s", e.Name, err, e.Payload)
+	}
 }
 
 // Decode decodes the output of an attempt into v, and fails the test if there is none.
@@ -289,7 +309,12 @@ func (r *Running) take(u *pluginv1.Update) {
 		r.outcome.Logs = append(r.outcome.Logs, LogLine{Level: k.Log.GetLevel(), Message: k.Log.GetMessage(), Fields: k.Log.GetFields()})
 	case *pluginv1.Update_Fetch:
 		go r.answer(k.Fetch.GetRef())
+	case *pluginv1.Update_Emit:
+		r.outcome.emitted(k.Emit, true)
 	case *pluginv1.Update_Result:
+		for _, e := range k.Result.GetEmits() {
+			r.outcome.emitted(e, false)
+		}
 		if e := k.Result.GetError(); e != nil {
 			r.outcome.Failure = failure(e)
 		} else {
@@ -299,6 +324,11 @@ func (r *Running) take(u *pluginv1.Update) {
 	}
 	close(r.changed)
 	r.changed = make(chan struct{})
+}
+
+// emitted records a custom event.
+func (o *Outcome) emitted(e *pluginv1.Emit, immediate bool) {
+	o.Emitted = append(o.Emitted, Emitted{Name: e.GetName(), Payload: e.GetPayload(), Immediate: immediate})
 }
 
 // answer sends a value that was asked for, in parts. A plugin that ends meanwhile is seen elsewhere.
