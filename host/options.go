@@ -96,6 +96,8 @@ const (
 	// DefaultEventsKeep is what the tasker binary sets EventsKeep to unless it is
 	// configured.
 	DefaultEventsKeep = 30 * 24 * time.Hour
+	// DefaultDeliveryGrace is the default of DeliveryGrace.
+	DefaultDeliveryGrace = 5 * time.Second
 )
 
 // MinHangTimeout is the least [Options].HangTimeout: plugins say every three seconds
@@ -118,6 +120,9 @@ func (o Options) withDefaults() Options {
 	}
 	if o.CancelGrace == 0 {
 		o.CancelGrace = supervisor.DefaultCancelGrace
+	}
+	if o.DeliveryGrace == 0 {
+		o.DeliveryGrace = DefaultDeliveryGrace
 	}
 	if o.Concurrency == 0 {
 		o.Concurrency = DefaultConcurrency

@@ -120,7 +120,7 @@ func (cfg *config) readFile(path string) error {
 	if err != nil {
 		return fmt.Errorf("configuration: %w", err)
 	}
-	r := &configReader{cfg: cfg, path: path}
+	r := &configReader{cfg: cfg, path: path, src: src}
 	file, err := parser.ParseBytes(src, 0)
 	switch {
 	case err != nil:
@@ -140,6 +140,7 @@ func (cfg *config) readFile(path string) error {
 type configReader struct {
 	cfg   *config
 	path  string
+	src   []byte
 	found template.Diagnostics
 }
 
@@ -197,6 +198,11 @@ func (r *configReader) top(key string, keyNode, value ast.Node) {
 	case "events":
 		r.mapping(value, "events.", r.top)
 		return
+	case "subscriptions":
+		subs, found := template.ReadSubscriptions(r.path, r.src, value)
+		r.cfg.Subscriptions, r.cfg.origins[key] = subs, r.path
+		r.found = append(r.found, found...)
+		return
 	case "plugins":
 		r.cfg.Plugins = make(map[string]pluginConfig)
 		r.cfg.origins[key] = r.path
@@ -214,7 +220,7 @@ func (r *configReader) top(key string, keyNode, value ast.Node) {
 		}
 		keys = append(keys, s.key)
 	}
-	hint := strings.TrimPrefix(didYouMean(key, append(keys, "plugins")), "; ")
+	hint := strings.TrimPrefix(didYouMean(key, append(keys, "subscriptions", "plugins")), "; ")
 	r.add(keyNode, fmt.Sprintf("unknown key %q", key), hint)
 }
 

@@ -2,11 +2,14 @@ package cli
 
 import (
 	"encoding/json"
+	"fmt"
 	"maps"
 	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
+
+	"github.com/tasker-engine/tasker/host/template"
 )
 
 func (a *app) configCommand() *cobra.Command {
@@ -60,6 +63,10 @@ func (cfg *config) show() []settingJSON {
 	for _, s := range settings() {
 		lines = append(lines, settingJSON{Key: s.key, Value: s.show(cfg), Origin: cfg.origins[s.key]})
 	}
+	for i := range cfg.Subscriptions {
+		key := fmt.Sprintf("subscriptions[%d]", i)
+		lines = append(lines, settingJSON{key, newSubscriptionSetting(&cfg.Subscriptions[i]), cfg.origins["subscriptions"]})
+	}
 	for _, name := range slices.Sorted(maps.Keys(cfg.Plugins)) {
 		p := cfg.Plugins[name]
 		origin := cfg.origins["plugins"]
@@ -76,6 +83,22 @@ func (cfg *config) show() []settingJSON {
 	return lines
 }
 
+// subscriptionSetting is an entry of subscriptions as it could be written.
+type subscriptionSetting struct {
+	Subscriber string          `json:"subscriber"`
+	Template   string          `json:"template,omitempty"`
+	Events     []string        `json:"events,omitempty"`
+	Filter     string          `json:"filter,omitempty"`
+	Config     json.RawMessage `json:"config,omitempty"`
+	Enabled    bool            `json:"enabled"`
+}
+
+func newSubscriptionSetting(s *template.HostSubscription) subscriptionSetting {
+	return subscriptionSetting{
+		Subscriber: s.Subscriber, Template: s.Template, Events: s.Events, Filter: s.Filter, Config: s.Config, Enabled: !s.Disabled,
+	}
+}
+
 // showValue prints a value for people.
 func showValue(v any) string {
 	switch v := v.(type) {
@@ -90,9 +113,11 @@ func showValue(v any) string {
 		}
 		return strings.Join(v, ", ")
 	}
-	text, err := json.Marshal(v)
-	if err != nil {
+	var text strings.Builder
+	enc := json.NewEncoder(&text)
+	enc.SetEscapeHTML(false) // filters are full of && and >
+	if err := enc.Encode(v); err != nil {
 		return err.Error()
 	}
-	return string(text)
+	return strings.TrimSpace(text.String())
 }

@@ -69,7 +69,8 @@ stdout carries the answer and stderr everything else. Every reading command has 
 ever added to, its times RFC 3339 in UTC with nine fractional digits (inside an event's payload: as many as it takes), and
 what is not set is null. The exit code is 0 when done, 1 when failed, 2 when used wrongly. An error is told once; what to do about it stands on the line after it.
 
-` + "`tasker completion bash|zsh|fish|powershell`" + ` prints a completion script, which also proposes templates, tasks, plugins and events.
+` + "`tasker completion bash|zsh|fish|powershell`" + ` prints a completion script, which also proposes templates, tasks, plugins, subscribers and
+events.
 `)
 	root := (&app{out: &answer{w: &bytes.Buffer{}}, stderr: &bytes.Buffer{}}).root()
 	everyCommand(root, func(c *cobra.Command) {
@@ -115,6 +116,17 @@ file are relative to the home; lists in variables are separated as in PATH.
 		fmt.Fprintf(&b, "| `%s` | `%s` | %s | `%s` | %s |\n", s.key, s.variable(), flagName, showValue(s.show(cfg)), s.help)
 	}
 	b.WriteString(`
+A list ` + "`subscriptions`" + ` says what subscribers get of the events of all tasks, in the file only. What a template says of
+its own tasks comes first; of several entries for one subscriber, the first whose events and filter match an event decides, and
+when none of them matches, the event does not reach it. An entry can only narrow what the plugin declares. Each has:
+
+| key | meaning |
+|---|---|
+`)
+	for _, k := range subscriptionKeys() {
+		fmt.Fprintf(&b, "| `subscriptions.%s` | %s |\n", k.key, k.help)
+	}
+	b.WriteString(`
 For each plugin, below ` + "`plugins.NAME`" + ` and in the file only:
 
 | key | meaning |
@@ -133,6 +145,13 @@ template_dirs: [templates]
 environment: production
 health_addr: 127.0.0.1:7701
 grace: 2m
+events:
+  keep: 2160h
+subscriptions:
+  - subscriber: mail/failures
+    events: [task.failed]
+    filter: event.namespace == "shop"
+    config: {to: [ops@example.com]}
 plugins:
   exec:
     env: [REPORT_TOKEN]

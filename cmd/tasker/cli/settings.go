@@ -16,6 +16,7 @@ import (
 	"github.com/hashicorp/go-hclog"
 
 	"github.com/tasker-engine/tasker/host"
+	"github.com/tasker-engine/tasker/host/template"
 )
 
 // config is everything that can be set.
@@ -32,12 +33,28 @@ type config struct {
 	StartTimeout   time.Duration
 	HangTimeout    time.Duration
 	Concurrency    int
+	DeliveryGrace  time.Duration
 	WorkflowEvents bool
+	EventsKeep     keepFor
+	Subscriptions  []template.HostSubscription
 	Plugins        map[string]pluginConfig
 
 	// origins says for each key where its value comes from.
 	origins map[string]string
 }
+
+// keepFor is how long something is kept; 0 = for ever.
+type keepFor time.Duration
+
+// String returns the duration, or "forever".
+func (k keepFor) String() string {
+	if k == 0 {
+		return forever
+	}
+	return time.Duration(k).String()
+}
+
+const forever = "forever"
 
 // pluginConfig is what is set for one plugin.
 type pluginConfig struct {
@@ -56,8 +73,8 @@ type setting struct {
 	help  string
 }
 
-// settings lists the keys in the order in which they are shown; `plugins`, the only
-// one that is a tree, is treated apart.
+// settings lists the keys in the order in which they are shown; `subscriptions` and
+// `plugins`, which are no single values, are treated apart.
 func settings() []setting {
 	return []setting{
 		{
@@ -127,9 +144,36 @@ func settings() []setting {
 			help: "How many attempts a plugin runs at once that declares no limit of its own.",
 		},
 		{
+			key: "delivery_grace", value: func(c *config) any { return &c.DeliveryGrace },
+			check: func(c *config) error { return positive(c.DeliveryGrace) },
+			help:  "How long subscribers may catch up with the events when the host stops. What they did not get then, they get when it runs again.",
+		},
+		{
+			key: "events.keep", value: func(c *config) any { return &c.EventsKeep },
+			check: func(c *config) error {
+				if c.EventsKeep < 0 {
+					return fmt.Errorf("%s: want 0 or more", c.EventsKeep)
+				}
+				return nil
+			},
+			help: "How long events are kept after they happened, whether or not all subscribers have got them; a subscriber that missed some is told of the gap. `0` or `forever` keeps all.",
+		},
+		{
 			key: "events.workflow", value: func(c *config) any { return &c.WorkflowEvents },
 			help: "Whether the `workflow.*` events are recorded, which tell the engine's own steps.",
 		},
+	}
+}
+
+// subscriptionKeys are the keys of an entry of subscriptions, with their help.
+func subscriptionKeys() []struct{ key, help string } {
+	return []struct{ key, help string }{
+		{"subscriber", "Whom it is about: `plugin/name`, or `plugin` when the plugin has one subscription."},
+		{"template", "Only events of tasks of this template: `[namespace/]name[@version]`. Default: all events."},
+		{"events", "The events that reach it: names such as `step.failed` and wildcards such as `task.*`. Default: all that it declares."},
+		{"filter", "A condition (CEL) on the event, as in a [template](guides/templates.md#subscriptions). Default: none."},
+		{"config", "What the subscriber gets with these events, as its manifest describes it."},
+		{"enabled", "`false`: the events described here do not reach it. Default: `true`."},
 	}
 }
 
@@ -160,6 +204,16 @@ func (s setting) set(c *config, text string) error {
 			return fmt.Errorf("%q: want a duration such as 500ms, 10s or 5m", text)
 		}
 		*p = d
+	case *keepFor:
+		if text == forever {
+			*p = 0
+			return nil
+		}
+		d, err := time.ParseDuration(text)
+		if err != nil {
+			return fmt.Errorf("%q: want a duration such as 720h, or forever", text)
+		}
+		*p = keepFor(d)
 	case *int:
 		n, err := strconv.Atoi(text)
 		if err != nil {
@@ -188,6 +242,8 @@ func (s setting) show(c *config) any {
 		return *p
 	case *time.Duration:
 		return p.String()
+	case *keepFor:
+		return p.String()
 	case *int:
 		return *p
 	case *bool:
@@ -202,6 +258,7 @@ func defaults() *config {
 	return &config{
 		LogLevel: "info", LogFormat: "text", Grace: host.DefaultGrace, CancelGrace: host.DefaultCancelGrace,
 		StartTimeout: host.DefaultStartTimeout, HangTimeout: host.DefaultHangTimeout, Concurrency: host.DefaultConcurrency,
+		DeliveryGrace: host.DefaultDeliveryGrace, EventsKeep: keepFor(host.DefaultEventsKeep),
 		origins: make(map[string]string),
 	}
 }
@@ -247,8 +304,15 @@ func (cfg *config) hostOptions() host.Options {
 		Version: buildVersion().Version, LogLevel: cfg.LogLevel, HealthAddr: cfg.HealthAddr,
 		Grace: cfg.Grace, CancelGrace: cfg.CancelGrace, StartTimeout: cfg.StartTimeout, HangTimeout: cfg.HangTimeout,
 		Concurrency: cfg.Concurrency, WorkflowEvents: cfg.WorkflowEvents,
+		EventsKeep: time.Duration(cfg.EventsKeep), DeliveryGrace: cfg.DeliveryGrace,
 		StartTimeouts: make(map[string]time.Duration), PluginConfigs: make(map[string]json.RawMessage),
 		PluginEnv: make(map[string][]string),
+	}
+	for _, s := range cfg.Subscriptions {
+		o.Subscriptions = append(o.Subscriptions, host.Subscriber{
+			Subscriber: s.Subscriber, Template: s.Template, Events: s.Events, Filter: s.Filter, Config: s.Config,
+			Disabled: s.Disabled, Position: s.Position,
+		})
 	}
 	for name, p := range cfg.Plugins {
 		if p.StartTimeout > 0 {

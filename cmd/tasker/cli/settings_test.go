@@ -2,7 +2,10 @@ package cli
 
 import (
 	"bytes"
+	"maps"
+	"os"
 	"path/filepath"
+	"slices"
 	"testing"
 	"time"
 
@@ -17,7 +20,8 @@ func TestSettingsHaveEffect(t *testing.T) {
 	samples := map[string]string{
 		"home": "elsewhere", "plugin_dirs": "p", "template_dirs": "t", "environment": "e", "log_level": "debug",
 		"log_format": "json", "health_addr": "127.0.0.1:1", "grace": "1s", "cancel_grace": "1s", "start_timeout": "1s",
-		"hang_timeout": "20s", "concurrency": "3", "events.workflow": "true",
+		"hang_timeout": "20s", "concurrency": "3", "delivery_grace": "1s",
+		"events.keep": "forever", "events.workflow": "true",
 	}
 	for _, s := range settings() {
 		t.Run(s.key, func(t *testing.T) {
@@ -43,6 +47,71 @@ func TestSettingsHaveEffect(t *testing.T) {
 				t.Error("the host's options are the same with and without it")
 			}
 		})
+	}
+}
+
+// TestSubscriptionsHaveEffect: each key that the documents list is read and reaches the
+// host; no other is read.
+func TestSubscriptionsHaveEffect(t *testing.T) {
+	samples := map[string]string{
+		"subscriber": "mail/failures", "template": "shop/order@1.0.0", "events": "[task.failed]", "filter": "payload.final",
+		"config": "{to: [a]}", "enabled": "false",
+	}
+	read := func(t *testing.T, entry string) (host.Options, error) {
+		t.Helper()
+		path := filepath.Join(t.TempDir(), configFile)
+		if err := os.WriteFile(path, []byte("subscriptions:\n  - {"+entry+"}\n"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		cfg := defaults()
+		err := cfg.readFile(path)
+		return cfg.hostOptions(), err
+	}
+	without, err := read(t, "subscriber: mail")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var keys []string
+	for _, k := range subscriptionKeys() {
+		keys = append(keys, k.key)
+		t.Run(k.key, func(t *testing.T) {
+			entry := k.key + ": " + samples[k.key]
+			if k.key != "subscriber" {
+				entry = "subscriber: mail, " + entry
+			}
+			with, err := read(t, entry)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if cmp.Equal(without.Subscriptions, with.Subscriptions, cmpopts.IgnoreFields(host.Subscriber{}, "Position")) {
+				t.Error("the host's options are the same with and without it")
+			}
+		})
+	}
+	if diff := cmp.Diff(slices.Sorted(maps.Keys(samples)), slices.Sorted(slices.Values(keys))); diff != "" {
+		t.Errorf("samples and keys differ (-samples +keys):\n%s", diff)
+	}
+	if _, err := read(t, "subscriber: mail, order: task"); err == nil {
+		t.Error("an unknown key is read")
+	}
+}
+
+func TestKeepFor(t *testing.T) {
+	for text, want := range map[string]time.Duration{"720h": 720 * time.Hour, "0": 0, "forever": 0, "0s": 0} {
+		cfg := defaults()
+		path := filepath.Join(t.TempDir(), configFile)
+		if err := os.WriteFile(path, []byte("events: {keep: "+text+"}\n"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if err := cfg.readFile(path); err != nil {
+			t.Fatal(err)
+		}
+		if got := cfg.hostOptions().EventsKeep; got != want {
+			t.Errorf("events.keep: %s: %s, want %s", text, got, want)
+		}
+	}
+	if got := defaults().hostOptions().EventsKeep; got != host.DefaultEventsKeep {
+		t.Errorf("default %s, want %s", got, host.DefaultEventsKeep)
 	}
 }
 
