@@ -38,20 +38,32 @@ func (e *payloadError) Unwrap() error { return e.err }
 
 // routeOf makes a route of a function.
 func routeOf[P any](pattern, place string, fn func(context.Context, Event[P]) error) *route {
-	return &route{pattern: pattern, place: place, payload: reflect.TypeFor[P](), call: func(ctx context.Context, d *delivery) error {
-		in := &d.envelope
-		e := Event[P]{
-			ID: in.id, Type: in.name, Seq: d.seq, At: time.Unix(0, in.at).UTC(), Task: in.task, TaskSeq: in.taskSeq, Step: in.step,
-			Namespace: in.namespace, Template: in.template, Version: in.version,
-			CorrelationID: in.correlationID, Traceparent: in.traceparent, Delivery: int(d.number),
+	r := &route{pattern: pattern, place: place, payload: reflect.TypeFor[P]()}
+	if raw, ok := any(fn).(func(context.Context, Event[json.RawMessage]) error); ok {
+		r.call = func(ctx context.Context, d *delivery) error {
+			e := eventOf[json.RawMessage](d)
+			e.Payload = d.payload
+			return raw(ctx, e)
 		}
-		if raw, ok := any(&e.Payload).(*json.RawMessage); ok {
-			*raw = in.payload
-		} else if err := decode(in.payload, &e.Payload, false); err != nil {
-			return &payloadError{in.name, reflect.TypeFor[P](), err}
+		return r
+	}
+	r.call = func(ctx context.Context, d *delivery) error {
+		e := eventOf[P](d)
+		if err := decode(d.payload, &e.Payload, false); err != nil {
+			return &payloadError{d.name, reflect.TypeFor[P](), err}
 		}
 		return fn(ctx, e)
-	}}
+	}
+	return r
+}
+
+// eventOf makes an event, but for its payload.
+func eventOf[P any](d *delivery) Event[P] {
+	return Event[P]{
+		ID: d.id, Type: d.name, Seq: d.seq, At: time.Unix(0, d.at).UTC(), Task: d.task, TaskSeq: d.taskSeq, Step: d.step,
+		Namespace: d.namespace, Template: d.template, Version: d.version,
+		CorrelationID: d.correlationID, Traceparent: d.traceparent, Delivery: int(d.number),
+	}
 }
 
 // anyEvent is an Event of any payload, as reflection finds it.
