@@ -33,6 +33,7 @@ type app struct {
 	stderr io.Writer
 	lookup func(name string) (string, bool) // of environment variables
 	now    func() time.Time
+	home   string // as named by --home, empty when it was not
 }
 
 // Run runs the command and returns its exit code. When ctx ends it stops in an orderly
@@ -73,10 +74,11 @@ of any process.`,
 	c.SetOut(a.out)
 	c.SetErr(a.stderr)
 	c.SetFlagErrorFunc(func(c *cobra.Command, err error) error { return usageOf(c, err) })
+	c.PersistentPreRun = a.noteHome
 	c.PersistentFlags().String("home", "", "`DIR` that holds everything (default $TASKER_HOME, else .tasker)")
 	c.AddCommand(
 		a.runCommand(), a.serveCommand(), a.taskCommand(), a.templateCommand(), a.pluginCommand(), a.eventCommand(),
-		a.storeCommand(), a.configCommand(), a.healthCommand(), a.versionCommand(),
+		a.subscriberCommand(), a.storeCommand(), a.configCommand(), a.healthCommand(), a.versionCommand(),
 	)
 	return c
 }
@@ -128,7 +130,7 @@ func (a *app) finish(err error) int {
 		a.note("tasker: %s", message(err))
 	}
 	if hint := hintFor(err); hint != "" {
-		a.note("hint: %s", hint)
+		a.note("hint: %s", a.remedy(hint))
 	}
 	if _, ok := errors.AsType[usageError](err); ok {
 		return exitUsage
@@ -168,6 +170,8 @@ func listHint(err error) string {
 	switch noun {
 	case "task", "template", "plugin":
 		return "tasker " + noun + " list"
+	case "subscription":
+		return "tasker subscriber list"
 	default:
 		return ""
 	}

@@ -1,46 +1,154 @@
 package cli
 
 import (
+	"context"
+	"errors"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
 
+	"github.com/tasker-engine/tasker/host"
+	"github.com/tasker-engine/tasker/host/task"
 	"github.com/tasker-engine/tasker/plugin/sdk/event"
 )
 
 func (a *app) eventCommand() *cobra.Command {
 	return a.noun("event", "Read the log of events, and what each event means",
-		a.eventTailCommand(), a.eventListCommand(), a.eventShowCommand(),
+		a.eventTailCommand(), a.eventListCommand(), a.eventShowCommand(), a.eventSendCommand(),
 	)
 }
 
-// eventNames are the names of the catalog.
-func eventNames() []string {
-	var names []string
-	for _, p := range event.Payloads() {
-		names = append(names, p.EventName())
+// catalog is the events that there are, and from whom they are known.
+type catalog struct {
+	entries []host.CatalogEntry
+	source  string // for people; empty = a running host
+}
+
+// catalog asks the host for the events; without one the store, and without a store there
+// are those of Tasker.
+func (a *app) catalog(ctx context.Context, cfg *config) (*catalog, error) {
+	s, release, err := a.reading(ctx, cfg)
+	if errors.Is(err, task.ErrNotFound) {
+		return &catalog{ownEntries(), "there is no home at " + cfg.Home + ": these are Tasker's own events"}, nil
 	}
-	return names
+	if err != nil {
+		return nil, err
+	}
+	defer release()
+	e, err := events(s)
+	if err != nil {
+		return &catalog{ownEntries(), "no host is running in " + cfg.Home + ": these are Tasker's own events"}, nil //nolint:nilerr // they are always known
+	}
+	entries, err := e.Catalog(ctx)
+	if err != nil {
+		return nil, err
+	}
+	out := &catalog{entries: entries}
+	if _, running := s.(*host.Client); !running {
+		out.source = "no host is running in " + cfg.Home + ": custom events and subscribers are those that the store knows"
+	}
+	return out, nil
+}
+
+// ownEntries is the catalog without any plugin.
+func ownEntries() []host.CatalogEntry {
+	own := event.Catalog()
+	out := make([]host.CatalogEntry, len(own))
+	for i := range own {
+		out[i] = host.CatalogEntry{Entry: own[i], Installed: true}
+	}
+	return out
+}
+
+// names of all events.
+func (c *catalog) names() []string {
+	out := make([]string, len(c.entries))
+	for i := range c.entries {
+		out[i] = c.entries[i].Name
+	}
+	return out
+}
+
+// families of all events, Tasker's own first.
+func (c *catalog) families() []string {
+	out := event.Families()
+	for i := range c.entries {
+		if f := c.entries[i].Category; !slices.Contains(out, f) {
+			out = append(out, f)
+		}
+	}
+	return out
+}
+
+// search returns the entries that contain every word of a text, those first that have
+// them in their name, then in their description, then in their fields.
+func (c *catalog) search(text string) []host.CatalogEntry {
+	words := strings.Fields(strings.ToLower(text))
+	var found [3][]host.CatalogEntry
+	for i := range c.entries {
+		e := &c.entries[i]
+		var fields strings.Builder
+		for _, f := range e.Fields() {
+			fields.WriteString("\n" + f.Name)
+		}
+		about := e.Name + "\n" + e.Description
+		for rank, where := range []string{e.Name, about, about + fields.String()} {
+			where = strings.ToLower(where)
+			if !slices.ContainsFunc(words, func(word string) bool { return !strings.Contains(where, word) }) {
+				found[rank] = append(found[rank], *e)
+				break
+			}
+		}
+	}
+	return slices.Concat(found[:]...)
+}
+
+// lookup finds an event by name.
+func (c *catalog) lookup(name string) (*host.CatalogEntry, bool) {
+	for i := range c.entries {
+		if c.entries[i].Name == name {
+			return &c.entries[i], true
+		}
+	}
+	return nil, false
+}
+
+// completeCatalog is the catalog for a shell: what is known in time.
+func (a *app) completeCatalog(c *cobra.Command) *catalog {
+	known := &catalog{entries: ownEntries()}
+	a.completion(c, nil, func(ctx context.Context, cfg *config) []string {
+		if found, err := a.catalog(ctx, cfg); err == nil {
+			known = found
+		}
+		return nil
+	})
+	return known
 }
 
 // completeEvents proposes the names of events, with what they mean.
-func completeEvents(_ *cobra.Command, done []string, _ string) ([]string, cobra.ShellCompDirective) {
+func (a *app) completeEvents(c *cobra.Command, done []string, _ string) ([]string, cobra.ShellCompDirective) {
 	var proposals []string
-	for _, e := range event.Catalog() {
-		if len(done) == 0 {
-			proposals = append(proposals, e.Name+"\t"+e.Description)
+	if len(done) == 0 {
+		known := a.completeCatalog(c)
+		for i := range known.entries {
+			proposals = append(proposals, known.entries[i].Name+"\t"+oneLine(known.entries[i].Description))
 		}
 	}
 	return proposals, cobra.ShellCompDirectiveNoFileComp | cobra.ShellCompDirectiveKeepOrder
 }
 
 // completeEventTypes proposes what --type takes: names, and a pattern for each family.
-func completeEventTypes(c *cobra.Command, _ []string, typed string) ([]string, cobra.ShellCompDirective) {
-	proposals, directive := completeEvents(c, nil, typed)
-	for _, family := range event.Families() {
+func (a *app) completeEventTypes(c *cobra.Command, _ []string, _ string) ([]string, cobra.ShellCompDirective) {
+	known := a.completeCatalog(c)
+	var proposals []string
+	for i := range known.entries {
+		proposals = append(proposals, known.entries[i].Name+"\t"+oneLine(known.entries[i].Description))
+	}
+	for _, family := range known.families() {
 		proposals = append(proposals, family+".*\tall of the family "+family)
 	}
-	return proposals, directive
+	return proposals, cobra.ShellCompDirectiveNoFileComp | cobra.ShellCompDirectiveKeepOrder
 }
 
 // firedBy is the components that fire an event, as people read them.

@@ -34,64 +34,88 @@ type eventJSON struct {
 // errEnough ends the reading of the log.
 var errEnough = errors.New("the reader has gone away")
 
+// tailFlags are the flags of `event tail` that need reading.
+type tailFlags struct {
+	query host.EventQuery
+	from  string
+}
+
 func (a *app) eventTailCommand() *cobra.Command {
-	var q host.EventQuery
+	var flags tailFlags
+	q := &flags.query
 	c := &cobra.Command{
 		Use:   "tail",
 		Short: "Print events of the log",
-		Long: `Print events of the log in order: the last 20, those from a sequence number on, or all
-of one task. With --follow those to come are printed as they are committed.
+		Long: `Print events of the log in order: the last 20, those from a place on, or all of one task.
+With --follow those to come are printed as they are committed, until an interrupt. The
+place is the number of an event, a time such as 2026-01-31T08:00:00Z, or how long ago such
+as 10m. --filter is an expression (CEL) over type, at, task, step, namespace, template,
+version, correlation_id and payload; --subscriber prints what this subscriber gets,
+by its declaration and its bindings as they are now.
 
 --json prints an array of {"seq", "id", "type", "at", "task", "task_seq", "step",
 "template", "correlation_id", "payload"}; with --follow one object per line.`,
 		Example: `  tasker event tail --follow --type 'step.*'
   tasker event tail --task 01JD --json
-  tasker event tail --from 1`,
+  tasker event tail --from 10m --filter 'type == "step.failed" && payload.final'
+  tasker event tail -f --subscriber mail/failures`,
 		Args: args(0, 0),
 	}
 	f := c.Flags()
-	f.Uint64Var(&q.From, "from", 0, "first sequence number; 1 is the beginning")
+	f.StringVar(&flags.from, "from", "", "`WHERE` to begin: number of an event (1 is the beginning), time, or how long ago")
 	f.IntVar(&q.Last, "last", 0, fmt.Sprintf("only the last so many (default %d, without --from and --task)", defaultTail))
 	f.StringVar(&q.Task, "task", "", "of this task")
 	f.StringVar(&q.Type, "type", "", "of this type, or pattern such as 'step.*'")
-	f.BoolVar(&q.Follow, "follow", false, "go on with events to come")
+	f.StringVar(&q.Filter, "filter", "", "for which this `EXPRESSION` (CEL) is true")
+	f.StringVar(&q.Subscription, "subscriber", "", "that this subscriber gets")
+	f.BoolVarP(&q.Follow, "follow", "f", false, "go on with events to come")
 	_ = c.RegisterFlagCompletionFunc("task", a.completeTasks)
-	_ = c.RegisterFlagCompletionFunc("type", completeEventTypes)
+	_ = c.RegisterFlagCompletionFunc("type", a.completeEventTypes)
+	_ = c.RegisterFlagCompletionFunc("from", completePositions)
+	_ = c.RegisterFlagCompletionFunc("subscriber", a.completeSubscriptions)
 	asJSON := jsonFlag(c)
 	c.RunE = func(c *cobra.Command, _ []string) error {
-		switch {
-		case q.From > 0 && q.Last > 0:
-			return usageOf(c, errors.New("--from and --last exclude each other"))
-		case q.Last < 0:
-			return usageOf(c, fmt.Errorf("--last: %d: want at least 1", q.Last))
-		case q.From == 0 && q.Last == 0 && q.Task == "":
-			q.Last = defaultTail
+		if err := beginAt(q, flags.from, a.now()); err != nil {
+			return usageOf(c, err)
 		}
 		return a.ask(c, func(ctx context.Context, _ *config, s host.Service) error {
-			return a.tail(ctx, s, q, *asJSON)
+			return a.tail(ctx, s, *q, *asJSON)
 		})
 	}
 	return c
 }
 
+// beginAt says where a query begins: at a place, else with the last so many.
+func beginAt(q *host.EventQuery, from string, now time.Time) error {
+	where, err := position(from, now)
+	switch {
+	case err != nil:
+		return fmt.Errorf("--from: %w", err)
+	case from != "" && q.Last > 0:
+		return errors.New("--from and --last exclude each other")
+	case q.Last < 0:
+		return fmt.Errorf("--last: %d: want at least 1", q.Last)
+	case from == "" && q.Last == 0 && q.Task == "":
+		q.Last = defaultTail
+	}
+	q.From, q.Since = where.Seq, where.At
+	return nil
+}
+
 func (a *app) tail(ctx context.Context, s host.Service, q host.EventQuery, asJSON bool) error {
 	collected := []eventJSON{}
-	err := s.Events(ctx, q, func(e host.LogEntry) error {
-		var envelope eventv1.Event
-		if err := proto.Unmarshal(e.Encoded, &envelope); err != nil {
-			return fmt.Errorf("event %d: %w", e.Seq, err)
-		}
+	err := eachEvent(ctx, s, q, func(seq uint64, e *eventv1.Event) error {
 		switch {
 		case asJSON && !q.Follow:
-			collected = append(collected, newEventJSON(e.Seq, &envelope))
+			collected = append(collected, newEventJSON(seq, e))
 		case asJSON:
-			line, err := json.Marshal(newEventJSON(e.Seq, &envelope))
+			line, err := json.Marshal(newEventJSON(seq, e))
 			if err != nil {
-				return fmt.Errorf("event %d: %w", e.Seq, err)
+				return fmt.Errorf("event %d: %w", seq, err)
 			}
 			a.out.printf("%s\n", line)
 		default:
-			a.printEvent(e.Seq, &envelope)
+			a.printEvent(seq, e)
 		}
 		if a.out.err != nil {
 			return errEnough
@@ -110,9 +134,23 @@ func (a *app) tail(ctx context.Context, s host.Service, q host.EventQuery, asJSO
 	return nil
 }
 
+// eachEvent calls f for the events of a query.
+func eachEvent(ctx context.Context, s host.Service, q host.EventQuery, f func(seq uint64, e *eventv1.Event) error) error {
+	return s.Events(ctx, q, func(e host.LogEntry) error {
+		var envelope eventv1.Event
+		if err := proto.Unmarshal(e.Encoded, &envelope); err != nil {
+			return fmt.Errorf("event %d: %w", e.Seq, err)
+		}
+		return f(e.Seq, &envelope)
+	})
+}
+
+// eventTime is when an event was recorded.
+func eventTime(e *eventv1.Event) time.Time { return time.Unix(0, e.GetAt()) }
+
 func newEventJSON(seq uint64, e *eventv1.Event) eventJSON {
 	out := eventJSON{
-		Seq: seq, ID: e.GetId(), Type: e.GetType(), At: stamp(time.Unix(0, e.GetAt())), Task: optional(e.GetTaskId()),
+		Seq: seq, ID: e.GetId(), Type: e.GetType(), At: stamp(eventTime(e)), Task: optional(e.GetTaskId()),
 		Step: optional(e.GetStep()), CorrelationID: optional(e.GetCorrelationId()), Payload: e.GetPayload(),
 	}
 	if n := e.GetTaskSeq(); n > 0 {
@@ -148,13 +186,15 @@ func brief(payload []byte) string {
 	return oneLine(string(short))
 }
 
+// maxShownPayload is how much of a payload a line shows.
+const maxShownPayload = 160
+
 // printEvent prints an event on one line; its payload is cut.
 func (a *app) printEvent(seq uint64, e *eventv1.Event) {
-	const maxPayload = 160
 	subject := e.GetTaskId()
 	if e.GetStep() != "" {
 		subject += " " + e.GetStep()
 	}
-	a.out.printf("%d  %s  %-28s %s  %s\n", seq, time.Unix(0, e.GetAt()).UTC().Format("2006-01-02 15:04:05.000Z"),
-		e.GetType(), subject, cut(brief(e.GetPayload()), maxPayload))
+	a.out.printf("%d  %s  %-28s %s  %s\n", seq, eventTime(e).UTC().Format("2006-01-02 15:04:05.000Z"),
+		e.GetType(), subject, cut(brief(e.GetPayload()), maxShownPayload))
 }

@@ -2,6 +2,7 @@ package cli
 
 import (
 	"context"
+	"fmt"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -18,12 +19,15 @@ func (a *app) taskShowCommand() *cobra.Command {
 
 --json prints all of the task: the keys of ` + "`tasker run --json`" + ` and those of its request,
 its derived status and health, and for each step its settings, its last attempt, its
-failure and why it is not running.`,
+failure and why it is not running. With --events there is "events", an array of the objects
+of ` + "`event tail --json`" + `.`,
 		Example: `  tasker task show 01JD
+  tasker task show 01JD --events
   tasker task show 01JD --json | jq '.steps[] | select(.status == "error")'`,
 		Args:              args(1, 1),
 		ValidArgsFunction: a.completeTasks,
 	}
+	withEvents := c.Flags().Bool("events", false, "also print what has happened: the events of the task")
 	asJSON := jsonFlag(c)
 	c.RunE = func(c *cobra.Command, given []string) error {
 		return a.ask(c, func(ctx context.Context, _ *config, s host.Service) error {
@@ -31,14 +35,61 @@ failure and why it is not running.`,
 			if err != nil {
 				return err
 			}
+			a.address(v)
+			if !*withEvents {
+				if *asJSON {
+					return a.printJSON(newTaskJSON(v))
+				}
+				a.printTask(v)
+				return nil
+			}
+			past, err := pastEvents(ctx, s, host.EventQuery{Task: string(v.ID)})
+			if err != nil {
+				return err
+			}
 			if *asJSON {
-				return a.printJSON(newTaskJSON(v))
+				return a.printJSON(newHistoryJSON(v, past))
 			}
 			a.printTask(v)
+			a.printHistory(past)
 			return nil
 		})
 	}
 	return c
+}
+
+// historyJSON is what `task show --events --json` prints.
+type historyJSON struct {
+	taskJSON
+
+	Events []eventJSON `json:"events"`
+}
+
+func newHistoryJSON(v *task.View, past []pastEvent) historyJSON {
+	out := historyJSON{taskJSON: newTaskJSON(v), Events: make([]eventJSON, len(past))}
+	for i, p := range past {
+		out.Events[i] = newEventJSON(p.seq, p.event)
+	}
+	return out
+}
+
+// printHistory prints the events of a task: the task is known, so that only what differs is
+// shown.
+func (a *app) printHistory(past []pastEvent) {
+	a.out.printf("\nevents\n")
+	if len(past) == 0 {
+		a.out.printf("  (none are left in the log)\n")
+		return
+	}
+	if n := past[0].event.GetTaskSeq(); n > 1 {
+		a.out.printf("  (the first %s of the task are no longer in the log)\n", number(n-1))
+	}
+	t := table{head: []string{"#", "SEQ", "AT", "EVENT", "STEP", "PAYLOAD"}}
+	for _, p := range past {
+		t.add(fmt.Sprint(p.event.GetTaskSeq()), fmt.Sprint(p.seq), eventTime(p.event).UTC().Format("2006-01-02 15:04:05.000Z"),
+			p.event.GetType(), orDash(p.event.GetStep()), cut(brief(p.event.GetPayload()), maxShownPayload))
+	}
+	t.print(a.out)
 }
 
 func (a *app) printTask(v *task.View) {

@@ -40,6 +40,7 @@ together.
 			if err != nil {
 				return err
 			}
+			a.address(v)
 			if *asJSON {
 				out := []whyJSON{}
 				for i := range v.Steps {

@@ -1,0 +1,60 @@
+package cli
+
+import (
+	"context"
+
+	"github.com/spf13/cobra"
+
+	"github.com/tasker-engine/tasker/host"
+	"github.com/tasker-engine/tasker/host/task"
+)
+
+func (a *app) subscriberPauseCommand() *cobra.Command {
+	var op task.Operation
+	c := &cobra.Command{
+		Use:   "pause SUBSCRIBER",
+		Short: "Hold the delivery of events to a subscriber",
+		Long: `Hold the delivery of events to a subscriber until it is resumed, also over restarts of
+the host. Its cursor stays where it is, so that nothing is lost as long as the log goes
+back that far.` + subscriberNames,
+		Example:           "  tasker subscriber pause mail/failures --reason 'mail server is down'",
+		Args:              args(1, 1),
+		ValidArgsFunction: a.completeSubscriptions,
+	}
+	c.Flags().StringVar(&op.By, "by", "", "who asks (default the user)")
+	c.Flags().StringVar(&op.Reason, "reason", "", "why, kept with the pause")
+	c.RunE = func(c *cobra.Command, given []string) error {
+		if op.By == "" {
+			op.By = operator()
+		}
+		return a.tell(c, func(ctx context.Context, _ *config, client *host.Client) error {
+			if err := client.PauseSubscription(ctx, given[0], op); err != nil {
+				return err
+			}
+			a.note("%s: paused; go on with: %s", given[0], a.remedy("tasker subscriber resume "+given[0]))
+			return nil
+		})
+	}
+	return c
+}
+
+func (a *app) subscriberResumeCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:   "resume SUBSCRIBER",
+		Short: "Let a paused subscriber go on",
+		Long: `Let a paused subscriber go on: it gets what was recorded meanwhile, from its cursor on.` +
+			subscriberNames,
+		Example:           "  tasker subscriber resume mail/failures",
+		Args:              args(1, 1),
+		ValidArgsFunction: a.completeSubscriptions,
+		RunE: func(c *cobra.Command, given []string) error {
+			return a.tell(c, func(ctx context.Context, _ *config, client *host.Client) error {
+				if err := client.ResumeSubscription(ctx, given[0]); err != nil {
+					return err
+				}
+				a.note("%s: resumed", given[0])
+				return nil
+			})
+		},
+	}
+}
