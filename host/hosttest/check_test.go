@@ -58,6 +58,32 @@ func TestCheckFindsFaults(t *testing.T) {
 	}
 }
 
+// TestCheckFindsStrayEvents: a custom event belongs into an attempt of its step, or behind
+// what it stands for.
+func TestCheckFindsStrayEvents(t *testing.T) {
+	h := hosttest.Start(t)
+	id := h.Create(header() + "- {name: a, handler: mock/noop}\n")
+	v := h.Checked(id)
+	recorded := h.History(id)
+	for i := range len(recorded) + 1 {
+		for _, stands := range []bool{false, true} {
+			e := hosttest.Event{Type: "shop.paid", Step: "a", Payload: []byte("{}")}
+			if stands && i > 0 {
+				e.Step, e.Payload = recorded[i-1].Step, recorded[i-1].Payload
+			}
+			events := slices.Insert(slices.Clone(recorded), i, e)
+			for n := range events {
+				events[n].TaskID, events[n].TaskSeq, events[n].ID, events[n].Seq = id, uint64(n+1), eventID(id, n+1), uint64(n+1)
+				events[n].At = recorded[0].At
+			}
+			good := i > 0 && (stands || recorded[i-1].Type == "step.started")
+			if err := hosttest.Check(v, events); (err == nil) != good {
+				t.Errorf("%s as number %d of %v: %v", e, i+1, events, err)
+			}
+		}
+	}
+}
+
 func TestLedger(t *testing.T) {
 	h := hosttest.Start(t)
 	ledger := filepath.Join(t.TempDir(), "ledger")

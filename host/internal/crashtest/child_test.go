@@ -39,7 +39,7 @@ func TestMain(m *testing.M) {
 // orders tell a child what to do and when to die.
 type orders struct {
 	Home    string          `json:"home"`
-	Plugins string          `json:"plugins"`
+	Plugins []string        `json:"plugins"` // directories
 	Ledger  string          `json:"ledger"`
 	Seed    uint64          `json:"seed"`
 	Round   int             `json:"round"`
@@ -62,7 +62,7 @@ func child(text []byte) error {
 		}
 	})
 	h, err := host.Open(ctx, host.Options{
-		Home: o.Home, PluginDirs: []string{o.Plugins}, CancelGrace: cancelGrace,
+		Home: o.Home, PluginDirs: o.Plugins, CancelGrace: cancelGrace,
 		Logger: hclog.New(&hclog.LoggerOptions{Level: hclog.Info, Output: os.Stderr}),
 	})
 	if err != nil {

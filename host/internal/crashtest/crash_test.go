@@ -51,8 +51,10 @@ func TestCrash(t *testing.T) {
 		created: make(map[task.ID]bool), stopped: make(map[task.ID]bool), kills: make(map[string]int),
 		orders: orders{
 			Home: filepath.Join(dir, "home"), Ledger: filepath.Join(dir, "ledger"), Seed: seed, Tasks: tasksPerLife,
-			Plugins: hosttest.BuildPlugin(t, "github.com/tasker-engine/tasker/plugins/mock"),
 		},
+	}
+	for _, pkg := range plugins() {
+		r.orders.Plugins = append(r.orders.Plugins, hosttest.BuildPlugin(t, pkg))
 	}
 	t.Cleanup(func() {
 		if t.Failed() {
@@ -168,7 +170,7 @@ func (r *run) verify() {
 // finish lets a last host bring everything to its end and checks what must hold.
 func (r *run) finish() {
 	r.t.Helper()
-	h := hosttest.Start(r.t, hosttest.Expect("plugin crashed", "ended a plugin process that a dead host left"),
+	h := hosttest.Start(r.t, hosttest.Plugins(plugins()...), hosttest.Expect("plugin crashed", "ended a plugin process that a dead host left"),
 		hosttest.Options(func(o *host.Options) { o.Home, o.CancelGrace = r.orders.Home, cancelGrace }))
 	rounds := r.orders.Round + 1
 	all := make(map[task.ID]bool)
@@ -217,7 +219,8 @@ func (r *run) finish() {
 // check proves what must hold of one task.
 func (r *run) check(h *hosttest.Host, id task.ID, v *task.View, starts map[task.AttemptID]int) {
 	r.t.Helper()
-	if err := errors.Join(hosttest.Check(v, h.History(id)), hosttest.CheckLedger(v, starts)); err != nil {
+	events := h.History(id)
+	if err := errors.Join(hosttest.Check(v, events), hosttest.CheckLedger(v, starts), checkCustom(v, events)); err != nil {
 		r.t.Errorf("%v\n%s", err, hosttest.Describe(v))
 	}
 	want := task.Complete

@@ -2,12 +2,57 @@ package crashtest_test
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"strings"
 
+	"github.com/tasker-engine/tasker/host/hosttest"
 	"github.com/tasker-engine/tasker/host/task"
+	"github.com/tasker-engine/tasker/plugin/sdk/event"
 )
+
+// plugins are the packages of the plugins that the templates name.
+func plugins() []string {
+	return []string{"github.com/tasker-engine/tasker/plugins/mock", "../../testdata/emitter"}
+}
+
+// checkCustom checks the custom events of a task of the template emits: those of a success
+// are there as often as the success, and those that came at once are there for the attempt
+// that succeeded.
+func checkCustom(v *task.View, events []hosttest.Event) error {
+	if v.Template.Name != "emits" {
+		return nil
+	}
+	var faults []error
+	want := func(name string, step task.StepName, n int) {
+		if got := len(hosttest.Of(events, name, step)); got != n {
+			faults = append(faults, fmt.Errorf("task %s: %d events %s of step %q, want %d", v.ID, got, name, step, n))
+		}
+	}
+	once := func(done bool) int {
+		if done {
+			return 1
+		}
+		return 0
+	}
+	a, c := once(hosttest.Step(v, "a").Status == task.StepComplete), once(hosttest.Step(v, "c").Status == task.StepComplete)
+	want("emitter.done", "a", 3*a)
+	want("emitter.done", "c", c)
+	want("emits.first", "a", a)
+	want("emits.failed", "a", 0)
+	want("emits.ended", "", once(v.Status == task.Complete))
+	var last []hosttest.Event // of the last attempt of a
+	for i, e := range events {
+		if e.Step == "a" && e.Type == event.NameStepStarted {
+			last = events[i:]
+		}
+	}
+	if got := len(hosttest.Of(last, "emitter.noticed", "a")); a == 1 && got != 2 {
+		faults = append(faults, fmt.Errorf("task %s: %d events emitter.noticed of the attempt that succeeded, want 2", v.ID, got))
+	}
+	return errors.Join(faults...)
+}
 
 // templates are the mix that is run: LEDGER stands for the file that every handler
 // writes into.
@@ -51,6 +96,16 @@ steps:
 - {name: a, handler: mock/hang, timeout: 30ms, retry: {limit: 2}, config: {ledger: LEDGER}}
 - {name: b, handler: mock/sleep, config: {ledger: LEDGER, for: 150ms}}
 - {name: c, depends_on: [b], handler: mock/noop, config: {ledger: LEDGER}}
+`,
+		`name: emits
+events:
+- {name: emits.first, on: step.completed, step: a}
+- {name: emits.failed, on: step.failed, step: a}
+- {name: emits.ended, on: task.completed}
+steps:
+- {name: a, handler: emitter/emit, config: {notices: 2, dones: 3, fails: 1}}
+- {name: b, depends_on: [a], handler: mock/noop, config: {ledger: LEDGER}}
+- {name: c, depends_on: [a], handler: emitter/emit, config: {dones: 1}}
 `,
 		`name: crashes
 steps:

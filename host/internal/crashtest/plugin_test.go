@@ -3,6 +3,7 @@ package crashtest_test
 import (
 	"bytes"
 	"context"
+	"errors"
 	"path/filepath"
 	"testing"
 
@@ -15,7 +16,7 @@ import (
 func TestPluginCrashes(t *testing.T) {
 	const kills, tasks = 3, 8
 	ledger := filepath.Join(t.TempDir(), "ledger")
-	h := hosttest.Start(t)
+	h := hosttest.Start(t, hosttest.Plugins(plugins()...))
 	var ids []task.ID
 	for round := range kills {
 		for _, r := range requests(ledger, 1, round, tasks) {
@@ -46,7 +47,7 @@ func TestPluginCrashes(t *testing.T) {
 			want = task.Error
 		}
 		h.WantTask(v, want)
-		if err := hosttest.CheckLedger(v, starts); err != nil {
+		if err := errors.Join(hosttest.CheckLedger(v, starts), checkCustom(v, h.History(id))); err != nil {
 			t.Errorf("%v\n%s", err, hosttest.Describe(v))
 		}
 	}
