@@ -101,3 +101,45 @@ func TestEmittedOverRestarts(t *testing.T) {
 	h.WantTask(h.Checked(id), task.Complete)
 	wantCustom(t, h.History(id), "emitter.noticed 1/0", "emitter.noticed 2/0", "emitter.done 2/0")
 }
+
+// TestTemplateEvents: what a template declares is recorded right behind its source, with
+// its payload; a failure counts when it is final.
+func TestTemplateEvents(t *testing.T) {
+	t.Parallel()
+	h := startEmitter(t)
+	keys := `events:
+- {name: shape.paid, on: step.completed, step: a}
+- {name: shape.broken, on: step.failed, step: b}
+- {name: shape.left_out, on: step.skipped, step: c}
+- {name: shape.lost, on: task.failed}
+- {name: shape.done, on: task.completed}
+`
+	id := h.Create(graphWith(keys, emitting("a", "dones: 1"), emitting("b <- a", "fails: 2"),
+		emitting("c <- b", "fails: 9")+", optional: true"))
+	h.WantTask(h.Checked(id), task.Complete)
+	h.WantHistory(id, `task.initialized task.started
+		step.started(a) emitter.done(a) step.completed(a) shape.paid(a)
+		step.started(b) step.failed(b) step.retry_scheduled(b) step.started(b) step.failed(b) step.retry_scheduled(b)
+		step.started(b) step.completed(b)
+		step.started(c) step.failed(c) step.retry_scheduled(c) step.started(c) step.failed(c) step.retry_scheduled(c)
+		step.started(c) step.failed(c) step.max_retries_reached(c) step.skipped(c) shape.left_out(c)
+		task.completed shape.done`)
+	wantSamePayload(t, h.History(id), "step.completed", "shape.paid")
+	wantSamePayload(t, h.History(id), "task.completed", "shape.done")
+	id = h.Create(graphWith(keys, emitting("a", ""), emitting("b <- a", "fails: 9"), emitting("c <- b", "")))
+	h.WantTask(h.Checked(id), task.Error)
+	h.WantHistory(id, `task.initialized task.started
+		step.started(a) step.completed(a) shape.paid(a)
+		step.started(b) step.failed(b) step.retry_scheduled(b) step.started(b) step.failed(b) step.retry_scheduled(b)
+		step.started(b) step.failed(b) shape.broken(b) step.max_retries_reached(b) task.failed shape.lost`)
+	wantSamePayload(t, h.History(id), "task.failed", "shape.lost")
+}
+
+// wantSamePayload compares the payloads of the first events of two types.
+func wantSamePayload(t *testing.T, events []hosttest.Event, source, derived string) {
+	t.Helper()
+	a, b := hosttest.Of(events, source, ""), hosttest.Of(events, derived, "")
+	if len(a) == 0 || len(b) == 0 || !bytes.Equal(a[0].Payload, b[0].Payload) {
+		t.Errorf("%s has the payload of %s not: %v, %v", derived, source, a, b)
+	}
+}
