@@ -73,6 +73,24 @@ func (b *binding) info() api.BindingInfo {
 	return info
 }
 
+// note says what became of a binding.
+func (b *binding) note() string {
+	where := b.source
+	if b.Position != "" {
+		where += " (" + b.Position + ")"
+	}
+	switch {
+	case len(b.problems) > 0:
+		return "binding of " + where + ": refused: " + strings.Join(b.problems, "; ")
+	case b.Disabled:
+		return "binding of " + where + ": " + b.name + " gets nothing"
+	case b.Events != nil:
+		return "binding of " + where + ": " + b.name + " gets " + strings.Join(b.Events, ", ")
+	default:
+		return "binding of " + where + ": " + b.name + " gets what it declares"
+	}
+}
+
 // subscriberName splits "plugin/name" or "plugin".
 func subscriberName(s string) (plugin, name string) {
 	plugin, name, _ = strings.Cut(s, "/")

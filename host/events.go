@@ -3,11 +3,13 @@ package host
 import (
 	"context"
 	"fmt"
+	"math"
 	"strings"
 
 	"google.golang.org/protobuf/proto"
 
 	"github.com/tasker-engine/tasker/host/internal/api"
+	"github.com/tasker-engine/tasker/host/internal/expr"
 	"github.com/tasker-engine/tasker/host/internal/store"
 	"github.com/tasker-engine/tasker/host/task"
 	eventv1 "github.com/tasker-engine/tasker/proto/tasker/event/v1"
@@ -22,7 +24,9 @@ type eventLog struct {
 	grown func() // is called at each of them; set before the first
 }
 
-func newEventLog(s store.Store) *eventLog { return &eventLog{Store: s, bell: newBell(), grown: func() {}} }
+func newEventLog(s store.Store) *eventLog {
+	return &eventLog{Store: s, bell: newBell(), grown: func() {}}
+}
 
 // Submit implements [store.Store].
 func (l *eventLog) Submit(ws *store.WriteSet, done func(store.Commit, error)) {
@@ -40,7 +44,18 @@ const eventsPage = 512
 
 // Events implements [Service].
 func (h *Host) Events(ctx context.Context, q api.EventQuery, fn func(store.LogEntry) error) error {
-	match, err := h.matcher(ctx, q)
+	var gets matcher
+	if q.Subscription != "" {
+		name, err := h.subscription(ctx, q.Subscription)
+		if err != nil {
+			return err
+		}
+		gets = func(entry store.LogEntry, _ *eventv1.Event) (bool, error) {
+			_, wanted, err := h.delivery.Route(ctx, name, entry.Encoded)
+			return wanted, err
+		}
+	}
+	match, err := h.matcher(ctx, q, gets)
 	if err != nil {
 		return err
 	}
@@ -62,12 +77,12 @@ func (h *Host) Events(ctx context.Context, q api.EventQuery, fn func(store.LogEn
 	}
 }
 
-// Events implements [Service]; there is nothing to follow without a host.
+// Events implements [Service]; there is nothing to follow without a host, and nobody knows who subscribes.
 func (r *Reader) Events(ctx context.Context, q api.EventQuery, fn func(store.LogEntry) error) error {
-	if q.Follow {
+	if q.Follow || q.Subscription != "" {
 		return r.noHost()
 	}
-	match, err := r.matcher(ctx, q)
+	match, err := r.matcher(ctx, q, nil)
 	if err != nil {
 		return err
 	}
@@ -75,11 +90,17 @@ func (r *Reader) Events(ctx context.Context, q api.EventQuery, fn func(store.Log
 	return err
 }
 
-// matcher returns the predicate of a query.
-func (r reading) matcher(ctx context.Context, q api.EventQuery) (func(*eventv1.Event) bool, error) {
-	prefix, wildcard := strings.CutSuffix(q.Type, "*")
-	if strings.Contains(prefix, "*") {
+// matcher says whether an event of the log is one of those that are asked for.
+type matcher func(store.LogEntry, *eventv1.Event) (bool, error)
+
+// matcher returns the predicate of a query. gets says whether a subscription gets an
+// event.
+func (r reading) matcher(ctx context.Context, q api.EventQuery, gets matcher) (matcher, error) {
+	if strings.Contains(strings.TrimSuffix(q.Type, "*"), "*") {
 		return nil, fmt.Errorf("event type %q: a wildcard stands at the end: %w", q.Type, task.ErrInvalid)
+	}
+	if !q.Since.IsZero() && (q.From > 0 || q.Last > 0) {
+		return nil, fmt.Errorf("events since a time, and a sequence or a number of events: want one of them: %w", task.ErrInvalid)
 	}
 	var id task.ID
 	if q.Task != "" {
@@ -88,27 +109,54 @@ func (r reading) matcher(ctx context.Context, q api.EventQuery) (func(*eventv1.E
 			return nil, err
 		}
 	}
-	return func(e *eventv1.Event) bool {
-		switch {
-		case id != "" && e.GetTaskId() != string(id):
-			return false
-		case wildcard:
-			return strings.HasPrefix(e.GetType(), prefix)
-		default:
-			return q.Type == "" || e.GetType() == q.Type
+	var filter *expr.Filter
+	if q.Filter != "" {
+		var err error
+		if filter, err = expr.Compile(q.Filter); err != nil {
+			return nil, fmt.Errorf("filter: %w: %w", task.ErrInvalid, err)
 		}
+	}
+	since := int64(math.MinInt64)
+	if !q.Since.IsZero() {
+		since = q.Since.UnixNano()
+	}
+	return func(entry store.LogEntry, e *eventv1.Event) (bool, error) {
+		if id != "" && e.GetTaskId() != string(id) || e.GetAt() < since || !matchesType(q.Type, e.GetType()) {
+			return false, nil
+		}
+		if filter != nil {
+			if ok, _ := filter.Match(expr.NewEvent(e)); !ok { // what cannot be evaluated does not match
+				return false, nil
+			}
+		}
+		if gets != nil {
+			return gets(entry, e)
+		}
+		return true, nil
 	}, nil
+}
+
+// matchesType reports whether an event is of a type or wildcard, empty for all.
+func matchesType(wanted, name string) bool {
+	prefix, wildcard := strings.CutSuffix(wanted, "*")
+	return wanted == "" || wanted == name || wildcard && strings.HasPrefix(name, prefix)
 }
 
 // past calls fn for what the log holds now and returns the sequence to go on from.
 func (r reading) past(
-	ctx context.Context, q api.EventQuery, match func(*eventv1.Event) bool, fn func(store.LogEntry) error,
+	ctx context.Context, q api.EventQuery, match matcher, fn func(store.LogEntry) error,
 ) (next uint64, err error) {
 	if q.Last > 0 {
 		return r.last(ctx, q.Last, match, fn)
 	}
 	if q.Task == "" {
-		return r.scan(ctx, q.From, match, fn)
+		from := q.From
+		if !q.Since.IsZero() {
+			if from, err = r.store.SeqAt(ctx, q.Since); err != nil {
+				return 0, err
+			}
+		}
+		return r.scan(ctx, from, match, fn)
 	}
 	id, err := r.store.Resolve(ctx, q.Task)
 	if err != nil {
@@ -133,7 +181,7 @@ func (r reading) past(
 
 // scan calls fn for the matching events from a sequence to the end of the log.
 func (r reading) scan(
-	ctx context.Context, from uint64, match func(*eventv1.Event) bool, fn func(store.LogEntry) error,
+	ctx context.Context, from uint64, match matcher, fn func(store.LogEntry) error,
 ) (next uint64, err error) {
 	for next = from; ; {
 		page, err := r.store.Events(ctx, next, eventsPage)
@@ -155,7 +203,7 @@ func (r reading) scan(
 // last calls fn for the last n matching events: it reads windows of the log, the newest
 // first and each twice as large, until it has found enough.
 func (r reading) last(
-	ctx context.Context, n int, match func(*eventv1.Event) bool, fn func(store.LogEntry) error,
+	ctx context.Context, n int, match matcher, fn func(store.LogEntry) error,
 ) (next uint64, err error) {
 	end, err := r.store.LastSeq(ctx)
 	if err != nil {
@@ -185,13 +233,21 @@ func (r reading) last(
 	return end + 1, nil
 }
 
-func deliver(e store.LogEntry, match func(*eventv1.Event) bool, fn func(store.LogEntry) error) error {
-	var envelope eventv1.Event
-	if err := proto.Unmarshal(e.Encoded, &envelope); err != nil {
-		return fmt.Errorf("event %d: %w: %w", e.Seq, store.ErrCorrupt, err)
+func deliver(e store.LogEntry, match matcher, fn func(store.LogEntry) error) error {
+	envelope, err := decodeEvent(e)
+	if err != nil {
+		return err
 	}
-	if !match(&envelope) {
-		return nil
+	if ok, err := match(e, envelope); !ok {
+		return err
 	}
 	return fn(e)
+}
+
+func decodeEvent(e store.LogEntry) (*eventv1.Event, error) {
+	envelope := &eventv1.Event{}
+	if err := proto.Unmarshal(e.Encoded, envelope); err != nil {
+		return nil, fmt.Errorf("event %d: %w: %w", e.Seq, store.ErrCorrupt, err)
+	}
+	return envelope, nil
 }

@@ -236,15 +236,22 @@ func nearest(name string, names []string) string {
 }
 
 // Plugins implements [Service].
-func (h *Host) Plugins(context.Context) ([]api.PluginInfo, error) {
-	infos := h.supervisor.Plugins()
+func (h *Host) Plugins(ctx context.Context) ([]api.PluginInfo, error) {
+	infos, catalog, err := h.eventCatalogNow(ctx)
+	if err != nil {
+		return nil, err
+	}
+	bindings := h.allBindings(infos, catalog)
 	out := make([]api.PluginInfo, len(infos))
 	for i := range infos {
-		info, err := pluginInfo(&infos[i])
-		if err != nil {
+		if out[i], err = pluginInfo(&infos[i]); err != nil {
 			return nil, err
 		}
-		out[i] = info
+		for _, b := range bindings {
+			if plugin, _ := subscriberName(b.Subscriber.Subscriber); plugin == infos[i].Name && infos[i].Manifest != nil {
+				out[i].Notes = append(out[i].Notes, b.note())
+			}
+		}
 	}
 	return out, nil
 }
@@ -253,7 +260,7 @@ func pluginInfo(p *supervisor.PluginInfo) (api.PluginInfo, error) {
 	out := api.PluginInfo{
 		Name: p.Name, Version: p.Version, Path: p.Path, State: p.State, Cause: p.Cause, Since: p.Since, RetryAt: p.RetryAt,
 		Instance: p.Instance, PID: p.PID, Restarts: p.Crashes, Capacity: p.Capacity, InFlight: p.InFlight, Leaked: p.Leaked,
-		Notes: slices.Concat(p.Accepted, p.Refused),
+		Notes: slices.Concat(p.Accepted, p.Refused, p.Warnings),
 	}
 	if p.Manifest == nil {
 		return out, nil
@@ -266,7 +273,7 @@ func pluginInfo(p *supervisor.PluginInfo) (api.PluginInfo, error) {
 		})
 	}
 	for _, s := range p.Manifest.Subscriptions {
-		out.Subscriptions = append(out.Subscriptions, api.SubscriptionInfo{Name: s.Name, Events: s.Events})
+		out.Subscriptions = append(out.Subscriptions, api.SubscriptionInfo{Name: s.Name, Events: s.Events, Bound: s.Bound})
 	}
 	for _, e := range p.Manifest.Emits {
 		out.Emits = append(out.Emits, api.EmitInfo{Name: e.Name, Version: e.Version, Description: e.Description})

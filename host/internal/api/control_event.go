@@ -4,8 +4,6 @@ import (
 	"context"
 
 	"google.golang.org/grpc"
-	"google.golang.org/grpc/codes"
-	"google.golang.org/grpc/status"
 
 	"github.com/tasker-engine/tasker/host/internal/store"
 	hostv1 "github.com/tasker-engine/tasker/proto/tasker/host/v1"
@@ -14,14 +12,6 @@ import (
 // maxLetters is the size in bytes at which a page of dead letters ends, so that it fits
 // into one message whatever the events hold.
 const maxLetters = maxMessage / 4
-
-// events is the part of the service about events.
-func (c *control) events() (EventService, error) {
-	if s, ok := c.service.(EventService); ok {
-		return s, nil
-	}
-	return nil, status.Error(codes.Unimplemented, "this host knows nothing of subscriptions")
-}
 
 // TailEvents implements the RPC.
 func (c *control) TailEvents(r *hostv1.TailEventsRequest, stream grpc.ServerStreamingServer[hostv1.TailEventsResponse]) error {
@@ -41,11 +31,7 @@ func (c *control) TailEvents(r *hostv1.TailEventsRequest, stream grpc.ServerStre
 
 // ListCatalog implements the RPC.
 func (c *control) ListCatalog(ctx context.Context, _ *hostv1.ListCatalogRequest) (*hostv1.ListCatalogResponse, error) {
-	s, err := c.events()
-	if err != nil {
-		return nil, err
-	}
-	entries, err := s.Catalog(ctx)
+	entries, err := c.service.Catalog(ctx)
 	if err != nil {
 		return nil, toWire(err)
 	}
@@ -54,11 +40,7 @@ func (c *control) ListCatalog(ctx context.Context, _ *hostv1.ListCatalogRequest)
 
 // ListSubscriptions implements the RPC.
 func (c *control) ListSubscriptions(ctx context.Context, _ *hostv1.ListSubscriptionsRequest) (*hostv1.ListSubscriptionsResponse, error) {
-	s, err := c.events()
-	if err != nil {
-		return nil, err
-	}
-	list, err := s.Subscriptions(ctx)
+	list, err := c.service.Subscriptions(ctx)
 	if err != nil {
 		return nil, toWire(err)
 	}
@@ -67,29 +49,17 @@ func (c *control) ListSubscriptions(ctx context.Context, _ *hostv1.ListSubscript
 
 // PauseSubscription implements the RPC.
 func (c *control) PauseSubscription(ctx context.Context, r *hostv1.PauseSubscriptionRequest) (*hostv1.PauseSubscriptionResponse, error) {
-	s, err := c.events()
-	if err != nil {
-		return nil, err
-	}
-	return &hostv1.PauseSubscriptionResponse{}, operate(ctx, r.GetOperation(), s.PauseSubscription)
+	return &hostv1.PauseSubscriptionResponse{}, operate(ctx, r.GetOperation(), c.service.PauseSubscription)
 }
 
 // ResumeSubscription implements the RPC.
 func (c *control) ResumeSubscription(ctx context.Context, r *hostv1.ResumeSubscriptionRequest) (*hostv1.ResumeSubscriptionResponse, error) {
-	s, err := c.events()
-	if err != nil {
-		return nil, err
-	}
-	return &hostv1.ResumeSubscriptionResponse{}, toWire(s.ResumeSubscription(ctx, r.GetName()))
+	return &hostv1.ResumeSubscriptionResponse{}, toWire(c.service.ResumeSubscription(ctx, r.GetName()))
 }
 
 // RewindSubscription implements the RPC.
 func (c *control) RewindSubscription(ctx context.Context, r *hostv1.RewindSubscriptionRequest) (*hostv1.RewindSubscriptionResponse, error) {
-	s, err := c.events()
-	if err != nil {
-		return nil, err
-	}
-	next, err := s.RewindSubscription(ctx, r.GetName(), positionFromWire(r.GetTo()))
+	next, err := c.service.RewindSubscription(ctx, r.GetName(), positionFromWire(r.GetTo()))
 	if err != nil {
 		return nil, toWire(err)
 	}
@@ -98,11 +68,7 @@ func (c *control) RewindSubscription(ctx context.Context, r *hostv1.RewindSubscr
 
 // ReplaySubscription implements the RPC.
 func (c *control) ReplaySubscription(ctx context.Context, r *hostv1.ReplaySubscriptionRequest) (*hostv1.ReplaySubscriptionResponse, error) {
-	s, err := c.events()
-	if err != nil {
-		return nil, err
-	}
-	err = s.ReplaySubscription(ctx, r.GetName(), Replay{
+	err := c.service.ReplaySubscription(ctx, r.GetName(), Replay{
 		From: positionFromWire(r.GetFrom()), To: positionFromWire(r.GetTo()), Types: r.GetTypes(),
 	})
 	return &hostv1.ReplaySubscriptionResponse{}, toWire(err)
@@ -110,20 +76,12 @@ func (c *control) ReplaySubscription(ctx context.Context, r *hostv1.ReplaySubscr
 
 // ForgetSubscription implements the RPC.
 func (c *control) ForgetSubscription(ctx context.Context, r *hostv1.ForgetSubscriptionRequest) (*hostv1.ForgetSubscriptionResponse, error) {
-	s, err := c.events()
-	if err != nil {
-		return nil, err
-	}
-	return &hostv1.ForgetSubscriptionResponse{}, toWire(s.ForgetSubscription(ctx, r.GetName()))
+	return &hostv1.ForgetSubscriptionResponse{}, toWire(c.service.ForgetSubscription(ctx, r.GetName()))
 }
 
 // ListDeadLetters implements the RPC. A page whose events are large ends early.
 func (c *control) ListDeadLetters(ctx context.Context, r *hostv1.ListDeadLettersRequest) (*hostv1.ListDeadLettersResponse, error) {
-	s, err := c.events()
-	if err != nil {
-		return nil, err
-	}
-	page, more, err := s.DeadLetters(ctx, r.GetName(), r.GetAfter(), int(r.GetLimit()))
+	page, more, err := c.service.DeadLetters(ctx, r.GetName(), r.GetAfter(), int(r.GetLimit()))
 	if err != nil {
 		return nil, toWire(err)
 	}
@@ -138,11 +96,7 @@ func (c *control) ListDeadLetters(ctx context.Context, r *hostv1.ListDeadLetters
 
 // RetryDeadLetters implements the RPC.
 func (c *control) RetryDeadLetters(ctx context.Context, r *hostv1.RetryDeadLettersRequest) (*hostv1.RetryDeadLettersResponse, error) {
-	s, err := c.events()
-	if err != nil {
-		return nil, err
-	}
-	n, err := s.RetryDeadLetters(ctx, r.GetName(), r.GetSeqs())
+	n, err := c.service.RetryDeadLetters(ctx, r.GetName(), r.GetSeqs())
 	if err != nil {
 		return nil, toWire(err)
 	}
@@ -151,11 +105,7 @@ func (c *control) RetryDeadLetters(ctx context.Context, r *hostv1.RetryDeadLette
 
 // DiscardDeadLetters implements the RPC.
 func (c *control) DiscardDeadLetters(ctx context.Context, r *hostv1.DiscardDeadLettersRequest) (*hostv1.DiscardDeadLettersResponse, error) {
-	s, err := c.events()
-	if err != nil {
-		return nil, err
-	}
-	n, err := s.DiscardDeadLetters(ctx, r.GetName(), r.GetSeqs())
+	n, err := c.service.DiscardDeadLetters(ctx, r.GetName(), r.GetSeqs())
 	if err != nil {
 		return nil, toWire(err)
 	}
@@ -164,13 +114,9 @@ func (c *control) DiscardDeadLetters(ctx context.Context, r *hostv1.DiscardDeadL
 
 // TryEvent implements the RPC.
 func (c *control) TryEvent(ctx context.Context, r *hostv1.TryEventRequest) (*hostv1.TryEventResponse, error) {
-	s, err := c.events()
-	if err != nil {
-		return nil, err
-	}
 	ctx, release, explain := c.untilStop(ctx)
 	defer release()
-	result, err := s.TryEvent(ctx, tryFromWire(r))
+	result, err := c.service.TryEvent(ctx, tryFromWire(r))
 	if err != nil {
 		return nil, explain(err)
 	}

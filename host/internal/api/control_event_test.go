@@ -201,11 +201,3 @@ func TestLargeDeadLetters(t *testing.T) {
 		t.Errorf("got %d letters, more %t; want 3, those of event 2 together, and more", len(page), more)
 	}
 }
-
-// TestHostWithoutEvents: a host of another version says so.
-func TestHostWithoutEvents(t *testing.T) {
-	client, _, _ := start(t, &fake{}, nil)
-	if _, err := client.Catalog(t.Context()); err == nil || !strings.Contains(err.Error(), "another version") {
-		t.Errorf("got %v, want an error that speaks of another version", err)
-	}
-}

@@ -85,6 +85,8 @@ type Service interface {
 	// goes on with those to come until the context ends, which is not an error.
 	Events(ctx context.Context, q EventQuery, fn func(store.LogEntry) error) error
 
+	EventService
+
 	// Health says how the host is doing.
 	Health(ctx context.Context) (*Health, error)
 	// StoreStats says how much the store holds.

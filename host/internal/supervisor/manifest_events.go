@@ -3,6 +3,7 @@ package supervisor
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"regexp"
 	"slices"
@@ -10,6 +11,8 @@ import (
 	"time"
 
 	"github.com/santhosh-tekuri/jsonschema/v6"
+	"golang.org/x/text/language"
+	"golang.org/x/text/message"
 
 	"github.com/tasker-engine/tasker/host/task"
 	pluginv1 "github.com/tasker-engine/tasker/proto/tasker/plugin/v1"
@@ -226,8 +229,24 @@ func fits(schema, doc json.RawMessage) error {
 	if err != nil {
 		return fmt.Errorf("no valid JSON: %w", err)
 	}
-	if err := compiled.Validate(parsed); err != nil {
-		return fmt.Errorf("does not fit the schema: %w", err)
+	err = compiled.Validate(parsed)
+	if invalid, ok := errors.AsType[*jsonschema.ValidationError](err); ok {
+		return fmt.Errorf("does not fit the schema: %s", strings.Join(violations(invalid, message.NewPrinter(language.English)), "; "))
+	}
+	return err
+}
+
+// CheckPayload checks the payload of an event against its schema, empty for any JSON.
+// Error: [task.ErrInvalid] with all that is wrong.
+func CheckPayload(schema, payload json.RawMessage) error {
+	if !isJSON(payload) {
+		return fmt.Errorf("payload: %w: no valid JSON", task.ErrInvalid)
+	}
+	if len(schema) == 0 {
+		return nil
+	}
+	if err := fits(schema, payload); err != nil {
+		return fmt.Errorf("payload: %w: %w", task.ErrInvalid, err)
 	}
 	return nil
 }
