@@ -16,6 +16,25 @@ type checkJSON struct {
 	Template *string              `json:"template"` // namespace/name@version, null when it is wrong
 	Steps    int                  `json:"steps"`
 	Problems template.Diagnostics `json:"problems"`
+
+	Subscriptions []templateBindingJSON `json:"subscriptions"`
+	Events        []templateEventJSON   `json:"events"`
+
+	notes []string
+}
+
+// newCheckJSON is the answer for a file that holds a template.
+func newCheckJSON(file string, t *template.Template, cfg *config) checkJSON {
+	ref := t.Ref().String()
+	return checkJSON{
+		File: file, Template: &ref, Steps: len(t.Steps), Problems: template.Diagnostics{},
+		Subscriptions: newBindingsJSON(t), Events: newTemplateEventsJSON(t), notes: workflowNotes(t, cfg.WorkflowEvents),
+	}
+}
+
+// newWrongJSON is the answer for a file that holds none.
+func newWrongJSON(file string, problems template.Diagnostics) checkJSON {
+	return checkJSON{File: file, Problems: problems, Subscriptions: []templateBindingJSON{}, Events: []templateEventJSON{}}
 }
 
 func (a *app) templateCheckCommand() *cobra.Command {
@@ -23,10 +42,13 @@ func (a *app) templateCheckCommand() *cobra.Command {
 		Use:   "check FILE|DIR...",
 		Short: "Check template files and say all that is wrong with them",
 		Long: `Check template files, and those in directories, and say all that is wrong with them,
-each as file:line:column: message. Handlers are not looked for: plugins may come later.
+each as file:line:column: message. Of a template that is well it prints which events reach
+which subscribers, and which events it publishes itself. Handlers and subscribers are not
+looked for: plugins may come later.
 
 --json prints an array of {"file", "template", "steps", "problems": [{"file", "line",
-"column", "message", "hint"}]}.
+"column", "message", "hint"}], "subscriptions": [{"subscriber", "events", "filter",
+"config", "enabled"}], "events": [{"name", "on", "step", "description"}]}.
 
 The exit code is 1 when anything is wrong.`,
 		Example: `  tasker template check order.yaml
@@ -42,7 +64,7 @@ The exit code is 1 when anything is wrong.`,
 		}
 		var out []checkJSON
 		for _, path := range given {
-			checked, err := checkPath(path, cfg.Environment)
+			checked, err := checkPath(path, cfg)
 			if err != nil {
 				return err
 			}
@@ -59,7 +81,7 @@ The exit code is 1 when anything is wrong.`,
 }
 
 // checkPath checks a file, or the files of a directory.
-func checkPath(path, environment string) ([]checkJSON, error) {
+func checkPath(path string, cfg *config) ([]checkJSON, error) {
 	info, err := os.Stat(path)
 	if errors.Is(err, os.ErrNotExist) {
 		return nil, fmt.Errorf("there is no file or directory %s", path)
@@ -68,25 +90,23 @@ func checkPath(path, environment string) ([]checkJSON, error) {
 		return nil, fmt.Errorf("template: %w", err)
 	}
 	if !info.IsDir() {
-		t, err := parseTemplate(path, environment)
+		t, err := parseTemplate(path, cfg.Environment)
 		var problems template.Diagnostics
 		switch {
 		case errors.As(err, &problems):
-			return []checkJSON{{File: path, Problems: problems}}, nil
+			return []checkJSON{newWrongJSON(path, problems)}, nil
 		case err != nil:
 			return nil, err
 		}
-		ref := t.Ref().String()
-		return []checkJSON{{File: path, Template: &ref, Steps: len(t.Steps), Problems: template.Diagnostics{}}}, nil
+		return []checkJSON{newCheckJSON(path, t, cfg)}, nil
 	}
-	set, err := template.Load(template.Options{Environment: environment}, path)
+	set, err := template.Load(template.Options{Environment: cfg.Environment}, path)
 	if err != nil {
 		return nil, err
 	}
 	var out []checkJSON
 	for _, e := range set.List() {
-		ref := e.Template.Ref().String()
-		out = append(out, checkJSON{File: e.File, Template: &ref, Steps: len(e.Template.Steps), Problems: template.Diagnostics{}})
+		out = append(out, newCheckJSON(e.File, e.Template, cfg))
 	}
 	byFile := make(map[string]int)
 	for _, d := range set.Problems() {
@@ -94,7 +114,7 @@ func checkPath(path, environment string) ([]checkJSON, error) {
 		if !ok {
 			i = len(out)
 			byFile[d.File] = i
-			out = append(out, checkJSON{File: d.File})
+			out = append(out, newWrongJSON(d.File, nil))
 		}
 		out[i].Problems = append(out[i].Problems, d)
 	}
@@ -115,7 +135,7 @@ func (a *app) verdict(checked []checkJSON, asJSON bool) error {
 			a.note("%s", d.Error())
 		}
 		if len(c.Problems) == 0 {
-			a.out.printf("%s: %s is well, %s\n", c.File, *c.Template, plural(c.Steps, "step"))
+			a.wellChecked(c)
 		}
 	}
 	if wrong > 0 {
@@ -125,4 +145,18 @@ func (a *app) verdict(checked []checkJSON, asJSON bool) error {
 		a.note("no template files there")
 	}
 	return nil
+}
+
+// wellChecked prints what is to be known of a template that is well.
+func (a *app) wellChecked(c checkJSON) {
+	a.out.printf("%s: %s is well, %s\n", c.File, *c.Template, plural(c.Steps, "step"))
+	for _, line := range bindingLines(c.Subscriptions) {
+		a.out.printf("  subscription %s\n", line)
+	}
+	for _, line := range templateEventLines(c.Events) {
+		a.out.printf("  event %s\n", line)
+	}
+	for _, n := range c.notes {
+		a.note("%s", n)
+	}
 }
