@@ -166,12 +166,13 @@ func hintFor(err error) string {
 
 // listHint names the command that lists what was not found.
 func listHint(err error) string {
-	noun, _, _ := strings.Cut(err.Error(), " ")
-	switch noun {
-	case "task", "template", "plugin":
-		return "tasker " + noun + " list"
-	case "subscription":
+	text := err.Error()
+	noun, _, _ := strings.Cut(text, " ")
+	switch {
+	case strings.Contains(text, "subscription"):
 		return "tasker subscriber list"
+	case noun == "task", noun == "template", noun == "plugin":
+		return "tasker " + noun + " list"
 	default:
 		return ""
 	}

@@ -48,7 +48,7 @@ func (a *app) deadLettersCommand() *cobra.Command {
 }
 
 // allLetters reads dead letters, page by page: those of a subscription, or all.
-func allLetters(ctx context.Context, s host.EventService, name string) ([]letter, error) {
+func allLetters(ctx context.Context, s host.Service, name string) ([]letter, error) {
 	var found []letter
 	var after uint64
 	for {
@@ -87,7 +87,7 @@ also when the log has lost them.` + subscriberNames + `
 	}
 	asJSON := jsonFlag(c)
 	c.RunE = func(c *cobra.Command, given []string) error {
-		return a.askEvents(c, func(ctx context.Context, s host.EventService) error {
+		return a.askEvents(c, func(ctx context.Context, s host.Service) error {
 			found, err := allLetters(ctx, s, strings.Join(given, ""))
 			if err != nil {
 				return err
@@ -143,7 +143,7 @@ event.` + subscriberNames + `
 		if err != nil {
 			return usageOf(c, err)
 		}
-		return a.askEvents(c, func(ctx context.Context, s host.EventService) error {
+		return a.askEvents(c, func(ctx context.Context, s host.Service) error {
 			all, err := allLetters(ctx, s, given[0])
 			if err != nil {
 				return err

@@ -36,11 +36,7 @@ func (a *app) catalog(ctx context.Context, cfg *config) (*catalog, error) {
 		return nil, err
 	}
 	defer release()
-	e, err := events(s)
-	if err != nil {
-		return &catalog{ownEntries(), "no host is running in " + cfg.Home + ": these are Tasker's own events"}, nil //nolint:nilerr // they are always known
-	}
-	entries, err := e.Catalog(ctx)
+	entries, err := s.Catalog(ctx)
 	if err != nil {
 		return nil, err
 	}

@@ -190,15 +190,8 @@ func (a *app) dryRun(c *cobra.Command, flags *sendFlags, given []string, asJSON 
 	if err := beginAt(&q, flags.from, a.now()); err != nil {
 		return usageOf(c, err)
 	}
-	return a.ask(c, func(ctx context.Context, cfg *config, s host.Service) error {
-		e, err := events(s)
-		if err != nil {
-			return err
-		}
-		if _, running := s.(*host.Client); !running {
-			a.note("no host is running in %s: this is what the store says", cfg.Home)
-		}
-		all, err := e.Subscriptions(ctx)
+	return a.tell(c, func(ctx context.Context, _ *config, s *host.Client) error {
+		all, err := s.Subscriptions(ctx)
 		if err != nil {
 			return err
 		}

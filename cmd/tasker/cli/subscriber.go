@@ -32,26 +32,14 @@ const (
 	subscriptionRetrying = "retrying"
 )
 
-// events is the part of a service about events and who gets them.
-func events(s host.Service) (host.EventService, error) {
-	if e, ok := s.(host.EventService); ok {
-		return e, nil
-	}
-	return nil, host.ErrNoHost
-}
-
 // askEvents is [app.ask] for what is asked about events; it says when the answer comes
 // from the store alone.
-func (a *app) askEvents(c *cobra.Command, f func(ctx context.Context, s host.EventService) error) error {
+func (a *app) askEvents(c *cobra.Command, f func(ctx context.Context, s host.Service) error) error {
 	return a.ask(c, func(ctx context.Context, cfg *config, s host.Service) error {
-		e, err := events(s)
-		if err != nil {
-			return err
-		}
 		if _, running := s.(*host.Client); !running {
 			a.note("no host is running in %s: this is what the store says", cfg.Home)
 		}
-		return f(ctx, e)
+		return f(ctx, s)
 	})
 }
 
@@ -92,11 +80,7 @@ func (a *app) completeSubscriptions(c *cobra.Command, done []string, _ string) (
 			return nil
 		}
 		defer release()
-		e, err := events(s)
-		if err != nil {
-			return nil
-		}
-		all, err := e.Subscriptions(ctx)
+		all, err := s.Subscriptions(ctx)
 		var names []string
 		for i := range all {
 			if err == nil {

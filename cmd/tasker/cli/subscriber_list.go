@@ -119,7 +119,7 @@ plugins that are not there now are listed as long as their cursor is kept.
 	}
 	asJSON := jsonFlag(c)
 	c.RunE = func(c *cobra.Command, _ []string) error {
-		return a.askEvents(c, func(ctx context.Context, s host.EventService) error {
+		return a.askEvents(c, func(ctx context.Context, s host.Service) error {
 			found, err := s.Subscriptions(ctx)
 			if err != nil {
 				return err

@@ -28,8 +28,8 @@ reason and the time of the next try, who paused it, and what is replayed.` + sub
 	}
 	asJSON := jsonFlag(c)
 	c.RunE = func(c *cobra.Command, given []string) error {
-		return a.askEvents(c, func(ctx context.Context, e host.EventService) error {
-			all, err := e.Subscriptions(ctx)
+		return a.askEvents(c, func(ctx context.Context, service host.Service) error {
+			all, err := service.Subscriptions(ctx)
 			if err != nil {
 				return err
 			}
