@@ -3,6 +3,11 @@ package delivery
 import (
 	"context"
 	"encoding/json"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/hashicorp/go-hclog"
@@ -94,6 +99,34 @@ type Binding struct {
 	Enabled      bool
 }
 
+// Delivery carries the events of one host to its subscribers. Make it with [New].
+type Delivery struct {
+	opts     Options
+	log      hclog.Logger
+	reader   *reader
+	bindings *bindings
+	saver    *saver
+	openedAt uint64 // the log's last sequence when it was made
+	trials   atomic.Uint64
+
+	ctx    context.Context //nolint:containedctx // the life of the goroutines, which start and end with what they serve
+	cancel context.CancelFunc
+
+	draining atomic.Bool
+	moved    chan struct{} // a subscription got ahead while draining
+
+	mu    sync.Mutex // before a subscription's
+	subs  map[string]*subscription
+	names map[string][]string // subscriptions that an instance was connected with
+
+	life struct {
+		sync.Mutex
+		running bool // Run is under way
+		over    bool // no goroutine starts any more
+		wg      sync.WaitGroup
+	}
+}
+
 // Options configure a [Delivery]. The parts are required, every other field has a
 // default.
 type Options struct {
@@ -171,3 +204,261 @@ type Outcome struct {
 	Took    time.Duration
 	Binding string // source of the binding through which it went, empty = declared
 }
+
+// withDefaults returns the options with defaults for what is not set.
+func (o Options) withDefaults() Options {
+	if o.Logger == nil {
+		o.Logger = hclog.NewNullLogger()
+	}
+	if o.Now == nil {
+		o.Now = time.Now
+	}
+	if o.DrainTimeout == 0 {
+		o.DrainTimeout = DefaultDrainTimeout
+	}
+	if o.LagAfter == 0 {
+		o.LagAfter = DefaultLagAfter
+	}
+	return o
+}
+
+// withDefaults returns a declaration with defaults for what is not set, within the limits.
+func (s Subscription) withDefaults() Subscription {
+	if s.Window <= 0 {
+		s.Window = DefaultWindow
+	}
+	s.Window = min(s.Window, MaxWindow)
+	if s.MaxAttempts <= 0 {
+		s.MaxAttempts = DefaultMaxAttempts
+	}
+	if s.Timeout <= 0 {
+		s.Timeout = DefaultTimeout
+	}
+	return s
+}
+
+// New reads the cursors. What is recorded from now on is new for subscriptions that start
+// now. Nothing is delivered before [Delivery.Run]. Errors: of the store.
+func New(ctx context.Context, opts Options) (*Delivery, error) {
+	opts = opts.withDefaults()
+	d := &Delivery{
+		opts: opts, log: opts.Logger,
+		reader:   &reader{store: opts.Store, log: opts.Logger},
+		bindings: newBindings(&opts),
+		saver:    newSaver(opts.Store, opts.Logger),
+		moved:    make(chan struct{}, 1),
+		subs:     make(map[string]*subscription),
+		names:    make(map[string][]string),
+	}
+	d.ctx, d.cancel = context.WithCancel(context.WithoutCancel(ctx))
+	var err error
+	if d.openedAt, err = opts.Store.LastSeq(ctx); err != nil {
+		return nil, fmt.Errorf("delivery: %w", err)
+	}
+	cursors, err := opts.Store.Cursors(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("delivery: %w", err)
+	}
+	for i := range cursors {
+		s := newSubscription(d, cursors[i])
+		if err := s.countLetters(ctx); err != nil {
+			return nil, fmt.Errorf("delivery: %w", err)
+		}
+		d.subs[s.name] = s
+	}
+	return d, nil
+}
+
+// countLetters finds out how many dead letters there are, and whether some are to be
+// retried.
+func (s *subscription) countLetters(ctx context.Context) error {
+	for after := uint64(0); ; {
+		page, err := s.d.opts.Store.DeadLetters(ctx, s.name, after, letterPage)
+		if err != nil {
+			return err
+		}
+		s.m.dead += len(page)
+		for i := range page {
+			after = page[i].Seq
+			s.m.moreLetters = s.m.moreLetters || page[i].Retry
+		}
+		if len(page) < letterPage {
+			return nil
+		}
+	}
+}
+
+// Run delivers until ctx ends, then writes the cursors. It runs once.
+func (d *Delivery) Run(ctx context.Context) error {
+	d.life.Lock()
+	d.life.running = !d.life.over
+	d.life.Unlock()
+	saving, stop := context.WithCancel(context.WithoutCancel(ctx))
+	defer stop()
+	saved := make(chan struct{})
+	go func() {
+		defer close(saved)
+		d.saver.run(saving)
+	}()
+	for _, s := range d.all() {
+		s.engage()
+	}
+	<-ctx.Done()
+	err := d.finish(context.WithoutCancel(ctx))
+	stop()
+	<-saved
+	return err
+}
+
+// finish ends the goroutines and writes the cursors.
+func (d *Delivery) finish(ctx context.Context) error {
+	d.life.Lock()
+	d.life.over = true
+	d.life.Unlock()
+	d.cancel()
+	d.life.wg.Wait()
+	return d.saver.flush(ctx, d.all())
+}
+
+// Drain lets the subscriptions that are connected and do not wait for a retry catch up
+// with what the log holds now, for DrainTimeout at most, then stops all and writes the
+// cursors. Errors: of ctx, of the store.
+func (d *Delivery) Drain(ctx context.Context) error {
+	limit, cancel := context.WithTimeout(ctx, d.opts.DrainTimeout)
+	defer cancel()
+	last, err := d.opts.Store.LastSeq(ctx)
+	d.draining.Store(true)
+	for err == nil && !d.caughtUp(last) && limit.Err() == nil {
+		select {
+		case <-d.moved:
+		case <-limit.Done():
+		}
+	}
+	if stopErr := d.finish(context.WithoutCancel(ctx)); err == nil {
+		err = stopErr
+	}
+	return err
+}
+
+// caughtUp reports whether nobody who gets ahead is behind a sequence.
+func (d *Delivery) caughtUp(last uint64) bool {
+	now := d.now()
+	return !slices.ContainsFunc(d.all(), func(s *subscription) bool {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		return s.targetLocked() != "" && s.link != nil && !s.m.retrying(now) && s.m.live.through < last
+	})
+}
+
+// progressed wakes Drain.
+func (d *Delivery) progressed() {
+	if d.draining.Load() {
+		nudge(d.moved)
+	}
+}
+
+// begin counts a goroutine that is to start. It reports whether it may.
+func (d *Delivery) begin() bool {
+	d.life.Lock()
+	defer d.life.Unlock()
+	if !d.life.running || d.life.over {
+		return false
+	}
+	d.life.wg.Add(1)
+	return true
+}
+
+func (d *Delivery) end() { d.life.wg.Done() }
+
+func (d *Delivery) stopped() bool { return d.ctx.Err() != nil }
+
+// Wake says that the log has grown. Call it after every commit with events; it costs
+// nanoseconds when nobody waits for them.
+func (d *Delivery) Wake() { d.reader.bell.ring() }
+
+// Connect says that an instance of a plugin is ready, and what the plugin subscribes to.
+// The newest instance of a plugin is served.
+func (d *Delivery) Connect(instance string, declared []Subscription) {
+	d.mu.Lock()
+	var subs []*subscription
+	for _, sub := range declared {
+		s := d.subs[sub.Name]
+		if s == nil {
+			s = newSubscription(d, store.Cursor{Subscription: sub.Name})
+			d.subs[sub.Name] = s
+		}
+		subs = append(subs, s)
+		d.names[instance] = append(d.names[instance], sub.Name)
+	}
+	d.mu.Unlock()
+	for i, s := range subs {
+		s.connect(instance, declared[i].withDefaults())
+	}
+}
+
+// Disconnect says that an instance is to get no more events, because it drains: what it
+// holds it may still answer. It does not wait.
+func (d *Delivery) Disconnect(instance string) { d.disconnect(instance, false) }
+
+// Lost says that the process of an instance has ended. Unless it was disconnected before,
+// what it held counts as lost with it.
+func (d *Delivery) Lost(instance string) { d.disconnect(instance, true) }
+
+func (d *Delivery) disconnect(instance string, lost bool) {
+	d.mu.Lock()
+	var subs []*subscription
+	for _, name := range d.names[instance] {
+		if s := d.subs[name]; s != nil {
+			subs = append(subs, s)
+		}
+	}
+	if lost {
+		delete(d.names, instance)
+	}
+	d.mu.Unlock()
+	for _, s := range subs {
+		s.disconnect(instance, lost)
+	}
+}
+
+// Rebind says that bindings have changed: those of the host become these, those of
+// templates are asked for again.
+func (d *Delivery) Rebind(host []Binding) {
+	d.bindings.set(host)
+	for _, s := range d.all() {
+		nudge(s.wake)
+	}
+}
+
+// all returns all subscriptions.
+func (d *Delivery) all() []*subscription {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	out := make([]*subscription, 0, len(d.subs))
+	for _, s := range d.subs {
+		out = append(out, s)
+	}
+	slices.SortFunc(out, func(a, b *subscription) int { return strings.Compare(a.name, b.name) })
+	return out
+}
+
+// find returns a subscription. Error: task.ErrNotFound.
+func (d *Delivery) find(name string) (*subscription, error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if s := d.subs[name]; s != nil {
+		return s, nil
+	}
+	return nil, fmt.Errorf("subscription %s: %w", name, task.ErrNotFound)
+}
+
+// remove forgets a subscription.
+func (d *Delivery) remove(s *subscription) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	delete(d.subs, s.name)
+}
+
+func (d *Delivery) nextTrial() uint64 { return FirstTrial + d.trials.Add(1) - 1 }
+
+func (d *Delivery) now() time.Time { return d.opts.Now() }

@@ -1,0 +1,384 @@
+package delivery
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"sync/atomic"
+	"time"
+
+	pluginv1 "github.com/tasker-engine/tasker/proto/tasker/plugin/v1"
+)
+
+const (
+	// handoverGrace is how long a stream that is no longer wanted waits for the answers
+	// to what it holds.
+	handoverGrace = 5 * time.Second
+	// readRetry is the time between two readings of a log that cannot be read.
+	readRetry = time.Second
+	// maxFetches is how many documents a plugin may have asked for at once.
+	maxFetches = 64
+)
+
+// link is one stream to an instance. Two goroutines use it: the subscription's sends and
+// decides, the other one receives.
+type link struct {
+	s        *subscription
+	instance string
+	stream   Stream
+	cancel   context.CancelFunc
+	router   *router
+
+	received chan struct{} // closed when the receiver has ended
+	err      error         // why; read after received is closed
+	fetches  chan *pluginv1.EventFetch
+	frame    frame
+	verdicts []verdict
+
+	ids        map[*Binding]uint32 // as told on this stream
+	told       []*pluginv1.Binding
+	generation uint64
+	lastID     uint32
+	nonce      uint64
+
+	guard *time.Timer // runs while a frame is being sent
+	timer *time.Timer // of the sender's waits
+	born  time.Time
+	heard atomic.Int64 // the last frame came, or the last was begun to be sent: nanoseconds since born
+
+	// Guarded by the subscription's lock.
+	lost    bool // the process is gone
+	cut     bool // ended on purpose, at once
+	useful  bool // something was answered
+	leaveBy time.Time
+	idle    bool // it has nothing to do
+}
+
+func newLink(s *subscription, instance string, stream Stream, cancel context.CancelFunc, declared *Subscription) *link {
+	return &link{
+		s: s, instance: instance, stream: stream, cancel: cancel, router: newRouter(s.d.bindings, declared, s.log),
+		received: make(chan struct{}), fetches: make(chan *pluginv1.EventFetch, maxFetches),
+		ids: make(map[*Binding]uint32), born: time.Now(),
+	}
+}
+
+// step is what the pump has to do.
+type step struct {
+	want  want
+	duty  duty
+	leave bool // wait for answers only
+	gone  bool // leave now
+	bury  bool
+	lag   time.Duration // tell of it; 0 = do not
+	until time.Time
+}
+
+// pump sends until the stream ends or is no longer wanted. It returns how it ended, and
+// why when that was not wanted.
+func (l *link) pump(ctx context.Context) (ending, error) {
+	l.guard = time.AfterFunc(hangAfter, l.stuck)
+	l.guard.Stop()
+	defer l.guard.Stop()
+	l.timer = time.NewTimer(hangAfter)
+	defer l.timer.Stop()
+	if err := l.open(); err != nil {
+		return l.broken(ctx, err)
+	}
+	for {
+		if over, how, err := l.over(ctx); over {
+			return how, err
+		}
+		st := l.step()
+		switch {
+		case st.duty.hung:
+			l.fail(fmt.Sprintf("no answer to a ping for %s", hangAfter))
+			return endingBroken, errHangs
+		case st.duty.stalled:
+			return endingStalled, fmt.Errorf("no answer within %s", 2*l.router.sub.Timeout)
+		case st.gone:
+			_ = l.stream.CloseSend() // the plugin may have left, too
+			return endingOrderly, nil
+		}
+		if err := l.act(ctx, &st); err != nil {
+			return l.broken(ctx, err)
+		}
+	}
+}
+
+// over reports whether the stream has ended, and how.
+func (l *link) over(ctx context.Context) (over bool, how ending, err error) {
+	if ctx.Err() != nil {
+		return true, endingOrderly, nil // or what the subscription knows
+	}
+	select {
+	case <-l.received:
+		how, err = l.broken(ctx, nil)
+		return true, how, err
+	default:
+		return false, endingOrderly, nil
+	}
+}
+
+// broken returns how a stream ended that cannot be used any more. Where the sender only
+// knows that it did, the receiver knows why.
+func (l *link) broken(ctx context.Context, err error) (ending, error) {
+	if err != nil && !errors.Is(err, io.EOF) && ctx.Err() == nil {
+		return endingBroken, err
+	}
+	select {
+	case <-l.received:
+	case <-ctx.Done():
+		return endingOrderly, nil
+	}
+	switch {
+	case ctx.Err() != nil:
+		return endingOrderly, nil
+	case errors.Is(l.err, io.EOF):
+		return endingOrderly, errLeft
+	}
+	return endingBroken, l.err
+}
+
+var (
+	errHangs = errors.New("the plugin hangs")
+	errLeft  = errors.New("the plugin closed it")
+)
+
+// step asks the machine.
+func (l *link) step() step {
+	s := l.s
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	now := s.d.now()
+	st := step{leave: s.targetLocked() != l.instance}
+	if st.leave && l.leaveBy.IsZero() {
+		l.leaveBy = now.Add(handoverGrace)
+	}
+	st.gone = l.cut || l.lost || st.leave && (s.m.unanswered == 0 || !now.Before(l.leaveBy))
+	st.duty = s.m.pulse.duty(s.m.timeout, now)
+	st.until = st.duty.until
+	if st.leave {
+		st.until = earlier(st.until, l.leaveBy)
+		return st
+	}
+	st.want = s.m.want(now, &l.frame)
+	st.bury = len(s.m.burials) > 0 && !now.Before(s.buryAt)
+	if len(s.m.burials) > 0 && !st.bury {
+		st.until = earlier(st.until, s.buryAt)
+	}
+	var next time.Time
+	st.lag, next = s.lagLocked(now)
+	st.until = earlier(earlier(st.until, st.want.until), next)
+	return st
+}
+
+// act does what a step says. Errors: of the stream.
+func (l *link) act(ctx context.Context, st *step) error {
+	s := l.s
+	if st.lag > 0 {
+		s.tellLag(ctx, st.lag)
+	}
+	if st.duty.ping {
+		l.nonce++
+		if err := l.send(&pluginv1.DeliverRequest{Kind: &pluginv1.DeliverRequest_Ping{Ping: &pluginv1.Ping{Nonce: l.nonce}}}); err != nil {
+			return err
+		}
+	}
+	if st.bury {
+		s.tryBury(ctx)
+	}
+	if err := l.answerFetches(ctx); err != nil {
+		return err
+	}
+	if st.want.wish == wishRead && !st.leave {
+		return l.deliver(ctx, st)
+	}
+	if err := l.flush(); err != nil {
+		return err
+	}
+	switch {
+	case st.leave:
+	case st.want.wish == wishControl:
+		return l.restart()
+	case st.want.wish == wishLetters:
+		if err := s.loadLetters(ctx); err != nil && ctx.Err() == nil {
+			return l.trouble(ctx, err)
+		}
+		return nil
+	case st.want.wish == wishSolo:
+		return l.deliverSolo(ctx)
+	}
+	l.wait(ctx, st.until, nil)
+	return nil
+}
+
+// deliver reads the log where the machine wants it and sends what is wanted of it.
+func (l *link) deliver(ctx context.Context, st *step) error {
+	s := l.s
+	w := st.want
+	found, err := s.d.reader.read(ctx, w.seq)
+	if err != nil {
+		return l.trouble(ctx, err)
+	}
+	if found.cut > w.seq {
+		s.skip(ctx, w.phase, found.cut)
+		return nil
+	}
+	if len(found.entries) == 0 {
+		if !l.mayHold() {
+			if err := l.flush(); err != nil {
+				return err
+			}
+		}
+		l.caughtUp(ctx, found.rings, st.until)
+		return nil
+	}
+	entries := found.entries[:min(len(found.entries), MaxBatchEvents)]
+	if l.verdicts, err = l.router.route(ctx, entries, l.verdicts[:0]); err != nil {
+		return l.trouble(ctx, err)
+	}
+	s.mu.Lock()
+	s.m.take(w, entries, l.verdicts, &l.frame, s.d.now())
+	s.noteLocked()
+	full := l.frame.full()
+	s.mu.Unlock()
+	if full {
+		return l.flush()
+	}
+	return nil
+}
+
+// mayHold reports whether a batch that is not full can wait for the next answer: then
+// the subscriber has enough to do, and more of the log is there by then. In the order of
+// tasks it cannot, for its events may be of tasks that wait for nothing.
+func (l *link) mayHold() bool {
+	s := l.s
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return len(l.frame.items) > 0 && s.m.order == OrderGlobal && s.m.inFlight() > 2
+}
+
+// caughtUp waits for the log to grow.
+func (l *link) caughtUp(ctx context.Context, rings uint64, until time.Time) {
+	rung := l.s.d.reader.bell.listen()
+	if l.s.d.reader.bell.count() != rings {
+		return
+	}
+	l.setIdle(true)
+	l.wait(ctx, until, rung)
+	l.setIdle(false)
+}
+
+func (l *link) setIdle(idle bool) {
+	l.s.mu.Lock()
+	l.idle = idle
+	l.s.mu.Unlock()
+	if idle {
+		l.s.d.progressed()
+	}
+}
+
+// wait waits until something changes, at most until a time; zero = for ever.
+func (l *link) wait(ctx context.Context, until time.Time, rung <-chan struct{}) {
+	var due <-chan time.Time
+	if !until.IsZero() {
+		l.timer.Reset(max(until.Sub(l.s.d.now()), 0))
+		due = l.timer.C
+		defer l.timer.Stop()
+	}
+	select {
+	case <-l.s.wake:
+	case <-rung:
+	case <-due:
+	case <-l.received:
+	case <-ctx.Done():
+	}
+}
+
+// trouble tells of what cannot be read, and waits.
+func (l *link) trouble(ctx context.Context, err error) error {
+	if ctx.Err() != nil {
+		return nil // it ends
+	}
+	l.s.log.Error("events cannot be read; they are tried again", "error", err)
+	l.timer.Reset(readRetry)
+	select {
+	case <-l.timer.C:
+	case <-l.received:
+	case <-ctx.Done():
+	}
+	return nil
+}
+
+// deliverSolo sends the event that goes alone.
+func (l *link) deliverSolo(ctx context.Context) error {
+	s := l.s
+	s.mu.Lock()
+	now := s.d.now()
+	next := s.m.nextSolo(now)
+	s.mu.Unlock()
+	if next == nil {
+		return nil
+	}
+	verdicts, err := l.router.route(ctx, []*entry{next.entry}, nil)
+	if err != nil {
+		return l.trouble(ctx, err)
+	}
+	s.mu.Lock()
+	s.m.takeSolo(next, verdicts[0].through, &l.frame, now)
+	s.mu.Unlock()
+	return l.flush()
+}
+
+// receive reads answers until the stream ends.
+func (l *link) receive() {
+	defer close(l.received)
+	for {
+		frame, err := l.stream.Recv()
+		if err != nil {
+			l.err = err
+			return
+		}
+		l.alive()
+		if err := l.answer(frame); err != nil {
+			l.err = err
+			return
+		}
+	}
+}
+
+// answer applies one frame of the plugin. Error: it is not one that the protocol allows.
+func (l *link) answer(frame *pluginv1.DeliverResponse) error {
+	s := l.s
+	defer nudge(s.wake)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.link != l {
+		return nil // the stream was cut
+	}
+	now := s.d.now()
+	m := s.m
+	m.heard()
+	switch k := frame.GetKind().(type) {
+	case *pluginv1.DeliverResponse_Ack:
+		l.useful = true
+		m.ack(k.Ack.GetThrough(), k.Ack.GetSeqs(), now)
+	case *pluginv1.DeliverResponse_Retry:
+		l.useful = true
+		m.retry(k.Retry.GetSeq(), k.Retry.GetAfter().AsDuration(), k.Retry.GetReason(), now)
+	case *pluginv1.DeliverResponse_Reject:
+		l.useful = true
+		m.reject(k.Reject.GetSeq(), k.Reject.GetReason(), now)
+	case *pluginv1.DeliverResponse_Fetch:
+		select {
+		case l.fetches <- k.Fetch:
+		default:
+			return fmt.Errorf("more than %d documents are asked for at once", maxFetches)
+		}
+	default: // pongs are signs of life; spans and log lines are for others
+	}
+	s.noteLocked()
+	s.d.progressed()
+	return nil
+}
