@@ -58,6 +58,7 @@ type config struct {
 	host      host.Options
 	plugins   []string
 	noPlugins bool
+	recorders []string
 	expected  []string
 }
 
@@ -101,6 +102,13 @@ func Start(tb testing.TB, options ...Option) *Host {
 		for _, pkg := range c.plugins {
 			c.host.PluginDirs = append(c.host.PluginDirs, BuildPlugin(tb, pkg))
 		}
+	}
+	if len(c.recorders) > 0 {
+		dir := tb.TempDir()
+		for _, name := range c.recorders {
+			InstallRecorder(tb, dir, name)
+		}
+		c.host.PluginDirs = append(c.host.PluginDirs, dir)
 	}
 	h := &Host{t: tb, opts: c.host, log: newCapture(c.expected), pids: &processes{}}
 	h.opts.Logger = hclog.New(&hclog.LoggerOptions{Name: "host", Level: hclog.Debug, Output: h.log, JSONFormat: true})

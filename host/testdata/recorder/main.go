@@ -1,0 +1,139 @@
+// Plugin recorder writes down every event that it gets, and misbehaves on request. It
+// goes by the name of its executable, so that several can be told apart. Both files lie
+// in its working directory: what it got in SUBSCRIPTION.jsonl, what it is to do in
+// behaviour.json.
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/tasker-engine/tasker/plugin/sdk"
+)
+
+// received is one line of the record.
+type received struct {
+	Seq      uint64 `json:"seq"`
+	ID       string `json:"id"`
+	Type     string `json:"type"`
+	Task     string `json:"task,omitempty"`
+	TaskSeq  uint64 `json:"task_seq,omitempty"`
+	Delivery int    `json:"delivery"`
+	Label    string `json:"label,omitempty"` // of the binding
+	PID      int    `json:"pid"`
+}
+
+// behaviour is what happens at an event of a type.
+type behaviour struct {
+	Type  string `json:"type"`
+	Do    string `json:"do"`              // retry, reject, exit or hang
+	Times int    `json:"times,omitempty"` // deliveries that go wrong; 0 = all
+}
+
+// options are the config of bindings.
+type options struct {
+	Label string `json:"label,omitempty"`
+}
+
+// recorder is one subscription.
+type recorder struct {
+	sdk.BaseSubscriber
+
+	name    string
+	options sdk.SubscriberOptions
+
+	mu   sync.Mutex
+	file *os.File
+}
+
+func newRecorder(name string, options sdk.SubscriberOptions, events ...string) *recorder {
+	r := &recorder{name: name, options: options}
+	r.SubscribeTo(events...)
+	return r
+}
+
+// SubscriberOptions says how events are delivered.
+func (r *recorder) SubscriberOptions() sdk.SubscriberOptions { return r.options }
+
+// OnEvent writes an event down and does what it is told.
+func (r *recorder) OnEvent(ctx context.Context, e sdk.Event[json.RawMessage]) error {
+	config, err := sdk.BindingConfig[options](ctx)
+	if err != nil {
+		return err
+	}
+	line := received{
+		Seq: e.Seq, ID: e.ID, Type: e.Type, Task: e.Task, TaskSeq: e.TaskSeq, Delivery: e.Delivery, Label: config.Label, PID: os.Getpid(),
+	}
+	if err := r.write(line); err != nil {
+		return err
+	}
+	return act(ctx, e.Type, e.Delivery)
+}
+
+// write appends a line, in one piece.
+func (r *recorder) write(line received) error {
+	text, err := json.Marshal(line)
+	if err != nil {
+		return err
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.file == nil {
+		if r.file, err = os.OpenFile(r.name+".jsonl", os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o600); err != nil {
+			return err
+		}
+	}
+	_, err = r.file.Write(append(text, '\n'))
+	return err
+}
+
+// act misbehaves at an event that it is told to misbehave at.
+func act(ctx context.Context, name string, delivery int) error {
+	text, err := os.ReadFile("behaviour.json")
+	if errors.Is(err, os.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	var all []behaviour
+	if err := json.Unmarshal(text, &all); err != nil {
+		return fmt.Errorf("behaviour: %w", err)
+	}
+	for _, b := range all {
+		if b.Type != name || b.Times > 0 && delivery > b.Times {
+			continue
+		}
+		switch b.Do {
+		case "retry":
+			return sdk.RetryAfter(errors.New("not now"), time.Millisecond)
+		case "reject":
+			return sdk.Permanent(errors.New("never"))
+		case "exit":
+			os.Exit(3) //nolint:forbidigo // that is what was asked for
+		case "hang":
+			<-ctx.Done()
+			select {}
+		}
+	}
+	return nil
+}
+
+func main() {
+	name := strings.TrimPrefix(strings.TrimSuffix(filepath.Base(os.Args[0]), ".exe"), "tasker-plugin-")
+	sdk.Serve(sdk.Plugin{
+		Name: name, Version: "1.0.0",
+		Subscribers: sdk.Subscribers{
+			"all":   newRecorder("all", sdk.SubscriberOptions{Start: "beginning", Config: options{}}, "*"),
+			"lanes": newRecorder("lanes", sdk.SubscriberOptions{Start: "beginning", Order: sdk.TaskOrder, Config: options{}}, "task.*", "step.*"),
+			"bound": newRecorder("bound", sdk.SubscriberOptions{Start: "beginning", Bound: true, Config: options{}}, "task.*", "step.*"),
+		},
+	})
+}
