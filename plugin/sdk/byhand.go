@@ -53,6 +53,26 @@ func explain(w io.Writer, d *declaration) {
 			_, _ = fmt.Fprintln(w, about)
 		}
 	}
+	explainHandlers(w, d)
+	explainSubscribers(w, d)
+	how := "name a handler in a template and tell Tasker where the plugin is:\n  tasker run TEMPLATE"
+	if len(d.specs) == 0 {
+		how = "tell Tasker where the plugin is:\n  tasker serve"
+	}
+	_, _ = fmt.Fprintf(w, `
+To use it, %s --plugin-dir %s
+
+To look into it:
+  %[3]s --describe   the manifest: handlers, subscriptions, schemas, limits, as JSON
+  %[3]s --version    name and version
+`, how, dir, program)
+}
+
+func explainHandlers(w io.Writer, d *declaration) {
+	p := d.plugin
+	if len(d.specs) == 0 {
+		return
+	}
 	_, _ = fmt.Fprint(w, "\nHandlers:\n")
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	for _, s := range d.specs {
@@ -66,32 +86,50 @@ func explain(w io.Writer, d *declaration) {
 		_, _ = fmt.Fprintf(t, "  %s\n", name)
 	}
 	_ = t.Flush()
-	_, _ = fmt.Fprintf(w, `
-To use it, name a handler in a template and tell Tasker where the plugin is:
-  tasker run TEMPLATE --plugin-dir %s
+}
 
-To look into it:
-  %[2]s --describe   the manifest: handlers, schemas, limits, as JSON
-  %[2]s --version    name and version
-`, dir, program)
+func explainSubscribers(w io.Writer, d *declaration) {
+	if len(d.subs) > 0 {
+		_, _ = fmt.Fprint(w, "\nSubscriptions:\n")
+	}
+	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	for _, s := range d.subs {
+		about := strings.Join(s.build().GetEvents(), ", ")
+		if first, _, _ := strings.Cut(s.options.Description, "\n"); first != "" {
+			about += "\t" + first
+		}
+		_, _ = fmt.Fprintf(t, "  %s/%s\t%s\n", d.plugin.Name, s.name, about)
+	}
+	_ = t.Flush()
+	if len(d.events) > 0 {
+		_, _ = fmt.Fprint(w, "\nEvents:\n")
+	}
+	t = tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	for _, e := range d.sortedEvents() {
+		first, _, _ := strings.Cut(e.options.Description, "\n")
+		_, _ = fmt.Fprintln(t, strings.TrimRight("  "+e.name+"\t"+first, "\t"))
+	}
+	_ = t.Flush()
 }
 
 // The JSON form of the manifest: stable, only ever added to.
 type (
 	describedPlugin struct {
-		Name           string             `json:"name"`
-		Version        string             `json:"version"`
-		Title          string             `json:"title,omitempty"`
-		Description    string             `json:"description,omitempty"`
-		Vendor         string             `json:"vendor,omitempty"`
-		Licence        string             `json:"licence,omitempty"`
-		Homepage       string             `json:"homepage,omitempty"`
-		SDK            describedSDK       `json:"sdk"`
-		Features       []string           `json:"features"`
-		Handlers       []describedHandler `json:"handlers"`
-		ConfigSchema   json.RawMessage    `json:"config_schema,omitempty"`
-		MaxConcurrency uint32             `json:"max_concurrency,omitempty"`
-		Permissions    describedNeeds     `json:"permissions"`
+		Name           string                  `json:"name"`
+		Version        string                  `json:"version"`
+		Title          string                  `json:"title,omitempty"`
+		Description    string                  `json:"description,omitempty"`
+		Vendor         string                  `json:"vendor,omitempty"`
+		Licence        string                  `json:"licence,omitempty"`
+		Homepage       string                  `json:"homepage,omitempty"`
+		SDK            describedSDK            `json:"sdk"`
+		Features       []string                `json:"features"`
+		Handlers       []describedHandler      `json:"handlers"`
+		Subscriptions  []describedSubscription `json:"subscriptions,omitempty"`
+		Emits          []describedEvent        `json:"emits,omitempty"`
+		ConfigSchema   json.RawMessage         `json:"config_schema,omitempty"`
+		MaxConcurrency uint32                  `json:"max_concurrency,omitempty"`
+		Permissions    describedNeeds          `json:"permissions"`
 	}
 	describedSDK struct {
 		Language string `json:"language"`
@@ -119,6 +157,27 @@ type (
 		ConfigSchema     json.RawMessage `json:"config_schema,omitempty"`
 		OutputSchema     json.RawMessage `json:"output_schema,omitempty"`
 	}
+	describedSubscription struct {
+		Name         string          `json:"name"`
+		Description  string          `json:"description,omitempty"`
+		Events       []string        `json:"events"`
+		Filter       string          `json:"filter,omitempty"`
+		Order        string          `json:"order"`
+		Start        string          `json:"start,omitempty"`
+		Window       uint32          `json:"window,omitempty"`
+		MaxAttempts  uint32          `json:"max_attempts,omitempty"`
+		Timeout      string          `json:"timeout,omitempty"`
+		Bound        bool            `json:"bound,omitempty"`
+		ConfigSchema json.RawMessage `json:"config_schema,omitempty"`
+	}
+	describedEvent struct {
+		Name        string          `json:"name"`
+		Version     uint32          `json:"version"`
+		Description string          `json:"description,omitempty"`
+		Immediate   bool            `json:"immediate,omitempty"`
+		Schema      json.RawMessage `json:"schema,omitempty"`
+		Example     json.RawMessage `json:"example,omitempty"`
+	}
 	describedRetry struct {
 		Limit   uint32   `json:"limit,omitempty"`
 		Backoff string   `json:"backoff,omitempty"`
@@ -138,6 +197,7 @@ func describe(m *pluginv1.Manifest) describedPlugin {
 		SDK:      describedSDK{Language: m.GetSdk().GetLanguage(), Version: m.GetSdk().GetVersion()},
 		Features: m.GetFeatures(), ConfigSchema: m.GetConfigSchema(),
 		MaxConcurrency: m.GetLimits().GetMaxConcurrency(),
+		Handlers:       []describedHandler{},
 		Permissions: describedNeeds{
 			FSRead: need.GetFsRead(), FSWrite: need.GetFsWrite(), Network: need.GetNetwork(),
 			Env: need.GetEnv(), Subprocess: need.GetSubprocess(),
@@ -151,6 +211,19 @@ func describe(m *pluginv1.Manifest) describedPlugin {
 			Idempotent:  word(h.GetIdempotency().String(), "IDEMPOTENCY_"),
 			Results:     word(h.GetResults().String(), "RESULTS_WANTED_"),
 			InputSchema: h.GetInputSchema(), ConfigSchema: h.GetConfigSchema(), OutputSchema: h.GetOutputSchema(),
+		})
+	}
+	for _, sub := range m.GetSubscriptions() {
+		d.Subscriptions = append(d.Subscriptions, describedSubscription{
+			Name: sub.GetName(), Description: sub.GetDescription(), Events: sub.GetEvents(), Filter: sub.GetFilter(),
+			Order: word(sub.GetOrder().String(), "DELIVERY_ORDER_"), Start: sub.GetStart(), Window: sub.GetWindow(),
+			MaxAttempts: sub.GetMaxAttempts(), Timeout: duration(sub.GetTimeout()), Bound: sub.GetBound(), ConfigSchema: sub.GetConfigSchema(),
+		})
+	}
+	for _, e := range m.GetEmits() {
+		d.Emits = append(d.Emits, describedEvent{
+			Name: e.GetName(), Version: e.GetVersion(), Description: e.GetDescription(), Immediate: e.GetImmediate(),
+			Schema: e.GetSchema(), Example: e.GetExample(),
 		})
 	}
 	return d

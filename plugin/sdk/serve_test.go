@@ -58,7 +58,7 @@ To use it, name a handler in a template and tell Tasker where the plugin is:
   tasker run TEMPLATE --plugin-dir DIR
 
 To look into it:
-  PROGRAM --describe   the manifest: handlers, schemas, limits, as JSON
+  PROGRAM --describe   the manifest: handlers, subscriptions, schemas, limits, as JSON
   PROGRAM --version    name and version
 `
 	const broken = `plugin "Broken" is declared wrongly:
