@@ -76,8 +76,26 @@ type digest struct {
 
 // stored is an event on disk.
 type stored struct {
-	Received time.Time                  `json:"received"`
-	Event    sdk.Event[json.RawMessage] `json:"event"`
+	Received time.Time   `json:"received"`
+	Event    storedEvent `json:"event"`
+}
+
+// storedEvent is an [sdk.Event] whose names on disk are the plugin's own.
+type storedEvent struct {
+	ID            string          `json:"id"`
+	Type          string          `json:"type"`
+	Seq           uint64          `json:"seq"`
+	At            time.Time       `json:"at"`
+	Task          string          `json:"task,omitempty"`
+	TaskSeq       uint64          `json:"task_seq,omitempty"`
+	Step          string          `json:"step,omitempty"`
+	Namespace     string          `json:"namespace,omitempty"`
+	Template      string          `json:"template,omitempty"`
+	Version       string          `json:"version,omitempty"`
+	CorrelationID string          `json:"correlation_id,omitempty"`
+	Traceparent   string          `json:"traceparent,omitempty"`
+	Delivery      int             `json:"delivery"`
+	Payload       json.RawMessage `json:"payload,omitempty"`
 }
 
 // openDigests takes up what an earlier process has left.
@@ -163,7 +181,7 @@ func (ds *digests) add(b binding, e sdk.Event[json.RawMessage]) error {
 func (d *digest) add(e sdk.Event[json.RawMessage]) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	name := fileOf(e)
+	name := fileOf(e.ID)
 	switch {
 	case d.closed:
 		return errors.New("the plugin ends")
@@ -174,7 +192,7 @@ func (d *digest) add(e sdk.Event[json.RawMessage]) error {
 	case d.failure != nil:
 		return sdk.RetryAfter(d.failure, max(time.Until(d.retryAt), time.Second))
 	}
-	doc, err := json.Marshal(stored{Received: time.Now(), Event: e})
+	doc, err := json.Marshal(stored{Received: time.Now(), Event: storedEvent(e)})
 	if err != nil {
 		return sdk.Permanent(err)
 	}
@@ -215,7 +233,7 @@ func (ds *digests) takeUp(d *digest) error {
 	}
 	due := time.Now().Add(d.binding.Digest.Window.D())
 	for _, s := range open {
-		d.waiting[fileOf(s.Event)] = true
+		d.waiting[fileOf(s.Event.ID)] = true
 		if at := s.Received.Add(d.binding.Digest.Window.D()); at.Before(due) {
 			due = at
 		}
@@ -328,7 +346,7 @@ func (d *digest) sendOne(dir string) error {
 	if len(all) > 0 {
 		events := make([]sdk.Event[json.RawMessage], len(all))
 		for i, s := range all {
-			events[i] = s.Event
+			events[i] = sdk.Event[json.RawMessage](s.Event)
 		}
 		if err := d.send(d.ctx, d.binding, digestID(all), events); err != nil {
 			return err
@@ -351,8 +369,8 @@ func digestID(events []stored) string {
 }
 
 // fileOf names the file of an event.
-func fileOf(e sdk.Event[json.RawMessage]) string {
-	sum := sha256.Sum256([]byte(e.ID))
+func fileOf(id string) string {
+	sum := sha256.Sum256([]byte(id))
 	return hex.EncodeToString(sum[:16]) + ".json"
 }
 

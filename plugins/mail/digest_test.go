@@ -197,8 +197,12 @@ func TestDigestRefused(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			d.mu.Lock() // the mail was accepted; its sender has done with it, too
-			d.mu.Unlock() //nolint:staticcheck // SA2001: that is what is waited for
+			d.mu.Lock() // until the sender has done with the mail, too
+			failure := d.failure
+			d.mu.Unlock()
+			if failure != nil {
+				t.Errorf("the digest has still failed: %v", failure)
+			}
 			if err := m.mail(t.Context(), numbered(t, 2), b); err != nil {
 				t.Errorf("the next digest: %v", err)
 			}

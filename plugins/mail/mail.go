@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"io"
 	"time"
 
 	"github.com/tasker-engine/tasker/plugin/sdk"
@@ -11,8 +12,8 @@ import (
 const (
 	version = "1.0.0"
 
-	// attempts times the host's longest pause, a minute, is about a day.
-	attempts = 1500
+	// attempts is the most that there can be; with the host's longest pause, a minute, they take 16 hours.
+	attempts = 1000
 	// lanes is more than there are connections to the server, so that digests are not held up by single mails.
 	lanes = 64
 	// eventTimeout is more than twice maxTimeout: an event may wait for a connection as long as a mail may take.
@@ -48,6 +49,11 @@ type mailer struct {
 	writer  *writer
 	digests *digests
 }
+
+var (
+	_ sdk.Checker = (*mailer)(nil)
+	_ io.Closer   = (*mailer)(nil)
+)
 
 // Check refuses what the schema cannot, and takes up the digests that an earlier process has left.
 func (m *mailer) Check(ctx context.Context) error {

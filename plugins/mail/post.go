@@ -81,7 +81,7 @@ func (p *post) send(ctx context.Context, b binding, h headers, c content) error 
 		err = p.transact(client, m)
 	}
 	if cause := context.Cause(ctx); err != nil && cause != nil && !isReply(err) {
-		return fmt.Errorf("%w: %w", cause, err)
+		return cause // the connection broke for that
 	}
 	return err
 }
@@ -106,7 +106,8 @@ func (p *post) acquire(ctx context.Context) error {
 func (p *post) dial(ctx context.Context) (client *smtp.Client, hangUp func(), err error) {
 	hangUp = func() {}
 	opts := []gomail.Option{
-		gomail.WithTimeout(p.config.Timeout.D()), gomail.WithTLSConfig(p.tls), gomail.WithHELO(p.config.Hello),
+		gomail.WithTimeout(2 * p.config.Timeout.D()), // the context ends earlier
+		gomail.WithTLSConfig(p.tls), gomail.WithHELO(p.config.Hello),
 		gomail.WithDialContextFunc(func(dialling context.Context, _, _ string) (net.Conn, error) {
 			conn, err := p.connect(dialling)
 			if err == nil {

@@ -116,7 +116,7 @@ func (t target) validate() error {
 func (t target) parseURL() (*url.URL, error) {
 	u, err := url.Parse(t.URL)
 	if err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" {
-		return nil, errors.New("/url: want http://HOST/... or https://HOST/...")
+		return nil, errors.New("/url: want an http or https URL with a host")
 	}
 	return u, nil
 }

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"maps"
 	"net/http"
 	"net/url"
 	"strconv"
@@ -85,7 +86,7 @@ func newEndpoint(name string, t target, log *slog.Logger) (*endpoint, error) {
 			CheckRedirect: followNone,
 		},
 		breaker: circuitbreaker.NewBuilder[any]().
-			WithFailureThreshold(uint(t.Breaker.Failures)).WithSuccessThreshold(1).WithDelay(t.Breaker.Delay.D()). //nolint:gosec // positive
+			WithFailureThreshold(uint(t.Breaker.Failures)).WithSuccessThreshold(1).WithDelay(t.Breaker.Delay.D()).
 			OnOpen(func(circuitbreaker.StateChangedEvent) {
 				log.Warn("the endpoint fails and is left alone for a while", "endpoint", name, "for", t.Breaker.Delay.String())
 			}).
@@ -204,9 +205,7 @@ func (e *endpoint) sign(ctx context.Context, m message) (*http.Request, error) {
 		return nil, errors.New("no request can be made of its URL")
 	}
 	req.Header = e.header.Clone()
-	for name, values := range m.header {
-		req.Header[name] = values
-	}
+	maps.Copy(req.Header, m.header)
 	now := time.Now()
 	req.Header.Set("Content-Type", m.contentType)
 	req.Header.Set(standardwebhooks.HeaderWebhookID, m.id)
@@ -267,7 +266,7 @@ func (e *endpoint) mayFollow(resp *http.Response) string {
 func retryAfter(header string) time.Duration {
 	wait := time.Duration(0)
 	if s, err := strconv.ParseUint(header, 10, 32); err == nil {
-		wait = time.Duration(s) * time.Second //nolint:gosec // 32 bits
+		wait = time.Duration(s) * time.Second
 	} else if at, err := http.ParseTime(header); err == nil {
 		wait = time.Until(at)
 	}

@@ -244,8 +244,8 @@ func TestConfig(t *testing.T) {
 		want   string
 	}{
 		"fine":              {target{URL: "https://example.com/a?b", Secrets: []string{key, key}, Headers: map[string]string{"Authorization": "Bearer x"}}, ""},
-		"no URL":            {target{}, "/endpoints/e/url: want http://HOST/... or https://HOST/..."},
-		"scheme":            {target{URL: "ftp://token@h"}, "/endpoints/e/url: want http://HOST/... or https://HOST/..."},
+		"no URL":            {target{}, "/endpoints/e/url: want an http or https URL with a host"},
+		"scheme":            {target{URL: "ftp://token@h"}, "/endpoints/e/url: want an http or https URL with a host"},
 		"no prefix":         {target{URL: "http://h", Secrets: []string{key, strings.TrimPrefix(key, secretPrefix)}}, "/endpoints/e/secrets/1: want whsec_ and the base64 of 24 to 64 bytes"},
 		"short secret":      {target{URL: "http://h", Secrets: []string{"whsec_YWJj"}}, "/endpoints/e/secrets/0: want whsec_ and the base64 of 24 to 64 bytes"},
 		"name of header":    {target{URL: "http://h", Headers: map[string]string{"a b": "c"}}, `/endpoints/e/headers: "a b" is no name of a header`},
@@ -256,7 +256,7 @@ func TestConfig(t *testing.T) {
 		"no CA file":        {target{URL: "https://h", TLS: tlsConfig{CAFile: filepath.Join(dir, "none.pem")}}, "/endpoints/e/tls/ca_file: open "},
 		"empty CA file":     {target{URL: "https://h", TLS: tlsConfig{CAFile: empty}}, "/endpoints/e/tls/ca_file: there is no certificate in "},
 		"half of a pair":    {target{URL: "https://h", TLS: tlsConfig{CertFile: empty}}, "/endpoints/e/tls/cert_file: open : "},
-		"secret in message": {target{URL: "http://%zz:secret@h"}, "/endpoints/e/url: want http://HOST/... or https://HOST/..."},
+		"secret in message": {target{URL: "http://%zz:secret@h"}, "/endpoints/e/url: want an http or https URL with a host"},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"io"
 	"maps"
 	"slices"
 	"strings"
@@ -15,8 +16,8 @@ import (
 const (
 	version = "1.0.0"
 
-	// attempts times the host's longest pause, a minute, is about a day.
-	attempts = 1500
+	// attempts is the most that there can be; with the host's longest pause, a minute, they take 16 hours.
+	attempts = 1000
 	// lanes is far more than an endpoint takes at once: whoever waits for a slow one keeps nobody from the others.
 	lanes = 256
 	// eventTimeout is more than twice maxTimeout: an event may wait for a slot as long as a request may take.
@@ -26,7 +27,7 @@ const (
 // plugin is the plugin.
 func plugin() sdk.Plugin {
 	w := &webhooks{}
-	subscription := func(order sdk.Order, description string) sdk.Subscriber {
+	subscription := func(order sdk.Order, lanes int, description string) sdk.Subscriber {
 		return sdk.Subscribe(sdk.OnNamed("*", w.deliver), sdk.SubscriberOptions{
 			Description: description, Order: order, Lanes: lanes, Bound: true, Config: binding{},
 			MaxAttempts: attempts, Timeout: eventTimeout,
@@ -42,8 +43,8 @@ func plugin() sdk.Plugin {
 		Config:      w,
 		Permissions: sdk.Permissions{Network: sdk.NetworkAny, FSRead: []string{"*"}, Env: []string{"HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY"}},
 		Subscribers: sdk.Subscribers{
-			"events":  subscription(sdk.TaskOrder, "Posts the events that a binding chooses; those of one task in order."),
-			"ordered": subscription(sdk.GlobalOrder, "Posts the events that a binding chooses; all in order, one after the other."),
+			"events":  subscription(sdk.TaskOrder, lanes, "Posts the events that a binding chooses; those of one task in order."),
+			"ordered": subscription(sdk.GlobalOrder, 0, "Posts the events that a binding chooses; all in order, one after the other."),
 		},
 	}
 }
@@ -55,6 +56,11 @@ type webhooks struct {
 	served    map[string]*endpoint
 	templates templates
 }
+
+var (
+	_ sdk.Checker = (*webhooks)(nil)
+	_ io.Closer   = (*webhooks)(nil)
+)
 
 // Check makes the endpoints, and refuses what the schema cannot.
 func (w *webhooks) Check(ctx context.Context) error {

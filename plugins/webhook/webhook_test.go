@@ -25,9 +25,16 @@ import (
 
 	"github.com/tasker-engine/tasker/plugin/sdk"
 	"github.com/tasker-engine/tasker/plugin/sdk/event"
+	"github.com/tasker-engine/tasker/plugin/sdk/sdktest"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+// TestMain makes the test binary its own plugin.
+func TestMain(m *testing.M) {
+	if sdktest.Launched() {
+		main()
+	}
+	goleak.VerifyTestMain(m)
+}
 
 // received is a request, whose body can be read again.
 type received struct {
@@ -180,7 +187,7 @@ func TestVerdicts(t *testing.T) {
 	}{
 		"ok":                 {answer: status(200)},
 		"accepted":           {answer: status(202)},
-		"no content":         {answer: func(w http.ResponseWriter, _ *http.Request, _ []byte) { w.WriteHeader(204) }},
+		"no content":         {answer: func(w http.ResponseWriter, _ *http.Request, _ []byte) { w.WriteHeader(http.StatusNoContent) }},
 		"bad request":        {status(400, text...), sdk.Final, 0, "endpoint e answers 400 Bad Request: the answer to *** at ***"},
 		"unauthorized":       {status(401), sdk.Final, 0, "endpoint e answers 401 Unauthorized"},
 		"gone":               {status(410), sdk.Final, 0, "endpoint e is gone (410): take it out of the bindings"},
@@ -282,8 +289,7 @@ func TestBroken(t *testing.T) {
 		}, "endpoint e: no answer within 100ms"},
 		"hangs up": {func(http.ResponseWriter, *http.Request, []byte) { panic(http.ErrAbortHandler) }, "endpoint e: EOF"},
 		"talks something else": {func(w http.ResponseWriter, _ *http.Request, _ []byte) {
-			conn, _, err := w.(http.Hijacker).Hijack()
-			if err == nil {
+			if conn, _, err := http.NewResponseController(w).Hijack(); err == nil {
 				_, _ = io.WriteString(conn, "220 mail.example.com ESMTP\r\n")
 				_ = conn.Close()
 			}
@@ -345,7 +351,9 @@ func TestHugeAnswer(t *testing.T) {
 
 // TestConnections reuses the connection, also when the answers have bodies.
 func TestConnections(t *testing.T) {
-	s := serve(t, func(w http.ResponseWriter, _ *http.Request, _ []byte) { _, _ = io.WriteString(w, strings.Repeat("x", 10_000)) })
+	s := serve(t, func(w http.ResponseWriter, _ *http.Request, _ []byte) {
+		_, _ = io.WriteString(w, strings.Repeat("x", 10_000))
+	})
 	w := s.webhooks(t, nil)
 	from := make(map[string]bool)
 	for range 20 {
