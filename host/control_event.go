@@ -23,6 +23,10 @@ type (
 	TryRequest = api.TryRequest
 	// TryResult is how a trial ended.
 	TryResult = api.TryResult
+	// Failing is an event whose delivery failed and that will come again.
+	Failing = store.Failing
+	// ReplayPart is a part of the log that is being delivered once more.
+	ReplayPart = store.Replay
 	// DeadLetter is an event that a subscriber could not handle.
 	DeadLetter = store.DeadLetter
 )

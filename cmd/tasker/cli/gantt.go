@@ -43,7 +43,7 @@ const (
 const (
 	minName = 8
 	maxName = 28
-	minBars = 20
+	minBars = 10
 )
 
 // drawGantt draws a timeline in so many columns: a scale, a line per step, and what the
@@ -57,7 +57,7 @@ func drawGantt(t *timeline.Timeline, width int, ascii bool) []string {
 		ends = max(ends, columns(tails[i]))
 	}
 	names = min(max(names, minName), maxName, max(width/4, minName))
-	ends = min(ends, max(width/3, minName))
+	ends = min(ends, max(width*7/20, minName))
 	g := &gantt{timeline: t, ascii: ascii, cells: max(width-names-ends-len("  ")-2*len("|")-len(" "), minBars)}
 	lines := []string{strings.TrimRight(strings.Repeat(" ", names+2)+"|"+g.scale()+"|", " ")}
 	for i := range t.Rows {

@@ -12,8 +12,9 @@ import (
 
 func (a *app) pluginDescribeCommand() *cobra.Command {
 	c := &cobra.Command{
-		Use:   "describe PLUGIN",
-		Short: "Show all that a plugin declares",
+		Use:     "describe PLUGIN",
+		Aliases: []string{"show"},
+		Short:   "Show all that a plugin declares",
 		Long: `Show all that a plugin declares: its handlers with their schemas, its subscriptions and
 events, and what the host accepted and refused of that.
 
@@ -34,14 +35,19 @@ events, and what the host accepted and refused of that.
 		if err != nil {
 			return err
 		}
+		known, err := a.traffic(c.Context(), cfg)
+		if err != nil {
+			return err
+		}
 		if *asJSON {
 			return a.printJSON(struct {
 				pluginJSON
 
 				Manifest json.RawMessage `json:"manifest"`
-			}{newPluginJSON(p), p.Manifest})
+			}{newPluginJSON(p, known), p.Manifest})
 		}
 		a.printPlugin(p)
+		a.printTraffic(p, known)
 		return nil
 	}
 	return c
@@ -88,11 +94,5 @@ func (a *app) printPlugin(p *host.PluginInfo) {
 		sub("input", string(h.InputSchema))
 		sub("config", string(h.ConfigSchema))
 		sub("results", string(h.OutputSchema))
-	}
-	for _, s := range p.Subscriptions {
-		a.out.printf("\nsubscribes %s to %s\n", s.Name, strings.Join(s.Events, ", "))
-	}
-	for _, e := range p.Emits {
-		a.out.printf("\nemits %s: %s\n", e.Name, oneLine(e.Description))
 	}
 }

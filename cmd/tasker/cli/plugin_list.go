@@ -47,15 +47,19 @@ type subscriptionJSON struct {
 	Name   string   `json:"name"`
 	Events []string `json:"events"`
 	Bound  bool     `json:"bound"`
+	State  *string  `json:"state"` // null when no host runs
+	Cause  *string  `json:"cause"` // why it is refused or unbound
 }
 
 type emitJSON struct {
 	Name        string  `json:"name"`
 	Version     uint32  `json:"version"`
 	Description *string `json:"description"`
+	State       *string `json:"state"` // null when no host runs
+	Cause       *string `json:"cause"` // why it is refused
 }
 
-func newPluginJSON(p *host.PluginInfo) pluginJSON {
+func newPluginJSON(p *host.PluginInfo, known traffic) pluginJSON {
 	out := pluginJSON{
 		Name: p.Name, Version: optional(p.Version), State: string(p.State), Cause: optional(p.Cause), Since: stamp(p.Since),
 		RetryAt: stamp(p.RetryAt), Path: p.Path, Instance: optional(p.Instance), Restarts: p.Restarts, Capacity: p.Capacity,
@@ -73,10 +77,12 @@ func newPluginJSON(p *host.PluginInfo) pluginJSON {
 		})
 	}
 	for _, s := range p.Subscriptions {
-		out.Subscriptions = append(out.Subscriptions, subscriptionJSON{s.Name, list(s.Events), s.Bound})
+		state, cause := known.subscription(p, s.Name)
+		out.Subscriptions = append(out.Subscriptions, subscriptionJSON{s.Name, list(s.Events), s.Bound, optional(state), optional(cause)})
 	}
 	for _, e := range p.Emits {
-		out.Emits = append(out.Emits, emitJSON{e.Name, e.Version, optional(e.Description)})
+		state, cause := known.emit(p)
+		out.Emits = append(out.Emits, emitJSON{e.Name, e.Version, optional(e.Description), optional(state), optional(cause)})
 	}
 	return out
 }
@@ -87,6 +93,8 @@ func (a *app) pluginListCommand() *cobra.Command {
 		Short: "List plugins, their state, handlers and events",
 		Long: `List the plugins of the running host: their state and what their handshakes declared.
 Without a host the executables in the plugin directories are asked for their manifests.
+Of a subscription "state" is that of ` + "`subscriber list`" + `, refused with its plugin, or unbound when
+only bindings would give it events and there are none; custom events are live or refused.
 
 --json prints an array of {"name", "version", "state", "cause", "since", "retry_at",
 "path", "instance", "pid", "restarts", "capacity", "in_flight", "leaked", "handlers",
@@ -106,10 +114,14 @@ Without a host the executables in the plugin directories are asked for their man
 		if err != nil {
 			return err
 		}
+		known, err := a.traffic(c.Context(), cfg)
+		if err != nil {
+			return err
+		}
 		if *asJSON {
 			out := make([]pluginJSON, len(found))
 			for i := range found {
-				out[i] = newPluginJSON(&found[i])
+				out[i] = newPluginJSON(&found[i], known)
 			}
 			return a.printJSON(out)
 		}
@@ -117,7 +129,7 @@ Without a host the executables in the plugin directories are asked for their man
 			a.note("no plugins; name their directory with --plugin-dir")
 			return nil
 		}
-		a.printPlugins(found)
+		a.printPlugins(found, known)
 		return nil
 	}
 	return c
@@ -131,7 +143,7 @@ func pluginFlags(c *cobra.Command) {
 // maxShownCause is how much of a cause the list shows.
 const maxShownCause = 200
 
-func (a *app) printPlugins(found []host.PluginInfo) {
+func (a *app) printPlugins(found []host.PluginInfo, known traffic) {
 	t := table{head: []string{"NAME", "VERSION", "STATE", "BUSY", "HANDLERS", "EVENTS", "CAUSE"}}
 	for i := range found {
 		p := &found[i]
@@ -140,10 +152,10 @@ func (a *app) printPlugins(found []host.PluginInfo) {
 			handlers = append(handlers, fmt.Sprintf("%s@%d", h.Name, h.Version))
 		}
 		for _, s := range p.Subscriptions {
-			events = append(events, "on "+strings.Join(s.Events, "+"))
+			events = append(events, "on "+strings.Join(s.Events, "+")+inBrackets(known.subscription(p, s.Name)))
 		}
 		for _, e := range p.Emits {
-			events = append(events, "emits "+e.Name)
+			events = append(events, "emits "+e.Name+inBrackets(known.emit(p)))
 		}
 		busy := "-"
 		if p.Instance != "" {
@@ -156,6 +168,16 @@ func (a *app) printPlugins(found []host.PluginInfo) {
 		t.add(p.Name, orDash(p.Version), string(p.State), busy, orDash(names(handlers)), orDash(strings.Join(events, ", ")), cut(cause, maxShownCause))
 	}
 	t.print(a.out)
+}
+
+// inBrackets is a state that is not what one expects, in brackets.
+func inBrackets(state, _ string) string {
+	switch state {
+	case stateRefused, stateUnbound, subscriptionPaused, subscriptionRetrying:
+		return " (" + state + ")"
+	default:
+		return ""
+	}
 }
 
 func orDash(s string) string {

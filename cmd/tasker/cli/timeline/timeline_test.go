@@ -18,11 +18,11 @@ import (
 func at(s int) time.Time { return time.Date(2026, 5, 4, 12, 0, s, 0, time.UTC) }
 
 // record is an event as the log has it.
-func record(t testing.TB, seconds int, step string, p event.Payload) *eventv1.Event {
-	t.Helper()
+func record(tb testing.TB, seconds int, step string, p event.Payload) *eventv1.Event {
+	tb.Helper()
 	doc, err := json.Marshal(p)
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	return &eventv1.Event{Type: p.EventName(), At: at(seconds).UnixNano(), TaskId: "T", Step: step, Payload: doc}
 }
@@ -31,7 +31,7 @@ func record(t testing.TB, seconds int, step string, p event.Payload) *eventv1.Ev
 func numbered(first uint64, events ...*eventv1.Event) []*eventv1.Event {
 	for i, e := range events {
 		e.TaskSeq = first + uint64(i)
-		e.Id = fmt.Sprintf("T/%d", e.TaskSeq)
+		e.Id = fmt.Sprintf("T/%d", e.GetTaskSeq())
 	}
 	return events
 }

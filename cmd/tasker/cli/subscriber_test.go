@@ -1,0 +1,198 @@
+package cli
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"google.golang.org/protobuf/proto"
+
+	"github.com/tasker-engine/tasker/host"
+	"github.com/tasker-engine/tasker/host/task"
+	eventv1 "github.com/tasker-engine/tasker/proto/tasker/event/v1"
+)
+
+func TestPosition(t *testing.T) {
+	now := second(0)
+	tests := []struct {
+		text string
+		want host.Position
+		bad  bool
+	}{
+		{text: "", want: host.Position{}},
+		{text: "4711", want: host.Position{Seq: 4711}},
+		{text: "0", want: host.Position{Seq: 1}},
+		{text: "beginning", want: host.Position{Seq: 1}},
+		{text: "10m", want: host.Position{At: now.Add(-10 * time.Minute)}},
+		{text: "10m ago", want: host.Position{At: now.Add(-10 * time.Minute)}},
+		{text: "2026-01-31T08:00:00+01:00", want: host.Position{At: time.Date(2026, 1, 31, 7, 0, 0, 0, time.UTC)}},
+		{text: "yesterday", bad: true},
+		{text: "-3", bad: true},
+	}
+	for _, tt := range tests {
+		t.Run(tt.text, func(t *testing.T) {
+			got, err := position(tt.text, now)
+			if (err != nil) != tt.bad || got.Seq != tt.want.Seq || !got.At.Equal(tt.want.At) {
+				t.Errorf("got %v, %v; want %v, an error: %t", got, err, tt.want, tt.bad)
+			}
+		})
+	}
+	if end, err := position("end", now); err != nil || !end.At.After(now.AddDate(50, 0, 0)) {
+		t.Errorf("end: got %v, %v; want a time that no event has", end, err)
+	}
+}
+
+func TestSubscription(t *testing.T) {
+	all := []host.SubscriptionStatus{{Name: "mail/failures"}, {Name: "watch/all"}, {Name: "watch/failed"}}
+	tests := []struct {
+		name, want string
+		err        error
+		says       string
+	}{
+		{"mail/failures", "mail/failures", nil, ""},
+		{"mail", "mail/failures", nil, ""},
+		{"watch", "", task.ErrAmbiguous, "watch/all, watch/failed"},
+		{"mail/failure", "", task.ErrNotFound, `did you mean "mail/failures"?`},
+		{"unicorn", "", task.ErrNotFound, "not found"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			got, err := subscription(all, tt.name)
+			if !errors.Is(err, tt.err) || (err != nil && !strings.Contains(err.Error(), tt.says)) {
+				t.Fatalf("error %v, want %v that says %q", err, tt.err, tt.says)
+			}
+			if err == nil && got.Name != tt.want {
+				t.Errorf("got %s, want %s", got.Name, tt.want)
+			}
+		})
+	}
+}
+
+func TestRemedy(t *testing.T) {
+	tests := []struct {
+		home, text, want string
+	}{
+		{"", "tasker task retry 01", "tasker task retry 01"},
+		{"x", "tasker task retry 01", "tasker --home x task retry 01"},
+		{"a b", "tasker plugin crashes p && tasker plugin resume p", "tasker --home 'a b' plugin crashes p && tasker --home 'a b' plugin resume p"},
+		{"$1", "start a host: tasker serve", "start a host: tasker --home '$1' serve"},
+		{"x", "start one: tasker serve --home y", "start one: tasker serve --home y"},
+		{"x", "put tasker-plugin-p into a plugin directory", "put tasker-plugin-p into a plugin directory"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.home+" "+tt.text, func(t *testing.T) {
+			if got := (&app{home: tt.home}).remedy(tt.text); got != tt.want {
+				t.Errorf("got %q, want %q", got, tt.want)
+			}
+		})
+	}
+}
+
+func TestAddress(t *testing.T) {
+	shared := &task.Reason{Remedy: "tasker task retry 01"}
+	v := &task.View{Action: "tasker task why 01", Steps: []task.StepView{{Reason: shared}, {Reason: shared}, {}}}
+	(&app{home: "x"}).address(v)
+	if v.Action != "tasker --home x task why 01" || v.Steps[1].Reason.Remedy != "tasker --home x task retry 01" {
+		t.Errorf("got %q and %q, want both with the home once", v.Action, v.Steps[1].Reason.Remedy)
+	}
+}
+
+// fakeLog is a service that has a log and knows one filter.
+type fakeLog struct {
+	host.Service
+
+	log     []*eventv1.Event
+	queries []host.EventQuery
+}
+
+func (f *fakeLog) Events(_ context.Context, q host.EventQuery, fn func(host.LogEntry) error) error {
+	f.queries = append(f.queries, q)
+	for i, e := range f.log {
+		seq := uint64(i) + 1
+		if seq < q.From || (q.Filter == "late" && seq < 4) {
+			continue
+		}
+		b, err := proto.Marshal(e)
+		if err != nil {
+			return err
+		}
+		if err := fn(host.LogEntry{Seq: seq, Encoded: b}); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// TestAttribute: an event goes through the first binding that is about it and whose filter
+// it passes.
+func TestAttribute(t *testing.T) {
+	order := &task.TemplateRef{Namespace: "shop", Name: "order", Version: "1.0.0"}
+	failed := func(template string) *eventv1.Event {
+		return &eventv1.Event{Type: "step.failed", Namespace: "shop", Template: template, Version: "1.0.0"}
+	}
+	f := &fakeLog{log: []*eventv1.Event{
+		failed("order"), failed("other"), {Type: "host.started"}, failed("order"), failed("order"),
+	}}
+	sub := &host.SubscriptionStatus{Name: "mail/failures", Bindings: []host.BindingInfo{
+		{Source: "off", Template: order},
+		{Source: "broken", Template: order, Enabled: true, Problem: "config"},
+		{Source: "late", Template: order, Events: []string{"step.*"}, Filter: "late", Enabled: true},
+		{Source: "order", Template: order, Enabled: true},
+		{Source: "tasker.yaml", Events: []string{"step.failed"}, Enabled: true},
+	}}
+	q := host.EventQuery{Last: 20, Subscription: "mail/failures"}
+	past, err := pastEvents(t.Context(), f, q)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := attribute(t.Context(), f, q, sub, past); err != nil {
+		t.Fatal(err)
+	}
+	var got []string
+	for _, p := range past {
+		got = append(got, p.binding)
+	}
+	if diff := cmp.Diff([]string{"order", "tasker.yaml", "", "late", "late"}, got); diff != "" {
+		t.Errorf("bindings (-want +got):\n%s", diff)
+	}
+	if len(f.queries) != 2 {
+		t.Errorf("the log was read %d times, want once and once more for the one filter", len(f.queries))
+	}
+}
+
+func TestPrintSubscriber(t *testing.T) {
+	var out, notes bytes.Buffer
+	a := &app{out: &answer{w: &out}, stderr: &notes, now: func() time.Time { return second(0) }, home: "here"}
+	s := host.SubscriptionStatus{
+		Name: "mail/failures", Description: "mails what failed", State: "retrying", Events: []string{"step.failed", "task.failed"},
+		Filter: "payload.final", Order: "task", Bound: true, Window: 4, MaxAttempts: 5, Timeout: time.Minute, Instance: "mail#2",
+		Through: 4710, LastSeq: 5914, Behind: 1204, BehindFor: 125 * time.Second, Unacked: 3, Delivered: 900, DeadLetters: 2,
+		Failing: []host.Failing{{Seq: 4711, Failures: 2, Kills: 1, Reason: "451 try later", RetryAt: second(4)}},
+		Replays: []host.ReplayPart{{Next: 7, To: 9, Types: []string{"step.*"}}},
+		Bindings: []host.BindingInfo{
+			{Source: "template shop/order@1.0.0", Config: []byte(`{"to":"ops"}`), Enabled: true},
+			{Source: "tasker.yaml", Events: []string{"step.failed"}, Problem: "config: /to: missing"},
+		},
+		AckedAt: second(1), CreatedAt: second(0),
+	}
+	a.printSubscriber(&s)
+	a.printSubscribers([]host.SubscriptionStatus{s})
+	for _, want := range []string{
+		"subscriber    mail/failures\n", "state         retrying\n", "order         task\n", "through       4,710 of 5,914\n",
+		"behind        1,204 (2m05s)\n", "replay        from 7 to 9 of step.*\n", "bound by template shop/order@1.0.0\n",
+		`  config   {"to":"ops"}`, "bound by tasker.yaml (not enabled)\n", "  problem  config: /to: missing\n",
+		"4711  2         1      in 4.0s   451 try later\n", "do: tasker --home here plugin logs mail\n",
+		"mail/failures  retrying  1,204 (2m05s)  3        900        2     mail#2",
+	} {
+		if !strings.Contains(out.String(), want) {
+			t.Errorf("%q is missing in:\n%s", want, &out)
+		}
+	}
+	if want := "2 dead letters: tasker --home here subscriber dead-letters list\n"; notes.String() != want {
+		t.Errorf("note %q, want %q", &notes, want)
+	}
+}
