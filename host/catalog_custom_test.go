@@ -94,7 +94,8 @@ func TestEmittedAtOnce(t *testing.T) {
 // outlive the host.
 func TestEmittedOverRestarts(t *testing.T) {
 	t.Parallel()
-	h := startEmitter(t, hosttest.Expect("attempts were cut"), hosttest.Options(func(o *host.Options) { o.Grace = 1 }))
+	h := startEmitter(t, hosttest.Expect("attempts were cut", "not noted"),
+		hosttest.Options(func(o *host.Options) { o.Grace = 1 }))
 	id := h.Create(graph(emitting("a", "notices: 1, dones: 1, holds: 1")))
 	awaitEvent(t, h, "emitter.noticed")
 	h.Restart()
