@@ -166,11 +166,11 @@ type subscriberBinder interface {
 
 // bindSubscriber makes any subscriber ready to be called. The errors say what is wrong with its declaration.
 func bindSubscriber(sub Subscriber) (*subscription, []error) {
-	if isNil(sub) {
-		return nil, []error{errors.New("the subscriber is nil")}
-	}
 	if b, ok := sub.(subscriberBinder); ok {
 		return b.bind()
+	}
+	if isNil(sub) {
+		return nil, []error{errors.New("the subscriber is nil")}
 	}
 	if sub.base() == nil {
 		return nil, []error{fmt.Errorf("%T embeds a nil *sdk.BaseSubscriber; embed sdk.BaseSubscriber", sub)}
@@ -237,7 +237,11 @@ func (o *subscribed) bind() (*subscription, []error) {
 
 // ready checks the whole and makes it ready to be asked for routes.
 func (s *subscription) ready() (bad []error) {
-	if len(s.routes) == 0 {
+	switch {
+	case len(s.routes) > 0:
+	case s.remember != nil:
+		return []error{errors.New("it receives no event: it has no method such as OnStepFailed(context.Context, sdk.Event[event.StepFailed]) error")}
+	default:
 		return []error{errors.New("it receives no event")}
 	}
 	s.exact = make(map[string]*route)
