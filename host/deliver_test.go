@@ -1,6 +1,7 @@
 package host_test
 
 import (
+	"slices"
 	"testing"
 
 	"github.com/tasker-engine/tasker/host"
@@ -50,6 +51,73 @@ func checkReceived(t *testing.T, h *hosttest.Host, name string, log []hosttest.E
 		}
 		if err != nil {
 			t.Errorf("%s: %v", full, err)
+		}
+	}
+}
+
+// TestDeliveryWhileKilled kills a subscriber again and again while tasks run: it gets
+// every event at least once and in order.
+func TestDeliveryWhileKilled(t *testing.T) {
+	t.Parallel()
+	const kills, tasks = 4, 60
+	h := hosttest.Start(t, hosttest.Recorder("one"))
+	template := graph("a | handler: mock/flaky, config: {times: 1}, retry: {base: 1ms}", "b | handler: mock/sleep, config: {for: 5ms}", "c <- a, b", "d <- c")
+	var ids []task.ID
+	for range kills {
+		for range tasks / kills {
+			ids = append(ids, h.Create(template))
+		}
+		h.KillPlugin("one")
+	}
+	for _, id := range ids {
+		h.WantTask(h.Checked(id), task.Complete)
+	}
+	log := h.Log(everything)
+	h.AwaitDelivered("one/all", "one/lanes")
+	checkReceived(t, h, "one", log)
+	if letters, _, err := h.DeadLetters(t.Context(), "", 0, 0); err != nil || len(letters) > 0 {
+		t.Errorf("dead letters %v, %v; want none", letters, err)
+	}
+}
+
+// TestDeliveryAfterAbsence: a subscriber that was away for a whole run of the host gets
+// everything when it is back, and what happened at the end of a run before the host ends.
+func TestDeliveryAfterAbsence(t *testing.T) {
+	t.Parallel()
+	h := hosttest.Start(t, hosttest.Recorder("one"))
+	h.Create(graph("a"))
+	h.AwaitSubscription("one/all", "connected", func(s host.SubscriptionStatus) bool { return s.Instance != "" })
+	h.Stop()
+	home := hosttest.Options(func(o *host.Options) { o.Home = h.Home() })
+
+	h = hosttest.Start(t, home)
+	if got := h.Received("one", "all"); len(got) == 0 || got[len(got)-1].Type != "host.stopping" {
+		t.Errorf("got %d events before the host ended, want the last to be host.stopping", len(got))
+	}
+	before := h.Subscription("one/all")
+	h.WantTask(h.Checked(h.Create(graph("a", "b <- a"))), task.Complete)
+	if s := h.Subscription("one/all"); s.State != "absent" || s.Through != before.Through || s.Behind < 10 {
+		t.Errorf("subscription of a plugin that is not there: %+v, want it absent and left behind", s)
+	}
+	h.Stop()
+
+	h = hosttest.Start(t, home, hosttest.Recorder("one"))
+	h.AwaitPlugin("one")
+	log := h.Log(everything)
+	h.AwaitDelivered("one/all", "one/lanes")
+	checkReceived(t, h, "one", log)
+}
+
+// TestShortRun: a host that ran one task lets subscribers start and have its events.
+func TestShortRun(t *testing.T) {
+	t.Parallel()
+	h := hosttest.Start(t, hosttest.Recorder("one"), hosttest.Options(func(o *host.Options) { o.Mode = host.ModeRun }))
+	h.End(h.Create(graph("a")))
+	h.Stop()
+	got := h.Received("one", "all")
+	for _, want := range []string{"task.completed", "host.stopping"} {
+		if !slices.ContainsFunc(got, func(r hosttest.Received) bool { return r.Type == want }) {
+			t.Errorf("got %d events, among them no %s", len(got), want)
 		}
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math"
 	"strings"
+	"sync"
 
 	"google.golang.org/protobuf/proto"
 
@@ -22,21 +23,75 @@ type eventLog struct {
 
 	bell  *bell  // rings at each commit with events
 	grown func() // is called at each of them; set before the first
+
+	idle    *bell // rings when nothing is open and somebody waits for it
+	mu      sync.Mutex
+	open    int // write sets that have not ended
+	awaited bool
 }
 
 func newEventLog(s store.Store) *eventLog {
-	return &eventLog{Store: s, bell: newBell(), grown: func() {}}
+	return &eventLog{Store: s, bell: newBell(), grown: func() {}, idle: newBell()}
 }
 
 // Submit implements [store.Store].
 func (l *eventLog) Submit(ws *store.WriteSet, done func(store.Commit, error)) {
+	l.begin()
 	l.Store.Submit(ws, func(c store.Commit, err error) {
 		if err == nil && c.FirstSeq > 0 {
 			l.bell.ring()
 			l.grown()
 		}
 		done(c, err)
+		l.end()
 	})
+}
+
+// settle returns when everything that was submitted has ended.
+func (l *eventLog) settle(ctx context.Context) error {
+	for {
+		rung := l.idle.next()
+		l.mu.Lock()
+		open := l.open
+		l.awaited = open > 0
+		l.mu.Unlock()
+		if open == 0 {
+			return nil
+		}
+		select {
+		case <-rung:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+func (l *eventLog) begin() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.open++
+}
+
+func (l *eventLog) end() {
+	l.mu.Lock()
+	l.open--
+	tell := l.open == 0 && l.awaited
+	l.mu.Unlock()
+	if tell {
+		l.idle.ring()
+	}
+}
+
+// submitAndWait commits a write set and returns how that ended.
+func submitAndWait(ctx context.Context, s store.Store, ws *store.WriteSet) error {
+	ended := make(chan error, 1)
+	s.Submit(ws, func(_ store.Commit, err error) { ended <- err })
+	select {
+	case err := <-ended:
+		return err
+	case <-ctx.Done():
+		return ctx.Err()
+	}
 }
 
 // eventsPage is how many events are read from the log at once.

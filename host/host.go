@@ -215,7 +215,11 @@ func (h *Host) drain(work context.Context) {
 	if err := h.runner.Drain(ctx); err != nil {
 		h.log.Warn("attempts were cut; they run again when the home is opened next", "cause", err)
 	}
-	if err := h.delivery.Drain(ctx); err != nil {
+	if h.opts.Mode == ModeRun {
+		h.letSubscribersStart(ctx)
+	}
+	_ = h.journal.settle(ctx) // so that subscribers get what is being committed, if there is time
+	if err := h.delivery.Drain(ctx); err != nil && ctx.Err() == nil {
 		h.log.Error("what subscribers have got is not noted; they get it again", "error", err)
 	}
 	h.supervisor.Drain(ctx)

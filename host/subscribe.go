@@ -1,9 +1,11 @@
 package host
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/tasker-engine/tasker/host/internal/delivery"
@@ -82,13 +84,34 @@ func (h *Host) acceptEvents(ctx context.Context, events []store.CustomEvent) err
 	if len(events) == 0 {
 		return nil
 	}
-	kept := make(chan error, 1)
-	h.journal.Submit(&store.WriteSet{Delivery: &store.DeliverySet{Events: events}}, func(_ store.Commit, err error) { kept <- err })
+	return submitAndWait(ctx, h.journal, &store.WriteSet{Delivery: &store.DeliverySet{Events: events}})
+}
+
+// letSubscribersStart waits for the plugins that are being started, as long as
+// subscribers may take to catch up: a host that ran one task may be done before they are
+// there.
+func (h *Host) letSubscribersStart(ctx context.Context) {
+	grace := cmp.Or(h.opts.DeliveryGrace, delivery.DefaultDrainTimeout)
+	ctx, cancel := context.WithTimeout(ctx, grace)
+	defer cancel()
 	select {
-	case err := <-kept:
-		return err
+	case <-h.supervisor.Discovered():
 	case <-ctx.Done():
-		return ctx.Err()
+		return
+	}
+	for {
+		rung := h.settled.next()
+		starting := slices.ContainsFunc(h.supervisor.Plugins(), func(p supervisor.PluginInfo) bool {
+			return isStarting(&p) && p.State != task.PluginBackoff && (p.Manifest == nil || len(p.Manifest.Subscriptions) > 0)
+		})
+		if !starting {
+			return
+		}
+		select {
+		case <-rung:
+		case <-ctx.Done():
+			return
+		}
 	}
 }
 

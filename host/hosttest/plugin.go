@@ -59,13 +59,21 @@ func build(pkg string) (string, error) {
 // Plugin returns what the host knows of a plugin.
 func (h *Host) Plugin(name string) host.PluginInfo {
 	h.t.Helper()
+	p, ok := h.findPlugin(name)
+	if !ok {
+		h.t.Fatalf("no plugin %q", name)
+	}
+	return p
+}
+
+func (h *Host) findPlugin(name string) (host.PluginInfo, bool) {
+	h.t.Helper()
 	for _, p := range h.notePlugins() {
 		if p.Name == name {
-			return p
+			return p, true
 		}
 	}
-	h.t.Fatalf("no plugin %q", name)
-	return host.PluginInfo{}
+	return host.PluginInfo{}, false
 }
 
 // notePlugins remembers the processes that must be gone at the end.
@@ -91,7 +99,7 @@ func (h *Host) AwaitPlugin(name string) host.PluginInfo {
 	defer cancel()
 	var found host.PluginInfo
 	look := func() bool {
-		found = h.Plugin(name)
+		found, _ = h.findPlugin(name)
 		return found.State == task.PluginReady
 	}
 	err := h.Events(ctx, host.EventQuery{Type: "plugin.*", Follow: true}, func(host.LogEntry) error {
