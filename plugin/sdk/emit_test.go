@@ -148,7 +148,9 @@ func TestEmitElsewhere(t *testing.T) {
 	if err := sdk.Emit(t.Context(), shipped{OrderID: "1"}); err == nil || err.Error() != "emit: the context is not that of an attempt" {
 		t.Errorf("error %v", err)
 	}
-	sub := subscriber(t, all(func(ctx context.Context, _ rawEvent) error { return sdk.Permanent(sdk.Emit(ctx, shipped{OrderID: "1"})) }))
+	sub := subscriber(t, all(func(ctx context.Context, _ rawEvent) error {
+		return sdk.Permanent(sdk.Emit(ctx, shipped{OrderID: "1"}))
+	}))
 	if got, want := sub.Deliver(t, sdktest.Event{Type: "step.failed"}), "emit: subscribers emit no events, handlers do"; got.Reason != want {
 		t.Errorf("answer %+v, want %s", got, want)
 	}
