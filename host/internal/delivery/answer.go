@@ -111,42 +111,35 @@ func (m *machine) retry(seq uint64, after time.Duration, reason string, now time
 	}
 	lane := r.lane
 	m.restarts = append(m.restarts, lane)
-	from := m.forget(t, &lane)
-	m.failed(t, t.find(seq), after, reason, from, now)
+	m.forget(t, &lane)
+	m.failed(t, t.find(seq), after, reason, now)
 	m.progressed(t, now)
 	m.urgent = true
 	return true
 }
 
-// forget lets everything that is in flight, or of one lane, wait to be sent again. It
-// returns the first sequence of it.
-func (m *machine) forget(t *track, lane *string) (from uint64) {
+// forget lets everything that is in flight, or of one lane, wait to be sent again.
+func (m *machine) forget(t *track, lane *string) {
 	open := t.open()
 	i, _ := t.index(t.oldest)
 	for ; i < len(open) && m.unanswered > 0; i++ {
-		r := &open[i]
-		if r.state != recordSent || lane != nil && r.lane != *lane {
-			continue
+		if r := &open[i]; r.state == recordSent && (lane == nil || r.lane == *lane) {
+			m.answered(r)
+			t.sendAgain(r)
 		}
-		if from == 0 {
-			from = r.seq
-		}
-		m.answered(r)
-		t.sendAgain(r)
 	}
-	return from
 }
 
 // failed counts a failure of an event that waits. The lane goes on when the backoff has
 // passed, or at once when this was the last attempt.
-func (m *machine) failed(t *track, r *record, after time.Duration, reason string, from uint64, now time.Time) {
+func (m *machine) failed(t *track, r *record, after time.Duration, reason string, now time.Time) {
 	f := t.fail(r.seq, reason)
 	f.Failures++
 	if m.spent(t, r) {
 		return
 	}
 	f.RetryAt = now.Add(m.backoff(f.Failures, after))
-	t.holdLane(r.lane, f.RetryAt, from)
+	t.hold(r.lane, f.RetryAt)
 }
 
 // backoff returns how long an event waits after some failures, or what was asked for.
@@ -302,7 +295,7 @@ func (m *machine) ended(how ending, reason string, now time.Time) {
 // tracked counts the end of a stream against what was in flight.
 func (m *machine) tracked(t *track, how ending, reason string, now time.Time) {
 	head, alone := t.oldestSent(), m.unanswered == 1
-	from := m.forget(t, nil)
+	m.forget(t, nil)
 	switch how {
 	case endingOrderly:
 	case endingBroken:
@@ -314,7 +307,7 @@ func (m *machine) tracked(t *track, how ending, reason string, now time.Time) {
 		f.Kills++
 		m.spent(t, head)
 	case endingStalled:
-		m.failed(t, head, 0, reason, from, now)
+		m.failed(t, head, 0, reason, now)
 	}
 }
 

@@ -408,6 +408,7 @@ func (m *machine) takeNew(t *track, entries []*entry, verdicts []verdict, f *fra
 			return
 		case !verdicts[i].wanted || len(types) > 0 && !matches(types, e.kind):
 			t.next = e.seq + 1
+			delete(t.failing, e.seq) // it was wanted once
 			continue
 		case !t.mayRead(), !f.fits(e), m.lonely(t, e.seq):
 			return
@@ -433,7 +434,7 @@ func (m *machine) takeRecord(t *track, r *record, e *entry, through *Binding, f 
 				return
 			}
 			if failed.RetryAt.After(now) {
-				t.holdLane(r.lane, failed.RetryAt, r.seq)
+				t.hold(r.lane, failed.RetryAt)
 			}
 		}
 	}

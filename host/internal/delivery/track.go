@@ -27,12 +27,6 @@ type record struct {
 	batch      uint8 // while it is sent: in which batch
 }
 
-// hold keeps a lane from being sent.
-type hold struct {
-	until time.Time
-	from  uint64 // the first event of the lane that waits
-}
-
 // track is one pass over the log: the live one, or a replay. Events that are not wanted
 // leave nothing behind but a higher next; a wanted one has a record until it and all
 // before it are done.
@@ -48,7 +42,7 @@ type track struct {
 	again   uint64   // no record below waits in a lane that is free
 	oldest  uint64   // no record below is sent
 
-	held    map[string]hold
+	held    map[string]time.Time // lanes that are not sent until then
 	failing map[uint64]*store.Failing
 	known   uint64 // events up to here had failed when the track was made
 	careful uint64 // events up to here go alone
@@ -58,7 +52,7 @@ type track struct {
 func newTrack(through, to uint64) *track {
 	return &track{
 		through: through, next: through + 1, to: to,
-		held: make(map[string]hold), failing: make(map[uint64]*store.Failing),
+		held: make(map[string]time.Time), failing: make(map[uint64]*store.Failing),
 	}
 }
 
@@ -175,28 +169,23 @@ func (t *track) isHeld(lane string) bool {
 	return ok
 }
 
-// holdLane keeps a lane from being sent until a time.
-func (t *track) holdLane(lane string, until time.Time, from uint64) {
-	if h, ok := t.held[lane]; ok {
-		from = min(from, h.from)
-		if h.until.After(until) {
-			until = h.until
-		}
+// hold keeps a lane from being sent until a time.
+func (t *track) hold(lane string, until time.Time) {
+	if t.held[lane].Before(until) {
+		t.held[lane] = until
 	}
-	t.held[lane] = hold{until: until, from: from}
 }
 
 // release lets the lanes go whose time has come and returns when the next one's does,
 // zero = none is held.
 func (t *track) release(now time.Time) (next time.Time) {
-	for lane, h := range t.held {
-		switch {
-		case !h.until.After(now):
-			delete(t.held, lane)
-			t.again = min(t.again, h.from)
-		case next.IsZero() || h.until.Before(next):
-			next = h.until
+	for lane, until := range t.held {
+		if until.After(now) {
+			next = earlier(next, until)
+			continue
 		}
+		delete(t.held, lane)
+		t.again = t.through // whatever waits in the lane was passed over
 	}
 	return next
 }
@@ -249,6 +238,11 @@ func (t *track) cutTo(first uint64) (from uint64) {
 				from = r.seq
 			}
 			t.finish(r)
+		}
+	}
+	for seq := range t.failing {
+		if r := t.find(seq); seq < first && (r == nil || r.state == recordDone) {
+			delete(t.failing, seq)
 		}
 	}
 	if t.next < first {
