@@ -3,9 +3,11 @@ package sdk
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"maps"
 	"reflect"
+	"regexp"
 	"slices"
 	"strings"
 	"sync"
@@ -111,11 +113,11 @@ func bindMethods(sub Subscriber) (*subscription, []error) {
 			err = s.addOnEvent(v.Method(i))
 		case name == "OnGap":
 			if _, ok := sub.(hasOnGap); !ok {
-				err = fmt.Errorf("OnGap is %s; want func(context.Context, sdk.Gap)", v.Method(i).Type())
+				err = fmt.Errorf("OnGap is %s; want func(context.Context, sdk.Gap)", shortType(v.Method(i)))
 			}
 		case name == "OnError":
 			if _, ok := sub.(hasOnError); !ok {
-				err = fmt.Errorf("OnError is %s; want func(context.Context, error) error", v.Method(i).Type())
+				err = fmt.Errorf("OnError is %s; want func(context.Context, error) error", shortType(v.Method(i)))
 			}
 		default:
 			err = s.addMethod(name, v.Method(i))
@@ -130,7 +132,7 @@ func bindMethods(sub Subscriber) (*subscription, []error) {
 	if o, ok := sub.(hasOptions); ok {
 		s.options, s.hasOptions = o.SubscriberOptions(), true
 	} else if _, ok := v.Type().MethodByName("SubscriberOptions"); ok {
-		bad = append(bad, fmt.Errorf("SubscriberOptions is %s; want func() sdk.SubscriberOptions", v.MethodByName("SubscriberOptions").Type()))
+		bad = append(bad, fmt.Errorf("SubscriberOptions is %s; want func() sdk.SubscriberOptions", shortType(v.MethodByName("SubscriberOptions"))))
 	}
 	return s, append(bad, s.addHooks(sub)...)
 }
@@ -139,13 +141,13 @@ func bindMethods(sub Subscriber) (*subscription, []error) {
 func (s *subscription) addHooks(sub Subscriber) (bad []error) {
 	if h, ok := sub.(hasOnGap); ok {
 		if s.options.OnGap != nil {
-			bad = append(bad, fmt.Errorf("OnGap is given as a method and as an option"))
+			bad = append(bad, errors.New("OnGap is given as a method and as an option"))
 		}
 		s.onGap = h.OnGap
 	}
 	if h, ok := sub.(hasOnError); ok {
 		if s.options.OnError != nil {
-			bad = append(bad, fmt.Errorf("OnError is given as a method and as an option"))
+			bad = append(bad, errors.New("OnError is given as a method and as an option"))
 		}
 		s.onError = h.OnError
 	}
@@ -156,10 +158,10 @@ func (s *subscription) addHooks(sub Subscriber) (bad []error) {
 func (s *subscription) addOnEvent(m reflect.Value) error {
 	fn, ok := reflect.TypeAssert[func(context.Context, Event[json.RawMessage]) error](m)
 	if !ok {
-		return fmt.Errorf("OnEvent is %s; want func(context.Context, sdk.Event[json.RawMessage]) error", m.Type())
+		return fmt.Errorf("OnEvent is %s; want func(context.Context, sdk.Event[json.RawMessage]) error", shortType(m))
 	}
 	if len(s.remember.patterns) == 0 {
-		return fmt.Errorf("OnEvent receives what SubscribeTo asks for, which was not called")
+		return errors.New("OnEvent receives what SubscribeTo asks for, which was not called")
 	}
 	for _, pattern := range s.remember.patterns {
 		s.routes = append(s.routes, routeOf(pattern, fmt.Sprintf("SubscribeTo(%q)", pattern), fn))
@@ -181,13 +183,18 @@ func (s *subscription) addMethod(name string, m reflect.Value) error {
 	}
 	signature := fmt.Sprintf("func(context.Context, sdk.Event[%s]) error", want.of)
 	if takes == nil || !receives(m.Type()) {
-		return fmt.Errorf("%s is %s; want %s", name, m.Type(), signature)
+		return fmt.Errorf("%s is %s; want %s", name, shortType(m), signature)
 	}
 	if is := takes.payloadType(); is != want.of && is != reflect.TypeFor[json.RawMessage]() {
 		return fmt.Errorf("%s has the payload %s, which is not that of %s; want %s, or sdk.Event[json.RawMessage]", name, is, want.name, signature)
 	}
 	s.routes = append(s.routes, takes.methodRoute(want.name, name, m))
 	return nil
+}
+
+// shortType returns the type of a method, without the paths of packages that stand within type arguments.
+func shortType(m reflect.Value) string {
+	return regexp.MustCompile(`[\w.~-]+/`).ReplaceAllString(m.Type().String(), "")
 }
 
 // receives reports whether a method has the form of one that receives events.
@@ -199,7 +206,10 @@ func receives(m reflect.Type) bool {
 // eventParameter returns the event that a method takes, nil when it takes none.
 func eventParameter(m reflect.Type) anyEvent {
 	for p := range m.Ins() {
-		if e, ok := reflect.Zero(p).Interface().(anyEvent); ok && p.Kind() == reflect.Struct {
+		if p.Kind() != reflect.Struct {
+			continue
+		}
+		if e, ok := reflect.TypeAssert[anyEvent](reflect.Zero(p)); ok {
 			return e
 		}
 	}

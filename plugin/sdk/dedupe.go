@@ -43,7 +43,7 @@ func NewDedupe(size int) *Dedupe {
 func OpenDedupe(path string, size int) (*Dedupe, error) {
 	d := NewDedupe(size)
 	d.path = path
-	doc, err := os.ReadFile(path) //nolint:gosec // the author says which
+	doc, err := os.ReadFile(path)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, fmt.Errorf("dedupe: %w", err)
 	}

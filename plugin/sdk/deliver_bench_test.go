@@ -117,7 +117,7 @@ func encodedEvents(b *testing.B) [][]byte {
 	for i := range events {
 		task := fmt.Sprintf("01JD3Z9Q7V8T4K2M6N1P5R3S%02d", i%64)
 		doc, err := proto.Marshal(&eventv1.Event{
-			Id: fmt.Sprintf("%s/%d", task, i/64+1), Type: entry.Name, At: 1, TaskId: task, TaskSeq: uint64(i/64 + 1), Step: "charge", //nolint:gosec // small
+			Id: fmt.Sprintf("%s/%d", task, i/64+1), Type: entry.Name, At: 1, TaskId: task, TaskSeq: uint64(i/64 + 1), Step: "charge",
 			Namespace: "shop", Template: "order", Version: "1.2.0", CorrelationId: "web-8842", Payload: entry.Example,
 		})
 		if err != nil {
@@ -146,7 +146,7 @@ func shower(b *testing.B, client pluginv1.EventServiceClient, events [][]byte, n
 			credit <- struct{}{}
 			batch := &pluginv1.Batch{}
 			for len(batch.GetEvents()) < perBatch && sent < n {
-				batch.Events = append(batch.Events, &pluginv1.SequencedEvent{Seq: uint64(sent + 1), Event: events[sent%len(events)], Delivery: 1}) //nolint:gosec // positive
+				batch.Events = append(batch.Events, &pluginv1.SequencedEvent{Seq: uint64(sent + 1), Event: events[sent%len(events)], Delivery: 1})
 				sent++
 			}
 			if err := stream.Send(&pluginv1.DeliverRequest{Kind: &pluginv1.DeliverRequest_Batch{Batch: batch}}); err != nil {
@@ -166,7 +166,7 @@ func shower(b *testing.B, client pluginv1.EventServiceClient, events [][]byte, n
 		ack := resp.GetAck()
 		acked += len(ack.GetSeqs())
 		if ack.GetThrough() > 0 {
-			acked += int(ack.GetThrough() - through) //nolint:gosec // far below 2^63
+			acked += int(ack.GetThrough() - through)
 			through = ack.GetThrough()
 		}
 		for ; batches < acked/perBatch; batches++ {

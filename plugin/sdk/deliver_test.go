@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"pgregory.net/rapid"
 
 	"github.com/tasker-engine/tasker/plugin/sdk"
 	"github.com/tasker-engine/tasker/plugin/sdk/event"
@@ -102,7 +103,7 @@ func TestTaskOrder(t *testing.T) {
 	for i := range tasks {
 		var want []uint64
 		for n := range each {
-			want = append(want, uint64(n*tasks+i+1)) //nolint:gosec // small
+			want = append(want, uint64(n*tasks+i+1))
 		}
 		if diff := cmp.Diff(want, got[fmt.Sprintf("t%d", i)]); diff != "" {
 			t.Errorf("task %d (-want +got):\n%s", i, diff)
@@ -149,6 +150,68 @@ func TestRetryHoldsLane(t *testing.T) {
 	}
 }
 
+// TestScript lets events fail in every pattern and delivers them again as a host does, until all are handled: each
+// once with success, and each lane in its order.
+func TestScript(t *testing.T) {
+	for name, order := range map[string]sdk.Order{"global": sdk.GlobalOrder, "task": sdk.TaskOrder} {
+		t.Run(name, func(t *testing.T) {
+			var handle atomic.Value // the function of the script that runs
+			p := sdktest.Start(t, subscriberPlugin(sdk.Subscribe(all(func(_ context.Context, e rawEvent) error {
+				return handle.Load().(func(rawEvent) error)(e) //nolint:errcheck,forcetypeassert // nothing else is stored
+			}), sdk.SubscriberOptions{Order: order})))
+			rapid.Check(t, func(rt *rapid.T) { script(t, rt, p, order, &handle) })
+		})
+	}
+}
+
+func script(t *testing.T, rt *rapid.T, p *sdktest.Plugin, order sdk.Order, handle *atomic.Value) {
+	t.Helper()
+	fails := rapid.SliceOfN(rapid.IntRange(0, 2), 1, 40).Draw(rt, "failures of each event")
+	tasks := rapid.SliceOfN(rapid.IntRange(0, 3), len(fails), len(fails)).Draw(rt, "its task")
+	var mu sync.Mutex
+	failed := make(map[uint64]int)
+	handled := make(map[string][]uint64) // by lane
+	handle.Store(func(e rawEvent) error {
+		mu.Lock()
+		defer mu.Unlock()
+		if failed[e.Seq] < fails[e.Seq-1] {
+			failed[e.Seq]++
+			return errors.New("again")
+		}
+		lane := e.Task
+		if order == sdk.GlobalOrder {
+			lane = ""
+		}
+		handled[lane] = append(handled[lane], e.Seq)
+		return nil
+	})
+	sub := p.Subscribe(t, "s")
+	var events []sdktest.Event
+	want := make(map[string][]uint64)
+	for i := range fails {
+		e := sdktest.Event{Type: "orders.shipped", Task: fmt.Sprintf("t%d", tasks[i]), Payload: i}
+		events = append(events, e)
+		lane := e.Task
+		if order == sdk.GlobalOrder {
+			lane = ""
+		}
+		want[lane] = append(want[lane], uint64(i+1))
+	}
+	for left := sub.Send(t, events...); len(left) > 0; {
+		var again []*sdktest.Delivered
+		for _, d := range left {
+			if d.Wait(t).Verdict != sdktest.Acked {
+				again = append(again, d)
+			}
+		}
+		left = sub.Redeliver(t, again...)
+	}
+	sub.Close(t)
+	if diff := cmp.Diff(want, handled); diff != "" {
+		rt.Errorf("handled (-want +got):\n%s", diff)
+	}
+}
+
 // TestRejectGoesOn keeps the answers in their order: an Ack does not swallow what was rejected before it.
 func TestRejectGoesOn(t *testing.T) {
 	sub := subscriber(t, all(func(_ context.Context, e rawEvent) error {
@@ -185,10 +248,10 @@ func TestUndecodable(t *testing.T) {
 
 // TestTimeout ends the context of an event, and only then.
 func TestTimeout(t *testing.T) {
-	var late context.Context
+	over := make(chan context.Context, 1)
 	sub := subscriber(t, sdk.Subscribe(all(func(ctx context.Context, e rawEvent) error {
 		if e.Delivery > 1 {
-			late = ctx
+			over <- ctx
 			return nil
 		}
 		inner, cancel := context.WithCancel(ctx)
@@ -206,6 +269,7 @@ func TestTimeout(t *testing.T) {
 	if got := d.Redeliver(t).Wait(t); got.Verdict != sdktest.Acked {
 		t.Errorf("answer %+v, want acked", got)
 	}
+	late := <-over
 	if _, ok := late.Deadline(); !ok || late.Err() == nil {
 		t.Error("the context of an event goes on after it")
 	}
@@ -384,7 +448,7 @@ func TestBrokenStream(t *testing.T) {
 	if got := d.Wait(t); got.Verdict != sdktest.Lost {
 		t.Errorf("answer %+v, want lost", got)
 	}
-	if got := p.Subscribe(t, "s").Redeliver(t, d).Wait(t); got.Verdict != sdktest.Acked {
+	if got := p.Subscribe(t, "s").Redeliver(t, d)[0].Wait(t); got.Verdict != sdktest.Acked {
 		t.Errorf("answer %+v, want acked", got)
 	}
 	if err := <-reason; !errors.Is(err, sdk.ErrCancelled) {

@@ -1,6 +1,7 @@
 package sdk
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -282,7 +283,7 @@ func (d *delivery) handle(event []byte) error {
 		d.log(hclog.Warn, "nothing receives this event", []any{"type", d.name})
 		return nil
 	case d.binding == nil:
-		return Permanent(fmt.Errorf("the event came through a binding that the host has not announced"))
+		return Permanent(errors.New("the event came through a binding that the host has not announced"))
 	}
 	err := r.call(d, d)
 	switch err.(type) { //nolint:errorlint // the route's own error, never wrapped

@@ -205,9 +205,9 @@ func (r routes) bind() (*subscription, []error) {
 		switch {
 		case one == nil:
 		case one.hasOptions:
-			bad = append(bad, fmt.Errorf("Routes[%d] has options of its own: give them to the whole, with Subscribe(Routes(...), options)", i))
+			bad = append(bad, fmt.Errorf("subscriber %d of Routes has options of its own: give them to the whole, with Subscribe(Routes(...), options)", i))
 		case one.remember != nil:
-			bad = append(bad, fmt.Errorf("Routes[%d] is a struct, which is a subscriber by itself; Routes takes On and OnNamed", i))
+			bad = append(bad, fmt.Errorf("subscriber %d of Routes is a struct, which is a subscriber by itself; Routes takes On and OnNamed", i))
 		default:
 			all.routes = append(all.routes, one.routes...)
 		}

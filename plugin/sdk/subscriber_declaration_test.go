@@ -86,10 +86,10 @@ func TestBrokenSubscribers(t *testing.T) {
 		}},
 		"misshapen methods": {sdk.Subscribers{"s": &misshapen{}}, []string{
 			`Subscribers["s"]: OnError is func(error) error; want func(context.Context, error) error`,
-			`Subscribers["s"]: OnEvent is func(context.Context, sdk.Event[github.com/tasker-engine/tasker/plugin/sdk/event.StepFailed]) error; want func(context.Context, sdk.Event[json.RawMessage]) error`,
+			`Subscribers["s"]: OnEvent is func(context.Context, sdk.Event[event.StepFailed]) error; want func(context.Context, sdk.Event[json.RawMessage]) error`,
 			`Subscribers["s"]: OnGap is func(sdk.Gap); want func(context.Context, sdk.Gap)`,
 			`Subscribers["s"]: OnStepFailed is func(context.Context, event.StepFailed) error; want func(context.Context, sdk.Event[event.StepFailed]) error`,
-			`Subscribers["s"]: OnTaskFailed is func(context.Context, sdk.Event[github.com/tasker-engine/tasker/plugin/sdk/event.TaskFailed]); want func(context.Context, sdk.Event[event.TaskFailed]) error`,
+			`Subscribers["s"]: OnTaskFailed is func(context.Context, sdk.Event[event.TaskFailed]); want func(context.Context, sdk.Event[event.TaskFailed]) error`,
 			`Subscribers["s"]: OnTaskStarted has the payload event.StepStarted, which is not that of task.started; want func(context.Context, sdk.Event[event.TaskStarted]) error, or sdk.Event[json.RawMessage]`,
 			`Subscribers["s"]: SubscriberOptions is func() *sdk.SubscriberOptions; want func() sdk.SubscriberOptions`,
 		}},
@@ -125,11 +125,11 @@ func TestBrokenSubscribers(t *testing.T) {
 		}, []string{
 			`Subscribers["a"]: step.failed is received twice, by On[event.StepFailed] and OnNamed("step.failed")`,
 			`Subscribers["b"]: options are given more than once`,
-			`Subscribers["c"]: Routes[0] has options of its own: give them to the whole, with Subscribe(Routes(...), options)`,
+			`Subscribers["c"]: subscriber 0 of Routes has options of its own: give them to the whole, with Subscribe(Routes(...), options)`,
 			`Subscribers["d"]: OnEvent receives what SubscribeTo asks for, which was not called`,
 			`Subscribers["d"]: options are given more than once`,
 			`Subscribers["f"]: the same value serves another subscription; want one for each`,
-			`Subscribers["g"]: Routes[0] is a struct, which is a subscriber by itself; Routes takes On and OnNamed`,
+			`Subscribers["g"]: subscriber 0 of Routes is a struct, which is a subscriber by itself; Routes takes On and OnNamed`,
 			`Subscribers["h"]: OnGap is given as a method and as an option`,
 		}},
 	}

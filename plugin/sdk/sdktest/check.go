@@ -95,6 +95,7 @@ func wantAcked(t *testing.T, sent ...*Delivered) {
 
 // checkOrder sends many events of several tasks ahead, pings amid, and ends in order.
 func checkOrder(t *testing.T, p *Plugin, c DeliveryCheck) {
+	t.Helper()
 	s := c.open(t, p)
 	const batches, each = 4, 128
 	var sent []*Delivered
@@ -116,6 +117,7 @@ func checkOrder(t *testing.T, p *Plugin, c DeliveryCheck) {
 
 // checkDuplicates delivers each event twice in one batch, and once more when it was answered.
 func checkDuplicates(t *testing.T, p *Plugin, c DeliveryCheck) {
+	t.Helper()
 	s := c.open(t, p)
 	first := s.Send(t, c.Events...)
 	wantAcked(t, first...)
@@ -126,9 +128,10 @@ func checkDuplicates(t *testing.T, p *Plugin, c DeliveryCheck) {
 
 // checkGaps leaves out sequences, and says that events were cut.
 func checkGaps(t *testing.T, p *Plugin, c DeliveryCheck) {
+	t.Helper()
 	s := c.open(t, p)
 	for i, e := range c.Events {
-		e.Seq = uint64(1 + i*1000) //nolint:gosec // positive
+		e.Seq = uint64(1 + i*1000)
 		wantAcked(t, s.Send(t, e)...)
 		s.Gap(t, e.Seq+500)
 	}
@@ -139,6 +142,7 @@ func checkGaps(t *testing.T, p *Plugin, c DeliveryCheck) {
 
 // checkUnknown adds what a later version of Tasker might.
 func checkUnknown(t *testing.T, p *Plugin, c DeliveryCheck) {
+	t.Helper()
 	s := c.open(t, p)
 	unknown := protowire.AppendString(protowire.AppendTag(nil, 500, protowire.BytesType), "later")
 	frame := &pluginv1.DeliverRequest{}
@@ -178,6 +182,7 @@ func grown(payload []byte) []byte {
 
 // checkUnreadable sends what is no event. Whatever the answer, the next event is handled.
 func checkUnreadable(t *testing.T, p *Plugin, c DeliveryCheck) {
+	t.Helper()
 	s := c.open(t, p)
 	d := s.next(t, c.Events[0])
 	d.wire.Event = bytes.Repeat([]byte{0xff}, 32)
@@ -190,13 +195,12 @@ func checkUnreadable(t *testing.T, p *Plugin, c DeliveryCheck) {
 
 // checkBroken breaks the stream and delivers everything again on another one.
 func checkBroken(t *testing.T, p *Plugin, c DeliveryCheck) {
+	t.Helper()
 	s := c.open(t, p)
 	sent := s.Send(t, c.Events...)
 	sent[0].Wait(t)
 	s.Disconnect()
 	_ = s.End(t)
 	again := c.open(t, p)
-	for _, d := range sent {
-		wantAcked(t, again.Redeliver(t, d))
-	}
+	wantAcked(t, again.Redeliver(t, sent...)...)
 }

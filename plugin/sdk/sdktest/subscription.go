@@ -132,7 +132,7 @@ func (s *Subscription) bind(tb testing.TB, bindings []Binding) *pluginv1.Binding
 		if err != nil {
 			tb.Fatalf("binding %d: %v", i+1, err)
 		}
-		wire := &pluginv1.Binding{Id: uint32(i + 1), Config: config} //nolint:gosec // small
+		wire := &pluginv1.Binding{Id: uint32(i + 1), Config: config}
 		if b.Namespace+b.Template+b.Version != "" {
 			wire.Template = &pluginv1.TemplateRef{Namespace: b.Namespace, Name: b.Template, Version: b.Version}
 		}
@@ -259,25 +259,24 @@ func (d *Delivered) Wait(tb testing.TB) Answer {
 // Redeliver delivers the same event again.
 func (d *Delivered) Redeliver(tb testing.TB) *Delivered {
 	tb.Helper()
-	return d.s.redeliver(tb, d)
+	return d.s.Redeliver(tb, d)[0]
 }
 
-// Redeliver delivers an event of another stream again, such as one that was open before the plugin was started anew.
-func (s *Subscription) Redeliver(tb testing.TB, d *Delivered) *Delivered {
+// Redeliver delivers events again, in one batch; they may have been those of another stream, such as one that was
+// open before the plugin was started anew.
+func (s *Subscription) Redeliver(tb testing.TB, events ...*Delivered) []*Delivered {
 	tb.Helper()
-	return s.redeliver(tb, d)
-}
-
-func (s *Subscription) redeliver(tb testing.TB, d *Delivered) *Delivered {
-	tb.Helper()
-	again := &Delivered{s: s, task: d.task, done: make(chan struct{}), wire: &pluginv1.SequencedEvent{
-		Seq: d.wire.GetSeq(), Event: d.wire.GetEvent(), Delivery: d.wire.GetDelivery() + 1, Binding: d.wire.GetBinding(),
-	}}
+	batch := make([]*Delivered, len(events))
 	s.mu.Lock()
-	s.seq = max(s.seq, d.wire.GetSeq())
+	for i, d := range events {
+		s.seq = max(s.seq, d.wire.GetSeq())
+		batch[i] = &Delivered{s: s, task: d.task, done: make(chan struct{}), wire: &pluginv1.SequencedEvent{
+			Seq: d.wire.GetSeq(), Event: d.wire.GetEvent(), Delivery: d.wire.GetDelivery() + 1, Binding: d.wire.GetBinding(),
+		}}
+	}
 	s.mu.Unlock()
-	s.deliver(tb, 0, again)
-	return again
+	s.deliver(tb, 0, batch...)
+	return batch
 }
 
 // deliver sends a batch.

@@ -141,7 +141,7 @@ func TestKilledSubscriber(t *testing.T) {
 		t.Errorf("answer %+v, want lost", got)
 	}
 	again := sdktest.Launch(t, binary)
-	if got := again.Subscribe(t, "sleep").Redeliver(t, d).Wait(t); got.Verdict != sdktest.Acked {
+	if got := again.Subscribe(t, "sleep").Redeliver(t, d)[0].Wait(t); got.Verdict != sdktest.Acked {
 		t.Errorf("answer %+v, want acked", got)
 	}
 	again.CheckDelivery(t, sdktest.DeliveryCheck{Subscription: "sleep", Events: []sdktest.Event{{Type: "step.failed", Delivery: 2}}})
