@@ -257,13 +257,19 @@ func (s *subscription) apply(ctx context.Context, change func(*subscription, *st
 // RetryDead delivers dead letters again: those of the sequences, or all when there are
 // none. It returns how many.
 func (d *Delivery) RetryDead(ctx context.Context, name string, seqs []uint64) (int, error) {
-	return d.letters(ctx, name, seqs, func(s *subscription, ds *store.DeliverySet, found []store.DeadLetter) {
+	n, err := d.letters(ctx, name, seqs, func(_ *subscription, ds *store.DeliverySet, found []store.DeadLetter) {
 		for i := range found {
 			found[i].Retry = true
 			ds.DeadLetters = append(ds.DeadLetters, &found[i])
 		}
-		s.m.moreLetters = true
 	})
+	if s, missing := d.find(name); missing == nil && n > 0 {
+		s.mu.Lock()
+		s.m.moreLetters = true // they are in the store by now, or will be when it is opened again
+		s.mu.Unlock()
+		s.engage()
+	}
+	return n, err
 }
 
 // DiscardDead removes dead letters: those of the sequences, or all when there are none.
