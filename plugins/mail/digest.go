@@ -102,24 +102,27 @@ type storedEvent struct {
 func openDigests(dir string, send sender, log *slog.Logger) (*digests, error) {
 	ds := &digests{dir: dir, send: send, log: log, all: make(map[string]*digest)}
 	ds.ctx, ds.stop = context.WithCancel(context.Background())
-	found, err := filepath.Glob(filepath.Join(dir, "*", bindingFile))
+	ds.mu.Lock()
+	defer ds.mu.Unlock()
+	found, err := list(dir, "", "")
 	if err != nil {
 		return nil, err
 	}
-	for _, file := range found {
+	for _, of := range found {
+		file := filepath.Join(of, bindingFile)
+		if _, err := os.Stat(file); err != nil { // no digest, or one that had not begun
+			continue
+		}
 		doc, err := os.ReadFile(file)
 		if err != nil {
 			return nil, fmt.Errorf("read a digest: %w", err)
 		}
-		var b binding
-		if err := json.Unmarshal(doc, &b); err != nil {
+		d := &digest{digests: ds, dir: of, waiting: make(map[string]bool)}
+		if err := json.Unmarshal(doc, &d.binding); err != nil {
 			return nil, fmt.Errorf("read the digest %s: %w", file, err)
 		}
-		d, err := ds.of(b)
-		if err != nil {
-			return nil, err
-		}
-		if err := ds.takeUp(d); err != nil {
+		ds.all[filepath.Base(of)] = d
+		if err := d.takeUp(); err != nil {
 			return nil, err
 		}
 	}
@@ -223,8 +226,8 @@ func (d *digest) keep(name string, doc []byte) error {
 }
 
 // takeUp starts the clock of what is on disk: it goes on from the event that has waited longest. A digest in which nothing
-// waits is forgotten: its binding may be gone.
-func (ds *digests) takeUp(d *digest) error {
+// waits is forgotten: its binding may be gone. The lock of the digests is held.
+func (d *digest) takeUp() error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	open, err := readEvents(filepath.Join(d.dir, openDir))
@@ -238,7 +241,7 @@ func (ds *digests) takeUp(d *digest) error {
 			due = at
 		}
 	}
-	sent, err := d.glob(sentPrefix)
+	sent, err := list(d.dir, sentPrefix, "")
 	if err != nil {
 		return err
 	}
@@ -247,7 +250,7 @@ func (ds *digests) takeUp(d *digest) error {
 			return err
 		}
 	}
-	sealed, err := d.glob(sealedPrefix)
+	sealed, err := list(d.dir, sealedPrefix, "")
 	if err != nil {
 		return err
 	}
@@ -255,17 +258,11 @@ func (ds *digests) takeUp(d *digest) error {
 		due = time.Now()
 	}
 	if len(sealed)+len(open) == 0 {
-		ds.forget(d)
+		delete(d.all, filepath.Base(d.dir))
 		return os.RemoveAll(d.dir)
 	}
 	d.sendIn(time.Until(due))
 	return nil
-}
-
-func (ds *digests) forget(d *digest) {
-	ds.mu.Lock()
-	defer ds.mu.Unlock()
-	delete(ds.all, filepath.Base(d.dir))
 }
 
 // sendIn sends after a while.
@@ -307,7 +304,7 @@ func (d *digest) sendAll() error {
 	if err := d.seal(); err != nil {
 		return err
 	}
-	sealed, err := d.glob(sealedPrefix)
+	sealed, err := list(d.dir, sealedPrefix, "")
 	if err != nil {
 		return err
 	}
@@ -331,10 +328,6 @@ func (d *digest) seal() error {
 	}
 	clear(d.waiting)
 	return syncDir(d.dir)
-}
-
-func (d *digest) glob(prefix string) ([]string, error) {
-	return filepath.Glob(filepath.Join(d.dir, prefix+"*"))
 }
 
 // sendOne sends a sealed digest and removes it.
@@ -376,7 +369,7 @@ func fileOf(id string) string {
 
 // readEvents reads the events of a directory, in the order of the log. No directory has none.
 func readEvents(dir string) ([]stored, error) {
-	files, err := filepath.Glob(filepath.Join(dir, "*.json"))
+	files, err := list(dir, "", ".json")
 	if err != nil {
 		return nil, err
 	}

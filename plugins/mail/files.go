@@ -2,9 +2,11 @@ package main
 
 import (
 	"errors"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"runtime"
+	"strings"
 )
 
 // writeFile writes a file that is there as a whole or not at all, also after a crash of the machine.
@@ -26,6 +28,21 @@ func writeFile(dir, name string, content []byte) (err error) {
 		return err
 	}
 	return syncDir(dir)
+}
+
+// list returns the paths of what is in a directory and has such a name. No directory has nothing.
+func list(dir, prefix, suffix string) ([]string, error) {
+	entries, err := os.ReadDir(dir)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	var paths []string
+	for _, e := range entries {
+		if strings.HasPrefix(e.Name(), prefix) && strings.HasSuffix(e.Name(), suffix) {
+			paths = append(paths, filepath.Join(dir, e.Name()))
+		}
+	}
+	return paths, err
 }
 
 // syncDir makes what a directory lists survive a crash of the machine.

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -47,6 +48,7 @@ type endpoint struct {
 	client  *http.Client
 	slots   chan struct{} // as many as requests may be on their way
 	breaker circuitbreaker.CircuitBreaker[any]
+	delay   time.Duration // of the breaker
 	redact  *strings.Replacer
 
 	mu    sync.Mutex
@@ -76,7 +78,7 @@ func newEndpoint(name string, t target, log *slog.Logger) (*endpoint, error) {
 		return nil, err
 	}
 	e := &endpoint{
-		name: name, url: u, header: header, signers: signers, timeout: t.Timeout.D(),
+		name: name, url: u, header: header, signers: signers, timeout: t.Timeout.D(), delay: t.Breaker.Delay.D(),
 		slots: make(chan struct{}, t.MaxConcurrent), redact: redactor(t, u),
 		client: &http.Client{
 			Transport: &http.Transport{
@@ -158,8 +160,8 @@ func (e *endpoint) permit() error {
 		return sdk.RetryAfter(fmt.Errorf("endpoint %s has asked for a pause", e.name), max(wait, minRetryAfter))
 	}
 	if !e.breaker.TryAcquirePermit() {
-		wait := max(e.breaker.RemainingDelay(), minRetryAfter)
-		return sdk.RetryAfter(fmt.Errorf("endpoint %s fails and is left alone for a while", e.name), wait)
+		wait := cmp.Or(e.breaker.RemainingDelay(), e.delay) // 0: another event is trying it right now
+		return sdk.RetryAfter(fmt.Errorf("endpoint %s fails and is left alone for a while", e.name), max(wait, minRetryAfter))
 	}
 	return nil
 }
