@@ -346,7 +346,7 @@ func (d *Delivery) caughtUp(last uint64) bool {
 	return !slices.ContainsFunc(d.all(), func(s *subscription) bool {
 		s.mu.Lock()
 		defer s.mu.Unlock()
-		return s.targetLocked() != "" && s.link != nil && !s.m.retrying(now) && s.m.live.through < last
+		return s.serving && s.targetLocked() != "" && !s.resting && !s.m.retrying(now) && s.m.live.through < last
 	})
 }
 

@@ -31,13 +31,12 @@ func TestDelivers(t *testing.T) {
 		if got, want := j.all(), "1/1 2/1 3/1"; got != want {
 			t.Errorf("got events %s, want %s", got, want)
 		}
-		time.Sleep(2 * time.Second)
-		synctest.Wait()
+		wait(2 * time.Second)
 		if got := m.cursor("p/all"); got.Through != 3 || got.Delivered != 3 || got.AckedAt.IsZero() {
 			t.Errorf("the cursor is %+v, want everything through 3", got)
 		}
 		reads, writes := m.counts()
-		time.Sleep(24 * time.Hour)
+		wait(24 * time.Hour)
 		if r, wr := m.counts(); r != reads || wr != writes {
 			t.Errorf("a day without events took %d reads and %d writes", r-reads, wr-writes)
 		}
@@ -64,8 +63,7 @@ func TestPoison(t *testing.T) {
 			return true
 		}))
 		w.Connect("p#1", []delivery.Subscription{sub("p/all")})
-		time.Sleep(2 * time.Minute)
-		synctest.Wait()
+		wait(2 * time.Minute)
 		if got, want := j.all(), "1/1 2/1 2/2 2/3 2/4 2/5 3/6"; got != want {
 			t.Errorf("got events %s, want %s", got, want)
 		}

@@ -217,6 +217,15 @@ func (d *Delivery) operate(ctx context.Context, name string, change func(*subscr
 	if err := s.acquire(ctx); err != nil {
 		return err
 	}
+	s.mu.Lock()
+	declared := s.declared
+	s.mu.Unlock()
+	if declared != nil { // one that is new has no cursor to change yet
+		if err := s.place(ctx, declared); err != nil {
+			s.written()
+			return err
+		}
+	}
 	return s.apply(ctx, change)
 }
 

@@ -29,6 +29,7 @@ type subscription struct {
 	declared  *Subscription // nil = by no plugin that is ready
 	instances []string      // that are ready, the newest last
 	serving   bool
+	resting   bool          // the last stream failed, the next one has to wait
 	link      *link // the stream, nil = none
 	noted     bool  // the saver knows that it is dirty
 	buryAt    time.Time
@@ -137,7 +138,9 @@ func (s *subscription) rest(ctx context.Context, instance string, wait time.Dura
 	for {
 		s.mu.Lock()
 		same := s.targetLocked() == instance
+		s.resting = same
 		s.mu.Unlock()
+		s.d.progressed()
 		if !same {
 			return // the process has ended, too, which others tell of
 		}
@@ -204,7 +207,7 @@ func (s *subscription) open(ctx context.Context, cancel context.CancelFunc, inst
 	l := newLink(s, instance, stream, cancel, declared)
 	s.mu.Lock()
 	s.m.configure(declared)
-	s.link = l
+	s.link, s.resting = l, false
 	s.mu.Unlock()
 	go l.receive()
 	return l, nil
