@@ -8,7 +8,8 @@
 //		})
 //	}
 //
-// and a handler is a function, or a value with a method Process:
+// It offers handlers, which execute steps, subscribers, which observe events, or both. A handler is a function, or a
+// value with a method Process:
 //
 //	func greet(ctx context.Context, in Guest) (Greeting, error)
 //
@@ -29,16 +30,38 @@
 // more; all of them wrap, so that [errors.Is] and [errors.As] see through. A panic fails the attempt
 // and nothing else.
 //
+// # Subscribers
+//
+// A subscriber observes events: a function, whose payload's type says which event it receives,
+//
+//	sdk.On(func(ctx context.Context, e sdk.Event[event.StepFailed]) error { ... })
+//
+// or a struct that embeds [BaseSubscriber], whose methods say it: OnStepFailed, OnTaskCompleted. Both go into
+// [Plugin.Subscribers] under the name of their subscription, for which the host keeps a cursor. It delivers each event
+// at least once, in order, and goes on where it stopped when the plugin was away. Nil is done, an error brings the
+// event again, [Permanent] puts it aside, and what follows in the same order waits meanwhile. Redelivered events have
+// the ID that they had: [BaseSubscriber.Seen] and [Dedupe] remember those that were handled.
+//
+// A subscriber has as much time for an event as [SubscriberOptions] says; its context ends with it. A template or the
+// host may bind it to some events only, with a config that [BindingConfig] returns. [Value] and [Fetch] get what is
+// too large to travel inside an event.
+//
+// # Custom events
+//
+// A handler emits events of its own with [Emit]; [Declare] says in [Plugin.Events] which. They are recorded with the
+// attempt's success, and other plugins subscribe to them by name: [OnNamed].
+//
 // # What the context carries
 //
 // The context of Process ends when the attempt is cancelled, runs out of time, or the host is gone;
 // [context.Cause] says which, as a [*CancelError]. It also carries [Logger], [Heartbeat], [Checkpoint],
 // [Config], [Result], [Attempt] and the rest of the functions here that take a context. Outside an attempt, such
-// as in a unit test that calls a handler directly, all of them are harmless.
+// as in a unit test that calls a handler directly, all of them are harmless; but [Emit] and [Fetch], whose work is then
+// not done, return an error.
 //
 // # What the process owes the host
 //
-// Serve takes care of all of it: the handshake, mutual TLS, the manifest, flow of work in frames,
+// Serve takes care of all of it: the handshake, mutual TLS, the manifest, flow of work and events in frames,
 // a status while attempts run, draining, ending when the host is gone, and keeping stray output away
 // from the protocol.
 package sdk

@@ -92,7 +92,8 @@ func Subscribe(sub Subscriber, opts SubscriberOptions) Subscriber {
 type SubscriberOptions struct {
 	// Description says what the subscriber does with the events, in plain text.
 	Description string
-	// Filter is a CEL expression over the event; events for which it is false are not delivered. Empty = all.
+	// Filter is a CEL expression over the event, such as `event.step == "charge"`; events for which it is false are not
+	// delivered. Empty = all.
 	Filter string
 	// Order is what is kept in order. Zero = [GlobalOrder].
 	Order Order

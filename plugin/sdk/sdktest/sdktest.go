@@ -1,8 +1,12 @@
 // Package sdktest runs a plugin from a test, over the real wire, the way a host does: it describes and
-// configures the plugin, watches its status, and executes attempts on a work stream.
+// configures the plugin, watches its status, executes attempts on a work stream, and delivers events.
 //
 //	p := sdktest.Start(t, plugin())
 //	got := p.Run(t, sdktest.Attempt{Handler: "greet", Input: Guest{Name: "Ada"}})
+//
+//	sub := p.Subscribe(t, "failures")
+//	answer := sub.Deliver(t, sdktest.Event{Type: "step.failed"}) // the example of the catalog
+//	p.CheckDelivery(t, sdktest.DeliveryCheck{Subscription: "failures"})
 //
 // [Start] runs the plugin within the test, so that the debugger and the race detector see it; [Launch] runs
 // a binary, with mutual TLS, as a host would. Attempts are the same for both. Nothing sleeps: a test waits
