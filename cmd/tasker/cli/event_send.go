@@ -169,7 +169,7 @@ func (a *app) printTrial(r *host.TryResult, given []string, asJSON bool) error {
 	if asJSON {
 		return a.printJSON(trialJSON{given[0], given[1], r.Verdict, optional(r.Reason), r.Took.Seconds(), optional(r.Binding)})
 	}
-	text := fmt.Sprintf("%s  %s  %s after %s", given[0], given[1], r.Verdict, r.Took.Round(10*time.Microsecond))
+	text := fmt.Sprintf("%s  %s  %s after %s", given[0], given[1], r.Verdict, milliseconds(r.Took))
 	if r.Binding != "" {
 		text += ", bound by " + r.Binding
 	}
@@ -182,6 +182,14 @@ func (a *app) printTrial(r *host.TryResult, given []string, asJSON bool) error {
 		a.note("next: %s", a.remedy("tasker plugin logs "+plugin))
 	}
 	return nil
+}
+
+// milliseconds prints a short duration for people.
+func milliseconds(d time.Duration) string {
+	if d >= time.Second {
+		return seconds(d)
+	}
+	return fmt.Sprintf("%.2f ms", float64(d)/float64(time.Millisecond))
 }
 
 // dryRun lists the past events that a subscription would get.

@@ -49,15 +49,16 @@ func (a *app) eventTailCommand() *cobra.Command {
 		Long: `Print events of the log in order: the last 20, those from a place on, or all of one task.
 With --follow those to come are printed as they are committed, until an interrupt. The
 place is the number of an event, a time such as 2026-01-31T08:00:00Z, or how long ago such
-as 10m. --filter is an expression (CEL) over type, at, task, step, namespace, template,
-version, correlation_id and payload; --subscriber prints what this subscriber gets,
-by its declaration and its bindings as they are now.
+as 10m. --filter is an expression (CEL) over payload and event, whose fields are id, type,
+at, task, task_seq, step, namespace, template, version, correlation_id and payload.
+--subscriber prints what this subscriber gets, by its declaration and its bindings as they
+are now.
 
 --json prints an array of {"seq", "id", "type", "at", "task", "task_seq", "step",
 "template", "correlation_id", "payload"}; with --follow one object per line.`,
 		Example: `  tasker event tail --follow --type 'step.*'
   tasker event tail --task 01JD --json
-  tasker event tail --from 10m --filter 'type == "step.failed" && payload.final'
+  tasker event tail --from 10m --filter 'event.type == "step.failed" && payload.final'
   tasker event tail -f --subscriber mail/failures`,
 		Args: args(0, 0),
 	}

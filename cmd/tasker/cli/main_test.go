@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"os/signal"
+	"path"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -48,7 +49,8 @@ func taskerMain() {
 
 // TestScripts runs the sessions in testdata/script, against real plugins.
 func TestScripts(t *testing.T) {
-	plugins := buildPlugins(t)
+	plugins := buildPlugins(t, "plugins/mock", "plugins/exec")
+	watch := buildPlugins(t, "cmd/tasker/cli/testdata/watch")
 	testscript.Run(t, testscript.Params{
 		Dir:                 "testdata/script",
 		RequireExplicitExec: true,
@@ -66,6 +68,7 @@ func TestScripts(t *testing.T) {
 			})
 			env.Setenv("XDG_RUNTIME_DIR", dir)
 			env.Setenv("PLUGINS", plugins)
+			env.Setenv("WATCH", watch)
 			env.Setenv("TASKER_PLUGIN_DIRS", plugins)
 			env.Setenv("USER", "tester")
 			return nil
@@ -75,17 +78,18 @@ func TestScripts(t *testing.T) {
 			"json":  jsonCommand,
 			"setid": setidCommand,
 			"await": awaitCommand,
+			"until": untilCommand,
 		},
 	})
 }
 
-// buildPlugins builds the plugins that ship with Tasker into a directory.
-func buildPlugins(t *testing.T) string {
+// buildPlugins builds plugins of this module into a fresh directory.
+func buildPlugins(t *testing.T, packages ...string) string {
 	t.Helper()
 	dir := t.TempDir()
-	for _, name := range []string{"mock", "exec"} {
-		out := filepath.Join(dir, pluginPrefix+name)
-		cmd := exec.CommandContext(t.Context(), "go", "build", "-o", out, "github.com/tasker-engine/tasker/plugins/"+name)
+	for _, name := range packages {
+		out := filepath.Join(dir, pluginPrefix+path.Base(name))
+		cmd := exec.CommandContext(t.Context(), "go", "build", "-o", out, "github.com/tasker-engine/tasker/"+name)
 		if text, err := cmd.CombinedOutput(); err != nil {
 			t.Fatalf("build plugin %s: %v\n%s", name, err, text)
 		}
@@ -152,6 +156,47 @@ func awaitCommand(ts *testscript.TestScript, _ bool, args []string) {
 		}
 		return false
 	})
+}
+
+// untilCommand is `until PATH VALUE COMMAND...`: runs a command until what it prints has
+// the JSON value at the path.
+func untilCommand(ts *testscript.TestScript, _ bool, args []string) {
+	if len(args) < 3 {
+		ts.Fatalf("usage: until PATH VALUE COMMAND...")
+	}
+	last := ""
+	poll(ts, strings.Join(args, " "), func(context.Context) bool {
+		if ts.Exec(args[2], args[3:]...) != nil {
+			return false
+		}
+		var doc any
+		if json.Unmarshal([]byte(ts.ReadFile("stdout")), &doc) != nil {
+			return false
+		}
+		got, err := json.Marshal(find(doc, args[0]))
+		if last != string(got) {
+			last = string(got)
+			ts.Logf("%s is %s", args[0], last)
+		}
+		return err == nil && last == args[1]
+	})
+}
+
+// find is [lookup] for what may not be there yet.
+func find(doc any, path string) any {
+	for key := range strings.SplitSeq(path, ".") {
+		switch at := doc.(type) {
+		case map[string]any:
+			doc = at[key]
+		case []any:
+			if i, err := strconv.Atoi(key); err == nil && i >= 0 && i < len(at) {
+				doc = at[i]
+			} else if key == "len" {
+				doc = len(at)
+			}
+		}
+	}
+	return doc
 }
 
 // jsonCommand is `[!] json FILE PATH VALUE`: compares what lies at a dotted path of a
