@@ -31,7 +31,7 @@ const (
 
 // config is the plugin's configuration.
 type config struct {
-	Host         string       `json:"host"                    jsonschema:"minLength=1" jsonschema_description:"The SMTP server."`
+	Host         string       `json:"host,omitempty"          jsonschema_description:"The SMTP server. Without one no mail can be sent."`
 	Port         int          `json:"port,omitempty"          jsonschema:"minimum=1,maximum=65535" jsonschema_description:"Default 587; 465 with security: tls, 25 with security: none."`
 	Security     string       `json:"security,omitempty"      jsonschema:"enum=starttls,enum=tls,enum=none" jsonschema_description:"starttls: the server must offer STARTTLS. tls: TLS from the start. none: no TLS, and no password. Default starttls."`
 	Username     string       `json:"username,omitempty"      jsonschema_description:"With which the plugin signs in. Default none: it does not."`
@@ -39,7 +39,7 @@ type config struct {
 	PasswordFile string       `json:"password_file,omitempty" jsonschema_description:"A file with the password, instead of password."`
 	CAFile       string       `json:"ca_file,omitempty"       jsonschema_description:"Certificates, PEM, of which one must have signed the server's. Default the system's."`
 	ServerName   string       `json:"server_name,omitempty"   jsonschema_description:"The name that the server's certificate must have. Default host."`
-	From         string       `json:"from"                    jsonschema:"minLength=1" jsonschema_description:"The sender: tasker@example.com, or Tasker <tasker@example.com>."`
+	From         string       `json:"from,omitempty"          jsonschema_description:"The sender, needed with a host: tasker@example.com, or Tasker <tasker@example.com>."`
 	Hello        string       `json:"hello,omitempty"         jsonschema_description:"The name with which the plugin greets the server. Default localhost."`
 	Timeout      sdk.Duration `json:"timeout,omitempty"       jsonschema_description:"How long a mail may take, from the connection to the acceptance, up to 2m. Default 30s."`
 	Connections  int          `json:"connections,omitempty"   jsonschema:"minimum=1,maximum=64" jsonschema_description:"How many connections there may be at once. Default 4."`
@@ -80,6 +80,8 @@ func (c config) withDefaults() config {
 // validate refuses what the schema cannot.
 func (c config) validate() error {
 	switch {
+	case c.Host == "" && c.From != "":
+		return errors.New("/host: there is a sender, but no server")
 	case c.Timeout < 0 || c.Timeout > maxTimeout:
 		return fmt.Errorf("/timeout: %s is not between 0s and %s", c.Timeout, maxTimeout)
 	case c.Password != "" && c.PasswordFile != "":
@@ -89,7 +91,7 @@ func (c config) validate() error {
 	case c.Username == "" && (c.Password != "" || c.PasswordFile != ""):
 		return errors.New("/username: there is a password, but no user")
 	}
-	if _, err := mail.ParseAddress(c.From); err != nil {
+	if _, err := mail.ParseAddress(c.From); c.Host != "" && err != nil {
 		return fmt.Errorf("/from: %q is no address: %w", c.From, err)
 	}
 	return nil

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"io"
 	"time"
 
@@ -91,6 +92,9 @@ func (m *mailer) deliver(ctx context.Context, e sdk.Event[json.RawMessage]) erro
 }
 
 func (m *mailer) mail(ctx context.Context, e sdk.Event[json.RawMessage], b binding) error {
+	if m.Host == "" { // a plugin that is installed and not used needs no configuration
+		return sdk.Permanent(errors.New("the plugin's configuration has no host to send mail to"))
+	}
 	if err := b.validate(); err != nil {
 		return sdk.Permanent(err)
 	}

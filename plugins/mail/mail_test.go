@@ -323,6 +323,8 @@ func TestConfig(t *testing.T) {
 		want   string
 	}{
 		"fine":              {func(*config) {}, ""},
+		"not used":          {func(c *config) { *c = config{} }, ""},
+		"no server":         {func(c *config) { c.Host = "" }, "/host: there is a sender, but no server"},
 		"timeout":           {func(c *config) { c.Timeout = sdk.Duration(time.Hour) }, "/timeout: 1h0m0s is not between 0s and 2m0s"},
 		"two passwords":     {func(c *config) { c.Username, c.Password, c.PasswordFile = "u", "p", "f" }, "/password_file: there is a password, too; set one of them"},
 		"password in clear": {func(c *config) { c.Username, c.Security = "u", securityNone }, "/username: without TLS everybody could read the password"},
@@ -334,8 +336,8 @@ func TestConfig(t *testing.T) {
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
 			m := &mailer{config: fine}
-			m.Digests = filepath.Join(t.TempDir(), "digests")
 			tt.change(&m.config)
+			m.Digests = filepath.Join(t.TempDir(), "digests")
 			err := m.Check(t.Context())
 			if (err == nil) != (tt.want == "") || err != nil && !strings.HasPrefix(err.Error(), tt.want) {
 				t.Errorf("error %v, want %q", err, tt.want)

@@ -51,6 +51,9 @@ func newPost(c config) (*post, error) {
 	if p.tls, err = c.tls(); err != nil {
 		return nil, err
 	}
+	if c.Host == "" {
+		return p, nil
+	}
 	from, err := mail.ParseAddress(c.From)
 	if err != nil {
 		return nil, fmt.Errorf("/from: %w", err)

@@ -86,6 +86,15 @@ func TestRefusedConfiguration(t *testing.T) {
 	}
 }
 
+// TestNotConfigured starts without a configuration, as a plugin does that is installed and not used.
+func TestNotConfigured(t *testing.T) {
+	sub := sdktest.Start(t, plugin()).Subscribe(t, "events", sdktest.Binding{Config: to("ops@example.com")})
+	got := sub.Deliver(t, sdktest.Event{Type: event.NameTaskFailed, Binding: 1})
+	if want := (sdktest.Answer{Verdict: sdktest.Rejected, Reason: "the plugin's configuration has no host to send mail to"}); got != want {
+		t.Errorf("answer %+v, want %+v", got, want)
+	}
+}
+
 // TestBinaryCrash kills the plugin's process while a digest has acknowledged events, and starts another.
 func TestBinaryCrash(t *testing.T) {
 	binary, err := os.Executable()

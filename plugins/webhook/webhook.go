@@ -51,7 +51,7 @@ func plugin() sdk.Plugin {
 
 // webhooks is the plugin's configuration, and what is made of it.
 type webhooks struct {
-	Endpoints map[string]target `json:"endpoints" jsonschema_description:"Where events may go, by the names that bindings use."`
+	Endpoints map[string]target `json:"endpoints,omitempty" jsonschema_description:"Where events may go, by the names that bindings use. Default none."`
 
 	served    map[string]*endpoint
 	templates templates
@@ -96,7 +96,7 @@ func (w *webhooks) post(ctx context.Context, e sdk.Event[json.RawMessage], b bin
 	to, ok := w.served[b.Endpoint]
 	if !ok {
 		known := strings.Join(slices.Sorted(maps.Keys(w.served)), ", ")
-		return sdk.Permanent(fmt.Errorf("the plugin's configuration has no endpoint %q, only %s", b.Endpoint, known))
+		return sdk.Permanent(fmt.Errorf("the plugin's configuration has no endpoint %q, only [%s]", b.Endpoint, known))
 	}
 	m, err := w.encode(e, b)
 	if err != nil {

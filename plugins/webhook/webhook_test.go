@@ -320,7 +320,7 @@ func TestBroken(t *testing.T) {
 	t.Run("no such endpoint", func(t *testing.T) {
 		w := serve(t, nil).webhooks(t, nil)
 		err := w.post(t.Context(), example(t, event.NameTaskCompleted), binding{Endpoint: "x"})
-		if want := `the plugin's configuration has no endpoint "x", only e`; err == nil || err.Error() != want || sdk.Explain(err).Verdict != sdk.Final {
+		if want := `the plugin's configuration has no endpoint "x", only [e]`; err == nil || err.Error() != want || sdk.Explain(err).Verdict != sdk.Final {
 			t.Errorf("error %v, want %s, permanently", err, want)
 		}
 	})

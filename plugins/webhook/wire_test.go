@@ -47,7 +47,7 @@ func TestDelivery(t *testing.T) {
 	}{
 		"acked":            {1, 200, sdktest.Answer{Verdict: sdktest.Acked}},
 		"chat":             {2, 200, sdktest.Answer{Verdict: sdktest.Acked}},
-		"no such endpoint": {3, 200, sdktest.Answer{Verdict: sdktest.Rejected, Reason: `the plugin's configuration has no endpoint "x", only e`}},
+		"no such endpoint": {3, 200, sdktest.Answer{Verdict: sdktest.Rejected, Reason: `the plugin's configuration has no endpoint "x", only [e]`}},
 		"no JSON":          {4, 200, sdktest.Answer{Verdict: sdktest.Rejected, Reason: "format template: the template made no JSON: invalid character '1' after top-level value"}},
 		"refused":          {1, 422, sdktest.Answer{Verdict: sdktest.Rejected, Reason: "endpoint e answers 422 Unprocessable Entity"}},
 		"broken":           {1, 500, sdktest.Answer{Verdict: sdktest.Retried, Reason: "endpoint e answers 500 Internal Server Error"}},
@@ -145,7 +145,7 @@ func TestRefusedConfiguration(t *testing.T) {
 
 // TestSecretsInSchema are marked, so that the host does not show them.
 func TestSecretsInSchema(t *testing.T) {
-	p := sdktest.Start(t, plugin(), sdktest.Options{Config: values{"endpoints": values{}}})
+	p := sdktest.Start(t, plugin()) // without a configuration: it is installed, and not used
 	var schema struct {
 		Defs map[string]struct {
 			Properties map[string]json.RawMessage `json:"properties"`
