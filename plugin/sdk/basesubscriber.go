@@ -48,6 +48,13 @@ func (b *BaseSubscriber) SubscribeTo(patterns ...string) {
 	b.patterns = append(b.patterns, patterns...)
 }
 
+// asked returns what SubscribeTo was asked for.
+func (b *BaseSubscriber) asked() []string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return slices.Clone(b.patterns)
+}
+
 // Logger returns a logger whose lines the host keeps with the event; it is [Logger].
 func (*BaseSubscriber) Logger(ctx context.Context) hclog.Logger { return Logger(ctx) }
 
@@ -100,6 +107,7 @@ type (
 // bindMethods finds out what the methods of a struct that embeds BaseSubscriber receive.
 func bindMethods(sub Subscriber) (*subscription, []error) {
 	s := &subscription{powers: sub, remember: sub.base()}
+	patterns := s.remember.asked()
 	var bad []error
 	v := reflect.ValueOf(sub)
 	onEvent := false
@@ -110,7 +118,7 @@ func bindMethods(sub Subscriber) (*subscription, []error) {
 		case !strings.HasPrefix(name, "On"):
 		case name == "OnEvent":
 			onEvent = true
-			err = s.addOnEvent(v.Method(i))
+			err = s.addOnEvent(v.Method(i), patterns)
 		case name == "OnGap":
 			if _, ok := sub.(hasOnGap); !ok {
 				err = fmt.Errorf("OnGap is %s; want func(context.Context, sdk.Gap)", shortType(v.Method(i)))
@@ -126,8 +134,8 @@ func bindMethods(sub Subscriber) (*subscription, []error) {
 			bad = append(bad, err)
 		}
 	}
-	if !onEvent && len(s.remember.patterns) > 0 {
-		bad = append(bad, fmt.Errorf("SubscribeTo(%q) has no receiver: there is no method OnEvent(context.Context, sdk.Event[json.RawMessage]) error", s.remember.patterns))
+	if !onEvent && len(patterns) > 0 {
+		bad = append(bad, fmt.Errorf("SubscribeTo(%q) has no receiver: there is no method OnEvent(context.Context, sdk.Event[json.RawMessage]) error", patterns))
 	}
 	if o, ok := sub.(hasOptions); ok {
 		s.options, s.hasOptions = o.SubscriberOptions(), true
@@ -155,15 +163,15 @@ func (s *subscription) addHooks(sub Subscriber) (bad []error) {
 }
 
 // addOnEvent routes what SubscribeTo asks for to the method OnEvent.
-func (s *subscription) addOnEvent(m reflect.Value) error {
+func (s *subscription) addOnEvent(m reflect.Value, patterns []string) error {
 	fn, ok := reflect.TypeAssert[func(context.Context, Event[json.RawMessage]) error](m)
 	if !ok {
 		return fmt.Errorf("OnEvent is %s; want func(context.Context, sdk.Event[json.RawMessage]) error", shortType(m))
 	}
-	if len(s.remember.patterns) == 0 {
+	if len(patterns) == 0 {
 		return errors.New("OnEvent receives what SubscribeTo asks for, which was not called")
 	}
-	for _, pattern := range s.remember.patterns {
+	for _, pattern := range patterns {
 		s.routes = append(s.routes, routeOf(pattern, fmt.Sprintf("SubscribeTo(%q)", pattern), fn))
 	}
 	return nil

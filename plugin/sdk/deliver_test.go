@@ -331,7 +331,15 @@ func TestBindingConfigOfAnotherType(t *testing.T) {
 		_, err := sdk.BindingConfig[watcherConfig](ctx)
 		return err
 	}))
-	want := "the config of subscriber s is a <nil>, as its option Config says; BindingConfig asks for a sdk_test.watcherConfig"
+	want := "subscriber s has no option Config; BindingConfig asks for a sdk_test.watcherConfig"
+	if got := sub.Deliver(t, sdktest.Event{Type: "step.failed"}); got.Verdict != sdktest.Rejected || got.Reason != want {
+		t.Errorf("answer %+v, want %s", got, want)
+	}
+	sub = subscriber(t, sdk.Subscribe(all(func(ctx context.Context, _ rawEvent) error {
+		_, err := sdk.BindingConfig[watcherConfig](ctx)
+		return err
+	}), sdk.SubscriberOptions{Config: number{}}))
+	want = "the option Config of subscriber s is a sdk_test.number; BindingConfig asks for a sdk_test.watcherConfig"
 	if got := sub.Deliver(t, sdktest.Event{Type: "step.failed"}); got.Verdict != sdktest.Rejected || got.Reason != want {
 		t.Errorf("answer %+v, want %s", got, want)
 	}

@@ -176,12 +176,15 @@ func BindingConfig[C any](ctx context.Context) (C, error) {
 		return c, nil
 	}
 	v, err := d.binding.read()
-	if err == nil {
-		var ok bool
-		if c, ok = v.(C); ok {
-			return c, nil
+	switch is := v.(type) {
+	case C:
+		return is, nil
+	case nil:
+		if err == nil {
+			err = fmt.Errorf("subscriber %s has no option Config; BindingConfig asks for a %T", d.stream.sub.name, c)
 		}
-		err = fmt.Errorf("the config of subscriber %s is a %T, as its option Config says; BindingConfig asks for a %T", d.stream.sub.name, v, c)
+	default:
+		err = fmt.Errorf("the option Config of subscriber %s is a %T; BindingConfig asks for a %T", d.stream.sub.name, v, c)
 	}
 	return c, Permanent(WithCode(err, CodeInvalidConfig))
 }

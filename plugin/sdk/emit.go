@@ -135,6 +135,9 @@ func typeOf(payload event.Payload) reflect.Type {
 
 func (d *declaration) declareEvents(report func(place, format string, args ...any)) {
 	d.events = make(map[reflect.Type]*customEvent)
+	if n := len(d.plugin.Events); n > maxEvents {
+		report("Events", "there are %d; want at most %d", n, maxEvents)
+	}
 	names := make(map[string]bool)
 	for i, declared := range d.plugin.Events {
 		e, err := d.newEvent(declared)

@@ -256,11 +256,16 @@ func (s *deliverStream) handle(ln *lane, it item) {
 		d.end()
 		s.mu.Lock()
 		s.lanes.handling--
-		if it.gap == 0 && ln.turn == turn {
-			s.answered(it.seq, a)
-			if ln.held = a.failed && !a.final; ln.held {
-				ln.drop()
-			}
+		if it.gap > 0 || ln.turn != turn {
+			return
+		}
+		retry := a.failed && !a.final
+		if retry && s.ctx.Err() != nil { // it failed because the stream or the process ends, and comes again
+			return
+		}
+		s.answered(it.seq, a)
+		if ln.held = retry; retry {
+			ln.drop()
 		}
 	}()
 	if it.gap > 0 {

@@ -2,14 +2,17 @@ package sdk_test
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"os"
 	"os/exec"
 	"testing"
+	"time"
 
 	"go.uber.org/goleak"
 
 	"github.com/tasker-engine/tasker/plugin/sdk"
+	"github.com/tasker-engine/tasker/plugin/sdk/event"
 	"github.com/tasker-engine/tasker/plugin/sdk/sdktest"
 )
 
@@ -30,6 +33,16 @@ func launchable() map[string]sdk.Plugin {
 				"print": sdk.Func(printAll),
 				"hold":  sdk.Func(hold),
 			},
+		},
+		"events": {
+			Name: "test", Version: "1.0.0", Subscribers: sdk.Subscribers{
+				"audit": all(receive[json.RawMessage]),
+				"pager": sdk.Subscribe(sdk.Routes(sdk.On(receive[event.TaskFailed]), sdk.On(receive[event.StepFailed])), sdk.SubscriberOptions{
+					Description: "Pages.\nDay and night.", Order: sdk.TaskOrder, Start: "now", Window: 2, MaxAttempts: 3,
+					Timeout: time.Minute, Bound: true, Filter: "event.step != ''", Config: number{},
+				}),
+			},
+			Events: sdk.Events{sdk.Declare(shipped{OrderID: "o-1"}, sdk.EventOptions{Description: "An order has left."})},
 		},
 		"broken": {Name: "Broken", Version: "one", Handlers: sdk.Handlers{"x": nil}},
 	}

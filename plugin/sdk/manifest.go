@@ -140,6 +140,9 @@ func (d *declaration) declareHandlers(report func(place, format string, args ...
 }
 
 func (d *declaration) declareSubscribers(report func(place, format string, args ...any)) {
+	if n := len(d.plugin.Subscribers); n > maxSubscriptions {
+		report("Subscribers", "there are %d; want at most %d", n, maxSubscriptions)
+	}
 	var values []Subscriber
 	for _, name := range slices.Sorted(maps.Keys(d.plugin.Subscribers)) {
 		place, sub := fmt.Sprintf("Subscribers[%q]", name), d.plugin.Subscribers[name]

@@ -244,6 +244,9 @@ func (s *subscription) ready() (bad []error) {
 	default:
 		return []error{errors.New("it receives no event")}
 	}
+	if n := len(s.routes); n > maxEvents {
+		bad = append(bad, fmt.Errorf("it receives %d names and patterns; want at most %d", n, maxEvents))
+	}
 	s.exact = make(map[string]*route)
 	seen := make(map[string]*route)
 	for _, r := range s.routes {
@@ -310,10 +313,12 @@ func (s *subscription) route(name string) *route {
 
 // Limits of the options of subscribers; hosts have the same.
 const (
-	maxWindow     = 64
-	maxDeliveries = 1000
-	maxText       = 4096 // bytes of a description or a filter
-	maxLanes      = 1024
+	maxSubscriptions = 64  // of a plugin
+	maxEvents        = 256 // of a plugin, and of a subscription
+	maxWindow        = 64
+	maxDeliveries    = 1000
+	maxText          = 4096 // bytes of a description or a filter
+	maxLanes         = 1024
 )
 
 // problem returns what is wrong with the options.

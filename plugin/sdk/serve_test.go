@@ -2,6 +2,7 @@ package sdk_test
 
 import (
 	"bytes"
+	"encoding/json"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -149,6 +150,57 @@ To look into it:
 				t.Errorf("stderr (-want +got):\n%s", diff)
 			}
 		})
+	}
+}
+
+// TestSubscribersByHand explains a plugin that has no handlers.
+func TestSubscribersByHand(t *testing.T) {
+	const explained = `PROGRAM is a Tasker plugin, test 1.0.0: a Tasker host starts it, not you.
+
+Subscriptions:
+  test/audit  *
+  test/pager  step.failed, task.failed  Pages.
+
+Events:
+  test.shipped  An order has left.
+
+To use it, tell Tasker where the plugin is:
+  tasker serve --plugin-dir DIR
+
+To look into it:
+  PROGRAM --describe   the manifest: handlers, subscriptions, schemas, limits, as JSON
+  PROGRAM --version    name and version
+`
+	_, stderr, _ := byHand(t, "events")
+	if diff := cmp.Diff(explained, stderr); diff != "" {
+		t.Errorf("explanation (-want +got):\n%s", diff)
+	}
+	stdout, _, _ := byHand(t, "events", "--describe")
+	var got struct {
+		Handlers      []any            `json:"handlers"`
+		Subscriptions []map[string]any `json:"subscriptions"`
+		Emits         []map[string]any `json:"emits"`
+	}
+	if err := json.Unmarshal([]byte(stdout), &got); err != nil {
+		t.Fatal(err)
+	}
+	delete(got.Subscriptions[1], "config_schema")
+	delete(got.Emits[0], "schema")
+	wantSubs := []map[string]any{
+		{"name": "audit", "events": []any{"*"}, "order": "global"},
+		{
+			"name": "pager", "description": "Pages.\nDay and night.", "events": []any{"step.failed", "task.failed"}, "order": "task",
+			"start": "now", "window": 2.0, "max_attempts": 3.0, "timeout": "1m0s", "bound": true, "filter": "event.step != ''",
+		},
+	}
+	wantEmits := []map[string]any{{
+		"name": "test.shipped", "version": 1.0, "description": "An order has left.", "example": map[string]any{"order_id": "o-1"},
+	}}
+	if diff := cmp.Diff(wantSubs, got.Subscriptions); diff != "" || got.Handlers == nil {
+		t.Errorf("handlers %v, subscriptions (-want +got):\n%s", got.Handlers, diff)
+	}
+	if diff := cmp.Diff(wantEmits, got.Emits); diff != "" {
+		t.Errorf("events (-want +got):\n%s", diff)
 	}
 }
 

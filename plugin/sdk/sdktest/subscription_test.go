@@ -146,3 +146,18 @@ func TestKilledSubscriber(t *testing.T) {
 	}
 	again.CheckDelivery(t, sdktest.DeliveryCheck{Subscription: "sleep", Events: []sdktest.Event{{Type: "step.failed", Delivery: 2}}})
 }
+
+// TestEndedSubscriber cuts the lifeline amid an event: an end in order is no failure of the event.
+func TestEndedSubscriber(t *testing.T) {
+	p := sdktest.Launch(t, sdktest.Build(t, "./testdata/sleeper"))
+	sub := p.Subscribe(t, "sleep")
+	d := sub.Send(t, sdktest.Event{Type: "step.failed"})[0]
+	sub.Log(t)
+	p.CutLifeline()
+	if got := d.Wait(t); got.Verdict != sdktest.Lost {
+		t.Errorf("answer %+v, want lost", got)
+	}
+	if code := p.Exit(t); code != 0 {
+		t.Errorf("exit code %d, want 0", code)
+	}
+}
