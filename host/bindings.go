@@ -64,7 +64,7 @@ func (b *binding) info() api.BindingInfo {
 	info := api.BindingInfo{
 		Source: b.source, Template: b.template, Events: b.Events, Filter: b.Filter, Config: b.Config, Enabled: !b.Disabled,
 	}
-	if b.Position != "" && b.template == nil {
+	if b.Position != "" && b.source == configSource {
 		info.Source = b.Position
 	}
 	if len(b.problems) > 0 {

@@ -56,10 +56,7 @@ func TestDeadLetters(t *testing.T) {
 	if all, _, err := h.DeadLetters(t.Context(), "", 0, 2); err != nil || len(all) != 2 || all[0].Seq != all[1].Seq {
 		t.Errorf("dead letters of all: %v, %v; want those of both subscriptions by sequence", all, err)
 	}
-	told := h.Log(host.EventQuery{Type: event.NameSubscriberDeadLettered})
-	if len(told) != 4 {
-		t.Errorf("%d events tell of dead letters, want 4", len(told))
-	}
+	h.AwaitLog(host.EventQuery{Type: event.NameSubscriberDeadLettered}, 4)
 	h.Behave("one")
 	if n, err := h.RetryDeadLetters(t.Context(), "one/all", []uint64{letters[1].Seq}); n != 1 || err != nil {
 		t.Fatalf("RetryDeadLetters: %d, %v", n, err)
@@ -151,10 +148,7 @@ func TestGap(t *testing.T) {
 		t.Fatal(err)
 	}
 	h.AwaitDelivered("one/all")
-	told := h.Log(host.EventQuery{Type: event.NameSubscriberGap, Filter: `payload.subscription == "one/all"`})
-	if len(told) != 1 {
-		t.Fatalf("%d events tell of a gap, want 1", len(told))
-	}
+	told := h.AwaitLog(host.EventQuery{Type: event.NameSubscriberGap, Filter: `payload.subscription == "one/all"`}, 1)
 	var gap event.SubscriberGap
 	if err := json.Unmarshal(told[0].Payload, &gap); err != nil || gap.Subscription != "one/all" || gap.FromSeq != s.Through+1 || gap.ThroughSeq != log[0].Seq-1 {
 		t.Errorf("gap %+v, %v; want one/all from %d through %d", gap, err, s.Through+1, log[0].Seq-1)
@@ -182,7 +176,10 @@ func TestOperateSubscriptions(t *testing.T) {
 		"retry":   func(n string) error { _, err := h.RetryDeadLetters(ctx, n, nil); return err },
 		"discard": func(n string) error { _, err := h.DiscardDeadLetters(ctx, n, nil); return err },
 		"letters": func(n string) error { _, _, err := h.DeadLetters(ctx, n, 0, 0); return err },
-		"try":     func(n string) error { _, err := h.TryEvent(ctx, host.TryRequest{Subscription: n, Type: "task.started"}); return err },
+		"try": func(n string) error {
+			_, err := h.TryEvent(ctx, host.TryRequest{Subscription: n, Type: "task.started"})
+			return err
+		},
 	} {
 		for _, unknown := range []string{"one/al", "on", "two/all", "one"} {
 			if err := call(unknown); !errors.Is(err, task.ErrNotFound) {

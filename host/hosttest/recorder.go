@@ -239,3 +239,24 @@ func CheckLanes(got []Received, wanted []Event) error {
 	}
 	return errors.Join(faults...)
 }
+
+// AwaitLog waits until the log holds so many of the events that a query selects, and
+// returns them.
+func (h *Host) AwaitLog(q host.EventQuery, n int) []Event {
+	h.t.Helper()
+	ctx, cancel := h.context()
+	defer cancel()
+	var events []Event
+	q.Follow = true
+	err := h.Events(ctx, q, func(entry host.LogEntry) error {
+		e, err := DecodeEvent(entry)
+		if events = append(events, e); err == nil && len(events) == n {
+			err = errEnough
+		}
+		return err
+	})
+	if !errors.Is(err, errEnough) {
+		h.t.Fatalf("waited in vain for %d events %+v, got %d: %v", n, q, len(events), err)
+	}
+	return events
+}

@@ -70,7 +70,7 @@ type Emitted struct {
 func (s *Subscription) CheckConfig(config json.RawMessage) error {
 	if len(s.ConfigSchema) == 0 {
 		if len(config) > 0 {
-			return fmt.Errorf("subscription %s takes no configuration: %w", s.Name, task.ErrInvalid)
+			return fmt.Errorf("subscription %s takes no configuration", s.Name)
 		}
 		return nil
 	}
@@ -78,7 +78,7 @@ func (s *Subscription) CheckConfig(config json.RawMessage) error {
 		config = json.RawMessage("{}")
 	}
 	if err := fits(s.ConfigSchema, config); err != nil {
-		return fmt.Errorf("configuration: %w: %w", task.ErrInvalid, err)
+		return fmt.Errorf("configuration: %w", err)
 	}
 	return nil
 }
