@@ -5,7 +5,9 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
+	"os"
 	"time"
 
 	"github.com/tasker-engine/tasker/plugin/sdk"
@@ -13,7 +15,11 @@ import (
 )
 
 // Pager tells people of what goes wrong. Adding a method OnTaskCancelled is all it takes to get another event.
-type Pager struct{ sdk.BaseSubscriber }
+type Pager struct {
+	sdk.BaseSubscriber
+
+	out io.Writer
+}
 
 // OnStepFailed receives every event step.failed.
 func (p *Pager) OnStepFailed(ctx context.Context, e sdk.Event[event.StepFailed]) error {
@@ -21,19 +27,19 @@ func (p *Pager) OnStepFailed(ctx context.Context, e sdk.Event[event.StepFailed])
 		return nil
 	}
 	p.Logger(ctx).Info("paging", "task", e.Task, "step", e.Step)
-	fmt.Println(e.Payload.StepName, "failed:", e.Payload.Message, "-", e.Payload.Category())
+	_, _ = fmt.Fprintln(p.out, e.Payload.StepName, "failed:", e.Payload.Message, "-", e.Payload.Category())
 	return nil
 }
 
 // A subscriber from a struct, whose methods say what it receives.
 func ExampleBaseSubscriber() {
 	main := func() {
-		sdk.Serve(sdk.Plugin{Name: "pager", Version: "1.0.0", Subscribers: sdk.Subscribers{"failures": &Pager{}}})
+		sdk.Serve(sdk.Plugin{Name: "pager", Version: "1.0.0", Subscribers: sdk.Subscribers{"failures": &Pager{out: os.Stderr}}})
 	}
 	_ = main // started by a host
 
 	// A unit test calls the method.
-	err := (&Pager{}).OnStepFailed(context.Background(), sdk.Event[event.StepFailed]{
+	err := (&Pager{out: os.Stdout}).OnStepFailed(context.Background(), sdk.Event[event.StepFailed]{
 		ID: "t/1", Payload: event.StepFailed{
 			Step: event.Step{StepName: "charge"}, Error: event.Error{Message: "no answer", Kind: "timeout"}, Final: true,
 		},
@@ -56,8 +62,8 @@ func NewAuditor(patterns ...string) *Auditor {
 
 // OnEvent receives what SubscribeTo asks for.
 func (*Auditor) OnEvent(_ context.Context, e sdk.Event[json.RawMessage]) error {
-	fmt.Println(e.Seq, e.Type, string(e.Payload))
-	return nil
+	_, err := fmt.Fprintln(os.Stderr, e.Seq, e.Type, string(e.Payload))
+	return err
 }
 
 // Patterns ask for the events of a family, such as the custom events of another plugin.
