@@ -85,7 +85,7 @@ type Subscriber struct {
 	Events     []string        // names or trailing wildcards; nil = all that are declared
 	Filter     string          // CEL over the event; empty = all
 	Config     json.RawMessage // nil = none
-	Disabled   bool            // the events that it describes do not reach the subscriber
+	Disabled   bool            // nothing reaches the subscriber through it
 	Position   string          // "tasker.yaml:12:5", for messages; empty when there is none
 }
 

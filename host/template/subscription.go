@@ -197,15 +197,15 @@ func readFilter(d *decoder, s *subscriptionSpec, n *node) {
 }
 
 // checkReached reports a subscription that an earlier one of the same subscriber leaves
-// nothing: the first that matches an event decides on it.
+// nothing: an event takes the first that lets it through.
 func (d *decoder) checkReached(before []subscriptionSpec, s *subscriptionSpec) {
 	for i := range before {
 		b := &before[i]
-		if b.subscriber.text == "" || b.subscriber.text != s.subscriber.text || b.template != s.template || b.filter != nil {
+		if b.subscriber.text == "" || b.subscriber.text != s.subscriber.text || b.template != s.template || b.filter != nil || !b.enabled {
 			continue
 		}
 		if covers(b.events, s.events) {
-			d.add(s.at, "the first subscription whose events and filter match decides",
+			d.add(s.at, "an event takes the first one that lets it through",
 				"a second subscription of %s that is never reached: the one at line %d takes its events", s.subscriber.text, b.at.line)
 			return
 		}

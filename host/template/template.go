@@ -84,7 +84,7 @@ type Subscription struct {
 	Events     []string        // names or trailing wildcards; nil = all that are declared
 	Filter     string          // CEL, checked; empty = all
 	Config     json.RawMessage // canonical JSON, nil = none
-	Disabled   bool            // `enabled: false`: this template's events do not reach it
+	Disabled   bool            // `enabled: false`: nothing reaches it through this
 	Position   string          // "order.yaml:12:5" of the file, for messages; empty when there is none
 }
 

@@ -117,8 +117,8 @@ file are relative to the home; lists in variables are separated as in PATH.
 	}
 	b.WriteString(`
 A list ` + "`subscriptions`" + ` says what subscribers get of the events of all tasks, in the file only. What a template says of
-its own tasks comes first; of several entries for one subscriber, the first whose events and filter match an event decides, and
-when none of them matches, the event does not reach it. An entry can only narrow what the plugin declares. Each has:
+its own tasks comes first; of several entries for one subscriber, an event takes the first that lets it through, and when none
+does, it does not reach the subscriber. An entry can only narrow what the plugin declares. Each has:
 
 | key | meaning |
 |---|---|

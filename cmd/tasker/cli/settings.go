@@ -173,7 +173,7 @@ func subscriptionKeys() []struct{ key, help string } {
 		{"events", "The events that reach it: names such as `step.failed` and wildcards such as `task.*`. Default: all that it declares."},
 		{"filter", "A condition (CEL) on the event, as in a [template](guides/templates.md#subscriptions). Default: none."},
 		{"config", "What the subscriber gets with these events, as its manifest describes it."},
-		{"enabled", "`false`: the events described here do not reach it. Default: `true`."},
+		{"enabled", "`false`: nothing reaches it through this entry. Default: `true`."},
 	}
 }
 

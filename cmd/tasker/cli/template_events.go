@@ -56,15 +56,15 @@ func bindingLines(bindings []templateBindingJSON) []string {
 		if b.Events != nil {
 			events = strings.Join(b.Events, ", ")
 		}
-		if !b.Enabled {
-			events = "without " + events
-		}
 		line := b.Subscriber + ": " + events
 		if b.Filter != nil {
 			line += ", if " + strings.Join(strings.Fields(*b.Filter), " ")
 		}
 		if string(b.Config) != "null" {
 			line += ", with " + string(b.Config)
+		}
+		if !b.Enabled {
+			line += ", switched off"
 		}
 		lines = append(lines, oneLine(line))
 	}
