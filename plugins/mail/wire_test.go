@@ -127,3 +127,36 @@ func TestBinaryCrash(t *testing.T) {
 		t.Errorf("the log shows the password: %s", log)
 	}
 }
+
+// TestBinaryKilledWhileSending kills the process when the server has the mail and has not answered. It may come twice, and
+// then under one id.
+func TestBinaryKilledWhileSending(t *testing.T) {
+	binary, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := serveSMTP(t, securityStartTLS)
+	answer := make(chan struct{})
+	s.does(func(command, _ string) error {
+		if command == "data" {
+			<-answer
+		}
+		return nil
+	})
+	options := sdktest.Options{Config: s.configuration(), DataDir: t.TempDir()}
+	p := sdktest.Launch(t, binary, options)
+	sub := p.Subscribe(t, "events", sdktest.Binding{Config: to("ops@example.com", "text", "{{range .Events}}{{.ID}} {{end}}", "digest", values{"window": "1ms"})})
+	if got := sub.Deliver(t, sdktest.Event{Type: event.NameTaskFailed, Binding: 1, ID: "a"}); got.Verdict != sdktest.Acked {
+		t.Fatalf("the event was %s: %s", got.Verdict, got.Reason)
+	}
+	<-s.entered
+	p.Kill()
+	p.Exit(t)
+	close(answer) // the server accepts the mail, and nobody hears of it
+	first := s.next(t)
+	sdktest.Launch(t, binary, options)
+	second := s.next(t)
+	if first.text != "a \n" && first.text != "a\n" || second.text != first.text || second.header.Get("Message-Id") != first.header.Get("Message-Id") {
+		t.Errorf("got %+v, then %+v; want the same", first, second)
+	}
+}

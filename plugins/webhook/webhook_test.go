@@ -301,7 +301,11 @@ func TestBroken(t *testing.T) {
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
 			s := serve(t, tt.answer)
-			w := s.webhooks(t, func(e *target) { e.Timeout = sdk.Duration(100 * time.Millisecond) })
+			w := s.webhooks(t, func(e *target) {
+				if name == "hangs" {
+					e.Timeout = sdk.Duration(100 * time.Millisecond)
+				}
+			})
 			err := w.post(t.Context(), example(t, event.NameTaskCompleted), binding{Endpoint: "e"})
 			if err == nil || !strings.HasPrefix(err.Error(), tt.reason) || sdk.Explain(err).Verdict != sdk.Undecided {
 				t.Errorf("error %v, want one that is retried: %s", err, tt.reason)
