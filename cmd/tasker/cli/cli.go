@@ -157,6 +157,8 @@ func hintFor(err error) string {
 		return listHint(err)
 	case errors.Is(err, task.ErrKeyConflict):
 		return "use another --idempotency-key, or the input that the key was first used with"
+	case errors.Is(err, task.ErrTransition):
+		return subscriptionHint(err)
 	case errors.Is(err, task.ErrStopping):
 		return "start a host again: tasker serve"
 	default:

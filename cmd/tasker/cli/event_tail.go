@@ -99,6 +99,9 @@ func beginAt(q *host.EventQuery, from string, now time.Time) error {
 	case from == "" && q.Last == 0 && q.Task == "":
 		q.Last = defaultTail
 	}
+	if from == logEnd {
+		where.At = now // later events are all that there can be
+	}
 	q.From, q.Since = where.Seq, where.At
 	return nil
 }

@@ -25,7 +25,7 @@ func commandWords() *regexp.Regexp {
 // remedy is a proposal for the home of this call: every command in it names the home,
 // when this one had to.
 func (a *app) remedy(text string) string {
-	if a.home == "" || strings.Contains(text, "--home") {
+	if a.home == "" || strings.Contains(text, "--home") || strings.Contains(text, "--help") {
 		return text
 	}
 	home := strings.ReplaceAll(shellWord(a.home), "$", "$$")

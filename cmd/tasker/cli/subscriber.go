@@ -72,6 +72,20 @@ func subscription(all []host.SubscriptionStatus, name string) (*host.Subscriptio
 	}
 }
 
+// subscriptionHint is what to do when a subscription is not in the state that is needed.
+func subscriptionHint(err error) string {
+	switch text := err.Error(); {
+	case !strings.Contains(text, "subscription"):
+		return ""
+	case strings.Contains(text, "is declared by"):
+		return "its plugin goes first: take it out of the plugin directories and restart the host"
+	case strings.Contains(text, "not paused"):
+		return "tasker subscriber list"
+	default:
+		return "see how its plugin is: tasker plugin list"
+	}
+}
+
 // completeSubscriptions proposes subscriptions, with how they are doing.
 func (a *app) completeSubscriptions(c *cobra.Command, done []string, _ string) ([]string, cobra.ShellCompDirective) {
 	return a.completion(c, done, func(ctx context.Context, cfg *config) []string {

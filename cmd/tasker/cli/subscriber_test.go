@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -11,6 +12,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"google.golang.org/protobuf/proto"
 
+	"github.com/tasker-engine/tasker/cmd/tasker/cli/timeline"
 	"github.com/tasker-engine/tasker/host"
 	"github.com/tasker-engine/tasker/host/task"
 	eventv1 "github.com/tasker-engine/tasker/proto/tasker/event/v1"
@@ -161,6 +163,67 @@ func TestAttribute(t *testing.T) {
 	}
 	if len(f.queries) != 2 {
 		t.Errorf("the log was read %d times, want once and once more for the one filter", len(f.queries))
+	}
+}
+
+func TestBeginAt(t *testing.T) {
+	now := second(0)
+	tests := []struct {
+		name, from string
+		query      host.EventQuery
+		want       host.EventQuery
+		bad        bool
+	}{
+		{name: "nothing said", want: host.EventQuery{Last: defaultTail}},
+		{name: "a task", query: host.EventQuery{Task: "01"}, want: host.EventQuery{Task: "01"}},
+		{name: "a number", from: "7", want: host.EventQuery{From: 7}},
+		{name: "a time", from: "1h", want: host.EventQuery{Since: now.Add(-time.Hour)}},
+		{name: "the end", from: "end", want: host.EventQuery{Since: now}},
+		{name: "both", from: "7", query: host.EventQuery{Last: 3}, bad: true},
+		{name: "negative", query: host.EventQuery{Last: -3}, bad: true},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			got := tt.query
+			if err := beginAt(&got, tt.from, now); (err != nil) != tt.bad {
+				t.Fatalf("error %v, want one: %t", err, tt.bad)
+			}
+			if diff := cmp.Diff(tt.want, got); !tt.bad && diff != "" {
+				t.Errorf("(-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+func TestSubscriptionHint(t *testing.T) {
+	tests := []struct{ text, want string }{
+		{"cannot pause a task that is cancelled", ""},
+		{"subscription p/a is not paused", "tasker subscriber list"},
+		{"subscription p/a is declared by a plugin that is ready", "restart the host"},
+		{"subscription p/a is not being served", "tasker plugin list"},
+	}
+	for _, tt := range tests {
+		if got := hintFor(fmt.Errorf("%s: %w", tt.text, task.ErrTransition)); !strings.HasSuffix(got, tt.want) || (tt.want == "" && got != "") {
+			t.Errorf("%s: hint %q, want %q", tt.text, got, tt.want)
+		}
+	}
+}
+
+func TestPrintTimeline(t *testing.T) {
+	var out bytes.Buffer
+	a := &app{out: &answer{w: &out}}
+	v := &task.View{Spec: task.Spec{ID: "T"}, Status: task.Complete}
+	cut := &timeline.Timeline{
+		From: second(0), To: second(9), Missing: 12, Rows: []timeline.Row{{Step: "a", Status: task.StepComplete}},
+	}
+	a.printTimeline(v, cut, true)
+	if want := "\nthe log has lost the first 12 events of the task: what was before them is not drawn\n"; !strings.Contains(out.String(), want) {
+		t.Errorf("%q is missing in:\n%s", want, &out)
+	}
+	out.Reset()
+	a.printTimeline(v, &timeline.Timeline{}, true)
+	if want := "\nits events are no longer in the log: tasker task show T tells how it stands\n"; !strings.Contains(out.String(), want) {
+		t.Errorf("%q is missing in:\n%s", want, &out)
 	}
 }
 

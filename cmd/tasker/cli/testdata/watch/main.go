@@ -2,12 +2,17 @@
 // follows from the step that failed: with "poison" it cannot handle the event until the
 // file mended lies in the plugin's working directory, "reject" it never wants, and every
 // other one it takes. That of what was shipped looks at the order in the same way.
+//
+// Under the name wrong it subscribes to an event that there is not.
 package main
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"os"
+	"path/filepath"
+	"strings"
 	"time"
 
 	"github.com/tasker-engine/tasker/plugin/sdk"
@@ -57,6 +62,10 @@ func ship(ctx context.Context, _ any) (any, error) {
 }
 
 func main() {
+	if strings.HasPrefix(filepath.Base(os.Args[0]), "tasker-plugin-wrong") {
+		wrong()
+		return
+	}
 	sdk.Serve(sdk.Plugin{
 		Name: "watch", Version: "1.0.0",
 		Handlers: sdk.Handlers{"ship": sdk.Func(ship)},
@@ -71,3 +80,20 @@ func main() {
 		},
 	})
 }
+
+func wrong() {
+	sdk.Serve(sdk.Plugin{
+		Name: "wrong", Version: "1.0.0",
+		Handlers: sdk.Handlers{"ship": sdk.Func(ship)},
+		Events:   sdk.Events{sdk.Declare(Lost{})},
+		Subscribers: sdk.Subscribers{
+			"typo": sdk.OnNamed("watch.shiped", func(context.Context, sdk.Event[json.RawMessage]) error { return nil }),
+		},
+	})
+}
+
+// Lost is a custom event.
+type Lost struct{}
+
+// EventName implements event.Payload.
+func (Lost) EventName() string { return "wrong.lost" }
