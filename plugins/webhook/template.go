@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"embed"
 	"encoding/json"
 	"errors"
@@ -101,7 +102,7 @@ func functions() template.FuncMap {
 		"json":     func(v any) (string, error) { b, err := encodeJSON(v); return string(b), err },
 		"quoted":   quoted,
 		"text":     text,
-		"default":  func(d, v any) any { return cmpOr(text(v), d) },
+		"default":  func(d, v any) string { return cmp.Or(text(v), text(d)) },
 		"truncate": truncate,
 		"slack": func(v any) string {
 			return strings.NewReplacer("&", "&amp;", "<", "&lt;", ">", "&gt;").Replace(text(v))
@@ -131,13 +132,6 @@ func quoted(v any) (string, error) {
 		return "", err
 	}
 	return string(b[1 : len(b)-1]), nil
-}
-
-func cmpOr(v string, d any) any {
-	if v == "" {
-		return d
-	}
-	return v
 }
 
 // truncate cuts a text to n characters.
