@@ -66,7 +66,7 @@ func (m *machine) ack(through uint64, seqs []uint64, now time.Time) {
 		}
 	}
 	if done := before - m.unanswered; done > 0 {
-		m.cursor.Delivered += uint64(done) //nolint:gosec // positive
+		m.cursor.Delivered += uint64(done)
 		m.cursor.AckedAt = now
 		m.progressed(t, now)
 	}
@@ -89,8 +89,8 @@ func (m *machine) answered(r *record) {
 	}
 }
 
-// retry notes that an event is wanted again, not before after when that is positive, and
-// with it its lane. It reports whether the event was in flight.
+// retry notes that an event is wanted again, and with it its lane: not before after when
+// that is positive. It reports whether the event was in flight.
 func (m *machine) retry(seq uint64, after time.Duration, reason string, now time.Time) bool {
 	reason = cut(reason)
 	if m.solo != nil {
@@ -101,12 +101,8 @@ func (m *machine) retry(seq uint64, after time.Duration, reason string, now time
 		m.soloFailed(after, reason, now)
 		return true
 	}
-	t := m.track(m.phase)
-	if t == nil {
-		return false
-	}
-	r := t.find(seq)
-	if r == nil || r.state != recordSent {
+	t, r := m.inFlightRecord(seq)
+	if r == nil {
 		return false
 	}
 	lane := r.lane
@@ -154,28 +150,32 @@ func (m *machine) backoff(failures uint32, after time.Duration) time.Duration {
 	return wait + time.Duration((m.jitter()*2-1)*float64(wait)/10)
 }
 
-// reject notes that an event can never be handled. It reports whether it was in flight.
-func (m *machine) reject(seq uint64, reason string, now time.Time) bool {
+// reject notes that an event can never be handled.
+func (m *machine) reject(seq uint64, reason string, now time.Time) {
 	reason = cut(reason)
 	if m.solo != nil {
-		if m.solo.entry.seq != seq {
-			return false
+		if m.solo.entry.seq == seq {
+			m.soloRejected(reason, now)
 		}
-		m.soloRejected(reason, now)
-		return true
+		return
 	}
+	if t, r := m.inFlightRecord(seq); r != nil {
+		m.answered(r)
+		m.bury(t, r, reason)
+		m.progressed(t, now)
+	}
+}
+
+// inFlightRecord returns the record of an event that is sent, nil when it is not.
+func (m *machine) inFlightRecord(seq uint64) (*track, *record) {
 	t := m.track(m.phase)
 	if t == nil {
-		return false
+		return nil, nil
 	}
-	r := t.find(seq)
-	if r == nil || r.state != recordSent {
-		return false
+	if r := t.find(seq); r != nil && r.state == recordSent {
+		return t, r
 	}
-	m.answered(r)
-	m.bury(t, r, reason)
-	m.progressed(t, now)
-	return true
+	return nil, nil
 }
 
 // bury lets an event become a dead letter: it is done when that is written.

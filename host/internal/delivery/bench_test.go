@@ -4,6 +4,7 @@ package delivery_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -219,7 +220,7 @@ func BenchmarkDrain(b *testing.B) {
 	if err := stream.CloseSend(); err != nil {
 		b.Fatal(err)
 	}
-	if _, err := stream.Recv(); err != io.EOF {
+	if _, err := stream.Recv(); !errors.Is(err, io.EOF) {
 		b.Fatal(err)
 	}
 	var took, echo, oneWay, used time.Duration

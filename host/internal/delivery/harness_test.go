@@ -31,7 +31,6 @@ type memory struct {
 	reads   int   // calls of Events
 	writes  int   // write sets
 	broken  error // what Submit fails with
-	onWrite func(*store.WriteSet)
 }
 
 func newMemory() *memory {
@@ -179,7 +178,6 @@ type world struct {
 	plugins   map[string][]*plugin // streams, by "plugin/name"
 	published []string
 	failed    []string
-	letters   []task.DeadLetter
 	logged    bytes.Buffer
 }
 

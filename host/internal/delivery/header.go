@@ -78,6 +78,7 @@ func (h *header) set(num protowire.Number, value []byte) {
 		h.version = value
 	case fieldPayload:
 		h.payload = value
+	default: // not read here
 	}
 }
 

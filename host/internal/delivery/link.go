@@ -86,7 +86,7 @@ func (l *link) pump(ctx context.Context) (ending, error) {
 		return l.broken(ctx, err)
 	}
 	for {
-		if over, how, err := l.over(ctx); over {
+		if is, how, err := l.over(ctx); is {
 			return how, err
 		}
 		st := l.step()
@@ -107,8 +107,8 @@ func (l *link) pump(ctx context.Context) (ending, error) {
 }
 
 // over reports whether the stream has ended, and how.
-func (l *link) over(ctx context.Context) (over bool, how ending, err error) {
-	if ctx.Err() != nil {
+func (l *link) over(ctx context.Context) (is bool, how ending, err error) {
+	if over(ctx) {
 		return true, endingOrderly, nil // or what the subscription knows
 	}
 	select {
@@ -129,10 +129,9 @@ func (l *link) broken(ctx context.Context, err error) (ending, error) {
 	select {
 	case <-l.received:
 	case <-ctx.Done():
-		return endingOrderly, nil
 	}
 	switch {
-	case ctx.Err() != nil:
+	case over(ctx):
 		return endingOrderly, nil
 	case errors.Is(l.err, io.EOF):
 		return endingOrderly, errLeft
@@ -144,6 +143,8 @@ var (
 	errHangs = errors.New("the plugin hangs")
 	errLeft  = errors.New("the plugin closed it")
 )
+
+func over(ctx context.Context) bool { return ctx.Err() != nil }
 
 // step asks the machine.
 func (l *link) step() step {
@@ -298,8 +299,8 @@ func (l *link) wait(ctx context.Context, until time.Time, rung <-chan struct{}) 
 
 // trouble tells of what cannot be read, and waits.
 func (l *link) trouble(ctx context.Context, err error) error {
-	if ctx.Err() != nil {
-		return nil // it ends
+	if over(ctx) {
+		return nil
 	}
 	l.s.log.Error("events cannot be read; they are tried again", "error", err)
 	l.timer.Reset(readRetry)

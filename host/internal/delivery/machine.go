@@ -38,7 +38,6 @@ type machine struct {
 	alone      bool     // what is unanswered must stay alone
 	restarts   []string // lanes that the plugin is to be told of
 	burials    []burial
-	burying    bool // the first of the burials is being written
 	gap        uint64
 
 	pulse   pulse

@@ -26,7 +26,7 @@ func TestMain(m *testing.M) {
 }
 
 func runPeer(socket string) error {
-	l, err := net.Listen("unix", socket) //nolint:noctx // it has none
+	l, err := net.Listen("unix", socket)
 	if err != nil {
 		return err
 	}

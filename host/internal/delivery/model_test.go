@@ -31,7 +31,6 @@ type model struct {
 	stopped   map[string]bool
 	delivered map[uint64]uint32 // the last delivery's number
 	handled   map[string]uint64 // per lane: the last event that the plugin handled
-	disturbed map[string]bool   // lanes of which an event may come again
 	through   uint64
 	refused   map[uint64]int
 	letters   map[uint64]*store.DeadLetter
@@ -316,10 +315,12 @@ func (m *model) actions() map[string]func(*rapid.T) {
 			m.m.retry(seq, 0, "what", m.now)
 			m.m.reject(seq, "what", m.now)
 		},
-		"break":  func(*rapid.T) { m.end(endingBroken) },
-		"stall":  func(*rapid.T) { m.end(endingStalled) },
-		"end":    func(*rapid.T) { m.end(endingOrderly); m.m.configure(m.spec()) },
-		"time":   func(t *rapid.T) { m.now = m.now.Add(time.Duration(rapid.IntRange(1, 90).Draw(t, "seconds")) * time.Second) },
+		"break": func(*rapid.T) { m.end(endingBroken) },
+		"stall": func(*rapid.T) { m.end(endingStalled) },
+		"end":   func(*rapid.T) { m.end(endingOrderly); m.m.configure(m.spec()) },
+		"time": func(t *rapid.T) {
+			m.now = m.now.Add(time.Duration(rapid.IntRange(1, 90).Draw(t, "seconds")) * time.Second)
+		},
 		"crash":  m.crash,
 		"rewind": m.rewind,
 		"replay": m.replay,
@@ -381,31 +382,35 @@ func (m *model) replay(t *rapid.T) {
 // TestMachineKeepsItsPromises lets random things happen to a subscription, then lets the
 // plugin be good: everything that was wanted was handled, dead-lettered or cut.
 func TestMachineKeepsItsPromises(t *testing.T) {
-	rapid.Check(t, func(t *rapid.T) {
-		m := newModel(t)
-		t.Repeat(m.actions())
-		for range 2_000 {
-			m.pump(t)
-			m.check(t)
-			if len(m.inFlight) == 0 {
-				m.now = m.now.Add(2 * time.Minute)
-			}
-			for len(m.inFlight) > 0 {
-				f := m.heads()[0]
-				m.handle(t, f)
-				m.m.ack(0, []uint64{f.seq}, m.now)
-			}
-			if m.m.snapshot(nil).Through == uint64(len(m.log)) && m.m.replay == nil && len(m.m.letters) == 0 && !m.m.moreLetters {
-				break
-			}
-		}
+	for range 10 { // a hundred checks each, unless told otherwise
+		rapid.Check(t, checkMachine)
+	}
+}
+
+func checkMachine(t *rapid.T) {
+	m := newModel(t)
+	t.Repeat(m.actions())
+	for range 2_000 {
 		m.pump(t)
-		if got := m.m.snapshot(nil); got.Through != uint64(len(m.log)) || len(got.Failing) > 0 || got.Careful > 0 || len(got.Replays) > 0 {
-			t.Fatalf("in the end the cursor is %+v, the log has %d events; the live track is %+v, phase %d, %d unanswered, alone %t, burials %v",
-				got, len(m.log), *m.m.live, m.m.phase, m.m.unanswered, m.m.alone, m.m.burials)
+		m.check(t)
+		if len(m.inFlight) == 0 {
+			m.now = m.now.Add(2 * time.Minute)
 		}
-		if m.m.unanswered != 0 || len(m.m.letters) > 0 {
-			t.Fatalf("in the end %d events are unanswered, %d letters wait", m.m.unanswered, len(m.m.letters))
+		for len(m.inFlight) > 0 {
+			f := m.heads()[0]
+			m.handle(t, f)
+			m.m.ack(0, []uint64{f.seq}, m.now)
 		}
-	})
+		if m.m.snapshot(nil).Through == uint64(len(m.log)) && m.m.replay == nil && len(m.m.letters) == 0 && !m.m.moreLetters {
+			break
+		}
+	}
+	m.pump(t)
+	if got := m.m.snapshot(nil); got.Through != uint64(len(m.log)) || len(got.Failing) > 0 || got.Careful > 0 || len(got.Replays) > 0 {
+		t.Fatalf("in the end the cursor is %+v, the log has %d events; the live track is %+v, phase %d, %d unanswered, alone %t, burials %v",
+			got, len(m.log), *m.m.live, m.m.phase, m.m.unanswered, m.m.alone, m.m.burials)
+	}
+	if m.m.unanswered != 0 || len(m.m.letters) > 0 {
+		t.Fatalf("in the end %d events are unanswered, %d letters wait", m.m.unanswered, len(m.m.letters))
+	}
 }

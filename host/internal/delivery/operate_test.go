@@ -24,7 +24,9 @@ func want(t *testing.T, what string, got, want error) {
 
 // TestUnknown: every verb refuses a subscription that is not there.
 func TestUnknown(t *testing.T) {
-	inBubble(t, func(t *testing.T, _ *memory, w *world) {
+	synctest.Test(t, func(t *testing.T) {
+		_, w := bubble(t)
+
 		ctx := t.Context()
 		_, rewind := w.Rewind(ctx, "p/x", delivery.Position{Seq: 1})
 		_, retry := w.RetryDead(ctx, "p/x", nil)
@@ -78,7 +80,9 @@ func TestPause(t *testing.T) {
 
 // TestRewind delivers from another place, back or forward.
 func TestRewind(t *testing.T) {
-	inBubble(t, func(t *testing.T, m *memory, w *world) {
+	synctest.Test(t, func(t *testing.T) {
+		m, w := bubble(t)
+
 		w.add("task.started", "task.failed")
 		wait(time.Minute)
 		later := time.Now()
@@ -117,7 +121,9 @@ func TestRewind(t *testing.T) {
 
 // TestRewindWhileInFlight: what the subscriber holds does not move the new cursor.
 func TestRewindWhileInFlight(t *testing.T) {
-	inBubble(t, func(t *testing.T, m *memory, w *world) {
+	synctest.Test(t, func(t *testing.T) {
+		m, w := bubble(t)
+
 		w.add("task.started", "task.failed", "task.started")
 		var j journal
 		var calls atomic.Int32
@@ -181,7 +187,9 @@ func TestReplay(t *testing.T) {
 // TestDeadLetters: they are delivered again on request, settled by success, kept by
 // failure, and removed on request.
 func TestDeadLetters(t *testing.T) {
-	inBubble(t, func(t *testing.T, m *memory, w *world) {
+	synctest.Test(t, func(t *testing.T) {
+		m, w := bubble(t)
+
 		w.add("task.started", "task.failed", "task.started", "task.failed")
 		var j journal
 		healed := false
@@ -257,7 +265,9 @@ func TestLettersWaitForTheirPlugin(t *testing.T) {
 
 // TestForget removes what is kept of a subscription that nobody declares.
 func TestForget(t *testing.T) {
-	inBubble(t, func(t *testing.T, m *memory, w *world) {
+	synctest.Test(t, func(t *testing.T) {
+		m, w := bubble(t)
+
 		w.add("task.started")
 		var j journal
 		w.instance("p#1", good(&j))
@@ -280,7 +290,9 @@ func TestForget(t *testing.T) {
 
 // TestTry delivers an event that is in no log, and says what came of it.
 func TestTry(t *testing.T) {
-	inBubble(t, func(t *testing.T, m *memory, w *world) {
+	synctest.Test(t, func(t *testing.T) {
+		m, w := bubble(t)
+
 		w.add("task.started")
 		var j journal
 		verdict := ""
@@ -383,9 +395,10 @@ func TestDrain(t *testing.T) {
 				w.instance("p#1", handler(&j, func(p *plugin, _ *pluginv1.SequencedEvent) bool {
 					select {
 					case <-time.After(tt.slow):
+						return true
 					case <-p.ctx.Done():
+						return false
 					}
-					return true
 				}))
 				w.instance("q#1", silent)
 				w.instance("r#1", handler(&journal{}, func(p *plugin, e *pluginv1.SequencedEvent) bool { p.retry(e.GetSeq(), "no"); return false }))
@@ -415,7 +428,9 @@ func TestDrain(t *testing.T) {
 
 // TestFetch sends documents in parts.
 func TestFetch(t *testing.T) {
-	inBubble(t, func(t *testing.T, _ *memory, w *world) {
+	synctest.Test(t, func(t *testing.T) {
+		_, w := bubble(t)
+
 		got, parts, failure := 0, 0, ""
 		w.instance("p#1", func(_ context.Context, p *plugin) {
 			for id, ref := range map[uint64]string{1: "input", 2: "result/7"} {

@@ -99,7 +99,7 @@ type reader struct {
 
 // run is what the reader has of the log from a sequence on.
 type run struct {
-	entries []*entry // none = the log has no more
+	entries []*entry // none = the log has no more, or cut says where it goes on
 	cut     uint64   // the log has lost what was before; 0 = nothing
 	rings   uint64   // with no entries: the state of the bell at which there were none
 }
@@ -132,12 +132,12 @@ func (r *reader) readPage(ctx context.Context, p *page, from uint64) (found run,
 		}
 		return 1
 	})
-	if i == len(p.entries) && !p.ended { // a hole at the end of the page, or it cannot grow
-		return run{}, p.next.Load(), nil
-	}
 	found = run{entries: p.entries[i:len(p.entries):len(p.entries)], rings: p.rings}
-	if p.cut > from {
+	switch {
+	case p.cut > from:
 		found.cut = p.cut
+	case len(found.entries) == 0 && !p.ended: // a hole at the end of the page, or it cannot grow
+		return run{}, p.next.Load(), nil
 	}
 	return found, 0, nil
 }

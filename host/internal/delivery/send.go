@@ -138,8 +138,8 @@ func (l *link) answerFetches(ctx context.Context) error {
 	for {
 		select {
 		case f := <-l.fetches:
-			doc, err := l.s.d.opts.Values.Value(ctx, task.ID(f.GetTaskId()), f.GetRef())
-			if err := l.sendChunks(f.GetId(), doc, err); err != nil {
+			doc, failure := l.s.d.opts.Values.Value(ctx, task.ID(f.GetTaskId()), f.GetRef())
+			if err := l.sendChunks(f.GetId(), doc, failure); err != nil {
 				return err
 			}
 		default:
@@ -149,17 +149,18 @@ func (l *link) answerFetches(ctx context.Context) error {
 }
 
 func (l *link) sendChunks(id uint64, doc []byte, failure error) error {
-	for {
-		n := min(len(doc), chunkBytes)
-		chunk := &pluginv1.EventChunk{FetchId: id, Data: doc[:n], Last: n == len(doc)}
-		if failure != nil {
-			chunk = &pluginv1.EventChunk{FetchId: id, Last: true, Error: cut(failure.Error())}
-		}
-		if err := l.send(&pluginv1.DeliverRequest{Kind: &pluginv1.DeliverRequest_Chunk{Chunk: chunk}}); err != nil {
+	if failure != nil {
+		return l.sendChunk(&pluginv1.EventChunk{FetchId: id, Last: true, Error: cut(failure.Error())})
+	}
+	for len(doc) > chunkBytes {
+		if err := l.sendChunk(&pluginv1.EventChunk{FetchId: id, Data: doc[:chunkBytes]}); err != nil {
 			return err
 		}
-		if doc = doc[n:]; len(doc) == 0 || failure != nil {
-			return nil
-		}
+		doc = doc[chunkBytes:]
 	}
+	return l.sendChunk(&pluginv1.EventChunk{FetchId: id, Data: doc, Last: true})
+}
+
+func (l *link) sendChunk(c *pluginv1.EventChunk) error {
+	return l.send(&pluginv1.DeliverRequest{Kind: &pluginv1.DeliverRequest_Chunk{Chunk: c}})
 }

@@ -29,7 +29,7 @@ type subscription struct {
 	declared  *Subscription // nil = by no plugin that is ready
 	instances []string      // that are ready, the newest last
 	serving   bool
-	resting   bool          // the last stream failed, the next one has to wait
+	resting   bool  // the last stream failed, the next one has to wait
 	link      *link // the stream, nil = none
 	noted     bool  // the saver knows that it is dirty
 	buryAt    time.Time

@@ -14,16 +14,13 @@ import (
 	pluginv1 "github.com/tasker-engine/tasker/proto/tasker/plugin/v1"
 )
 
-// inBubble runs a test on a store in memory with a clock of its own.
-func inBubble(t *testing.T, test func(t *testing.T, m *memory, w *world), opts ...option) {
+// bubble makes a delivery on a store in memory and runs it until the test ends.
+func bubble(t *testing.T, opts ...option) (*memory, *world) {
 	t.Helper()
-	synctest.Test(t, func(t *testing.T) {
-		m := newMemory()
-		w := newWorld(t, m, opts...)
-		stop := w.run()
-		defer stop()
-		test(t, m, w)
-	})
+	m := newMemory()
+	w := newWorld(t, m, opts...)
+	t.Cleanup(w.run())
+	return m, w
 }
 
 // wait lets time pass, and what it wakes come to rest.
@@ -42,7 +39,9 @@ func expect(t *testing.T, what, got, want string) {
 // TestKiller: an event that ends its process three times is put aside, and an event that
 // merely shared its last batch with it is not.
 func TestKiller(t *testing.T) {
-	inBubble(t, func(t *testing.T, m *memory, w *world) {
+	synctest.Test(t, func(t *testing.T) {
+		m, w := bubble(t)
+
 		w.add("task.started", "step.failed", "step.started", "task.failed")
 		var j journal
 		n := 0
@@ -118,12 +117,16 @@ func TestHang(t *testing.T) {
 			for p.next() != nil {
 			}
 		}, "p#1: subscription p/all: no answer to a ping for 15s"},
-		{"reads nothing", func(ctx context.Context, _ *plugin) { <-ctx.Done() },
-			"p#1: subscription p/all: it takes no events: a frame is being sent for more than 15s"},
+		{
+			"reads nothing", func(ctx context.Context, _ *plugin) { <-ctx.Done() },
+			"p#1: subscription p/all: it takes no events: a frame is being sent for more than 15s",
+		},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			inBubble(t, func(t *testing.T, _ *memory, w *world) {
+			synctest.Test(t, func(t *testing.T) {
+				_, w := bubble(t)
+
 				w.instance("p#1", tt.play)
 				w.Connect("p#1", []delivery.Subscription{sub("p/all", func(s *delivery.Subscription) { s.Window = 64; s.Order = delivery.OrderTask })})
 				for range 12 {
@@ -141,7 +144,9 @@ func TestHang(t *testing.T) {
 
 // TestIdleIsNotPinged: nothing is sent while nothing is unanswered.
 func TestIdleIsNotPinged(t *testing.T) {
-	inBubble(t, func(t *testing.T, _ *memory, w *world) {
+	synctest.Test(t, func(t *testing.T) {
+		_, w := bubble(t)
+
 		frames := 0
 		w.instance("p#1", func(_ context.Context, p *plugin) {
 			for r := p.next(); r != nil; r = p.next() {
@@ -163,14 +168,16 @@ func TestIdleIsNotPinged(t *testing.T) {
 // TestStall: an event without an answer counts as a failure, and the stream is opened
 // again.
 func TestStall(t *testing.T) {
-	inBubble(t, func(t *testing.T, _ *memory, w *world) {
+	synctest.Test(t, func(t *testing.T) {
+		_, w := bubble(t)
+
 		w.add("task.started")
 		w.instance("p#1", silent)
 		w.Connect("p#1", []delivery.Subscription{sub("p/all", func(s *delivery.Subscription) { s.Timeout = 30 * time.Second; s.MaxAttempts = 2 })})
-		wait(61 * time.Second)
+		wait(60*time.Second + 500*time.Millisecond) // less than the backoff
 		st := w.status("p/all")
 		if len(st.Cursor.Failing) != 1 || st.Cursor.Failing[0].Failures != 1 || st.State != delivery.StateRetrying {
-			t.Errorf("after a minute: %s, cursor %+v", st.State, st.Cursor)
+			t.Errorf("after 60.5 s: %s, cursor %+v", st.State, st.Cursor)
 		}
 		wait(90 * time.Second)
 		expect(t, "told", strings.Join(w.told(), "\n"), "dead p/all 1 task.started 2: no answer within 1m0s")
@@ -179,7 +186,9 @@ func TestStall(t *testing.T) {
 
 // TestSlowIsNoStall: a subscriber may take its time for each event of a batch.
 func TestSlowIsNoStall(t *testing.T) {
-	inBubble(t, func(t *testing.T, _ *memory, w *world) {
+	synctest.Test(t, func(t *testing.T) {
+		_, w := bubble(t)
+
 		var kinds []string
 		for range 100 {
 			kinds = append(kinds, "task.started")
@@ -219,7 +228,9 @@ func TestSlowIsNoStall(t *testing.T) {
 // TestHandover: a new instance takes over at the end of what the old one holds, and an
 // end that was wanted counts nothing.
 func TestHandover(t *testing.T) {
-	inBubble(t, func(t *testing.T, m *memory, w *world) {
+	synctest.Test(t, func(t *testing.T) {
+		m, w := bubble(t)
+
 		w.add("task.started", "task.failed")
 		var first, second journal
 		go1 := make(chan struct{})
@@ -266,7 +277,9 @@ func TestHandover(t *testing.T) {
 // TestStreamIsOpenedAgain: a plugin that closes its stream, or cannot open one, is asked
 // again.
 func TestStreamIsOpenedAgain(t *testing.T) {
-	inBubble(t, func(t *testing.T, m *memory, w *world) {
+	synctest.Test(t, func(t *testing.T) {
+		m, w := bubble(t)
+
 		w.Connect("p#1", []delivery.Subscription{sub("p/all")}) // there is no such instance
 		wait(3 * time.Second)
 		if got := w.text(); !strings.Contains(got, "instance p#1: not found") {
@@ -297,7 +310,9 @@ func TestStreamIsOpenedAgain(t *testing.T) {
 
 // TestLanes: in the order of tasks a retry holds up its task alone.
 func TestLanes(t *testing.T) {
-	inBubble(t, func(t *testing.T, m *memory, w *world) {
+	synctest.Test(t, func(t *testing.T) {
+		m, w := bubble(t)
+
 		w.add("task.started@"+taskA, "task.started@"+taskB, "step.started@"+taskA, "step.started@"+taskB)
 		var j journal
 		var restarts []string
@@ -340,7 +355,9 @@ func TestLanes(t *testing.T) {
 // TestGap: events that were cut before they could be delivered are told of, and delivery
 // goes on.
 func TestGap(t *testing.T) {
-	inBubble(t, func(t *testing.T, m *memory, w *world) {
+	synctest.Test(t, func(t *testing.T) {
+		m, w := bubble(t)
+
 		w.add("task.started", "task.started")
 		var j journal
 		var gaps []uint64
@@ -379,7 +396,9 @@ func TestGap(t *testing.T) {
 // TestLag is told once per time that a subscription falls behind, and not of the time
 // that its plugin was absent.
 func TestLag(t *testing.T) {
-	inBubble(t, func(t *testing.T, _ *memory, w *world) {
+	synctest.Test(t, func(t *testing.T) {
+		_, w := bubble(t)
+
 		w.add("task.started")
 		wait(time.Hour) // absent
 		release := make(chan struct{})
@@ -420,7 +439,9 @@ func TestLag(t *testing.T) {
 
 // TestWritesFail: what cannot be written is written later, and nothing is lost meanwhile.
 func TestWritesFail(t *testing.T) {
-	inBubble(t, func(t *testing.T, m *memory, w *world) {
+	synctest.Test(t, func(t *testing.T) {
+		m, w := bubble(t)
+
 		w.add("task.started", "task.failed", "task.started")
 		var j journal
 		w.instance("p#1", handler(&j, func(p *plugin, e *pluginv1.SequencedEvent) bool {
