@@ -29,8 +29,8 @@ const rememberedEvents = 10_000
 //	sdk.Subscribers{"failures": &Notifier{}}
 //
 // A method On followed by an event's name in camel case receives that event, as its type in the package event or
-// as [json.RawMessage]. OnEvent(ctx, sdk.Event[json.RawMessage]) receives what [BaseSubscriber.SubscribeTo] asks
-// for. Optional methods are SubscriberOptions() [SubscriberOptions], OnGap and OnError in the form that the options
+// as [json.RawMessage]. A custom event has a type of the author's, with a method EventName: OnOrdersShipped(ctx,
+// sdk.Event[Shipped]). OnEvent(ctx, sdk.Event[json.RawMessage]) receives what [BaseSubscriber.SubscribeTo] asks for. Optional methods are SubscriberOptions() [SubscriberOptions], OnGap and OnError in the form that the options
 // have, and those of [Checker] and [io.Closer].
 type BaseSubscriber struct {
 	mu       sync.Mutex
@@ -183,6 +183,12 @@ func (s *subscription) addMethod(name string, m reflect.Value) error {
 	payloads := catalogByMethod()
 	want, known := payloads[name]
 	takes := eventParameter(m.Type())
+	if custom, ok := customEventOf(takes); ok && !known {
+		if by := methodName(custom.name); by != name {
+			return fmt.Errorf("%s has the payload of %s; want it named %s", name, custom.name, by)
+		}
+		want, known = custom, true
+	}
 	switch {
 	case !known && takes == nil:
 		return nil
@@ -230,6 +236,19 @@ type catalogEvent struct {
 	of   reflect.Type
 }
 
+// customEventOf returns the custom event whose payload an event has, false when that is none.
+func customEventOf(e anyEvent) (catalogEvent, bool) {
+	if e == nil || e.payloadType().Kind() != reflect.Struct {
+		return catalogEvent{}, false
+	}
+	p, ok := reflect.TypeAssert[event.Payload](reflect.Zero(e.payloadType()))
+	if !ok {
+		return catalogEvent{}, false
+	}
+	family, _, _ := strings.Cut(p.EventName(), ".")
+	return catalogEvent{p.EventName(), e.payloadType()}, !event.Reserved(family)
+}
+
 // catalogByMethod returns the events of the catalog by the names of the methods that receive them.
 func catalogByMethod() map[string]catalogEvent {
 	all := make(map[string]catalogEvent)
@@ -243,7 +262,7 @@ func catalogByMethod() map[string]catalogEvent {
 func methodName(event string) string {
 	var b strings.Builder
 	b.WriteString("On")
-	for _, part := range strings.FieldsFunc(event, func(r rune) bool { return r == '.' || r == '_' }) {
+	for _, part := range strings.FieldsFunc(event, func(r rune) bool { return r == '.' || r == '_' || r == '-' }) {
 		b.WriteString(strings.ToUpper(part[:1]) + part[1:])
 	}
 	return b.String()

@@ -17,6 +17,7 @@ import (
 type misspelt struct{ sdk.BaseSubscriber }
 
 func (*misspelt) OnStepFail(context.Context, sdk.Event[event.StepFailed]) error { return nil }
+func (*misspelt) OnShipped(context.Context, sdk.Event[shipped]) error           { return nil }
 func (*misspelt) OnZebra(sdk.Event[json.RawMessage])                            {}
 
 type misshapen struct{ sdk.BaseSubscriber }
@@ -81,6 +82,7 @@ func TestBrokenSubscribers(t *testing.T) {
 			`Subscribers["e"]: OnNamed("step.failed"): the function is nil`,
 		}},
 		"misspelt methods": {sdk.Subscribers{"s": &misspelt{}}, []string{
+			`Subscribers["s"]: OnShipped has the payload of test.shipped; want it named OnTestShipped`,
 			`Subscribers["s"]: OnStepFail matches no event; did you mean OnStepFailed?`,
 			`Subscribers["s"]: OnZebra matches no event`,
 		}},

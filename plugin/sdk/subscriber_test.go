@@ -184,6 +184,30 @@ func TestMethods(t *testing.T) {
 	}
 }
 
+// customer receives a custom event by a method.
+type customer struct {
+	sdk.BaseSubscriber
+
+	got []shipped
+}
+
+func (c *customer) OnTestShipped(_ context.Context, e sdk.Event[shipped]) error {
+	c.got = append(c.got, e.Payload)
+	return nil
+}
+
+// TestCustomEvent brings a custom event to the method that is named after it.
+func TestCustomEvent(t *testing.T) {
+	c := &customer{}
+	sub := subscriber(t, c)
+	if got := sub.Deliver(t, sdktest.Event{Payload: shipped{OrderID: "o-1"}}); got.Verdict != sdktest.Acked {
+		t.Errorf("answer %+v", got)
+	}
+	if diff := cmp.Diff([]shipped{{OrderID: "o-1"}}, c.got); diff != "" {
+		t.Errorf("payloads (-want +got):\n%s", diff)
+	}
+}
+
 // TestEventFields is the envelope as subscribers see it.
 func TestEventFields(t *testing.T) {
 	at := time.Date(2026, 1, 2, 3, 4, 5, 6, time.UTC)
@@ -281,5 +305,70 @@ func TestPanic(t *testing.T) {
 	got := sub.Log(t)
 	if got.Level != "error" || got.Message != "panic: at the disco" || !strings.Contains(string(got.Fields), "TestPanic") || strings.Contains(string(got.Fields), "sdk.(*deliverStream)") {
 		t.Errorf("log %s %s %s", got.Level, got.Message, got.Fields)
+	}
+}
+
+// TestGapIsLogged tells of a gap where the subscriber has no method for it, amid events in their order.
+func TestGapIsLogged(t *testing.T) {
+	sub := subscriber(t, all(func(ctx context.Context, e sdk.Event[json.RawMessage]) error {
+		sdk.Logger(ctx).Info("event", "seq", e.Seq)
+		return nil
+	}))
+	sub.Deliver(t, sdktest.Event{Type: "step.failed", ID: "a"})
+	sub.Gap(t, 40)
+	sub.Deliver(t, sdktest.Event{Type: "step.failed", ID: "b"})
+	for _, want := range []sdktest.LogLine{
+		{Level: "info", Message: "event", Fields: json.RawMessage(`{"event":"a","seq":1}`)},
+		{Level: "warn", Message: "events were cut from the log before they could be delivered", Fields: json.RawMessage(`{"through":40}`)},
+		{Level: "info", Message: "event", Fields: json.RawMessage(`{"event":"b","seq":41}`)},
+	} {
+		if diff := cmp.Diff(want, sub.Log(t)); diff != "" {
+			t.Errorf("line (-want +got):\n%s", diff)
+		}
+	}
+}
+
+// TestSubscriberLogFlood drops lines that the host does not keep up with, and no answers.
+func TestSubscriberLogFlood(t *testing.T) {
+	sub := subscriber(t, all(func(ctx context.Context, _ sdk.Event[json.RawMessage]) error {
+		log := sdk.Slog(ctx)
+		for i := range 20_000 {
+			log.InfoContext(ctx, "line", "i", i)
+		}
+		return nil
+	}))
+	if got := sub.Deliver(t, sdktest.Event{Type: "step.failed"}); got.Verdict != sdktest.Acked {
+		t.Errorf("answer %+v", got)
+	}
+	if got := sub.Log(t); got.Message != "line" {
+		t.Errorf("log %+v", got)
+	}
+}
+
+// checked is a subscriber with every optional power.
+type checked struct {
+	customer
+
+	closed bool
+}
+
+func (*checked) Check(context.Context) error { return errors.New("the mast is down") }
+
+func (c *checked) Close() error {
+	c.closed = true
+	return nil
+}
+
+// TestPowers checks subscribers before any event and closes them at the end.
+func TestPowers(t *testing.T) {
+	c := &checked{}
+	t.Run("refused", func(t *testing.T) {
+		_, err := sdktest.TryStart(t, subscriberPlugin(sdk.Subscribe(c, sdk.SubscriberOptions{})))
+		if err == nil || !strings.Contains(err.Error(), "check subscriber s: the mast is down") {
+			t.Errorf("error %v", err)
+		}
+	})
+	if !c.closed {
+		t.Error("the subscriber was not closed")
 	}
 }
