@@ -64,20 +64,42 @@ func brief(t *Timeline) []string {
 	return out
 }
 
+// timelineTest is events and what becomes of them.
+type timelineTest struct {
+	name    string
+	events  []*eventv1.Event
+	shape   []Step
+	status  task.Status
+	to      int
+	open    bool
+	missing uint64
+	rows    []string
+}
+
+func (tt *timelineTest) run(t *testing.T) {
+	t.Helper()
+	got, err := Of(tt.events, tt.shape, at(30))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(tt.rows, brief(got)); diff != "" {
+		t.Errorf("rows (-want +got):\n%s", diff)
+	}
+	if got.Status != tt.status || !got.To.Equal(at(tt.to)) || got.Open != tt.open || got.Missing != tt.missing {
+		t.Errorf("got %s until %s, open %t, %d missing; want %s, %s, %t, %d",
+			got.Status, got.To, got.Open, got.Missing, tt.status, at(tt.to), tt.open, tt.missing)
+	}
+}
+
+func bankDown() event.Error {
+	return event.Error{Message: "the bank is down", Code: "bank", Kind: "retryable"}
+}
+
 func TestOf(t *testing.T) {
 	rec := func(seconds int, step string, p event.Payload) *eventv1.Event { return record(t, seconds, step, p) }
-	failure := event.Error{Message: "the bank is down", Code: "bank", Kind: "retryable"}
+	failure := bankDown()
 	chain := []Step{{Name: "a"}, {Name: "b", DependsOn: []string{"a"}}, {Name: "c", DependsOn: []string{"b"}}}
-	tests := []struct {
-		name    string
-		events  []*eventv1.Event
-		shape   []Step
-		status  task.Status
-		to      int
-		open    bool
-		missing uint64
-		rows    []string
-	}{
+	tests := []timelineTest{
 		{
 			name: "a chain that completes",
 			events: numbered(1,
@@ -136,6 +158,17 @@ func TestOf(t *testing.T) {
 			status: task.Pending, to: 30, open: true,
 			rows: []string{"a waiting_for_retry | ready 0-1 | running 1-2 #1 failed: bank: the bank is down | backoff 2-30 ..."},
 		},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, tt.run)
+	}
+}
+
+// TestOfInterventions: what operators do, and what the log has lost.
+func TestOfInterventions(t *testing.T) {
+	rec := func(seconds int, step string, p event.Payload) *eventv1.Event { return record(t, seconds, step, p) }
+	failure := bankDown()
+	tests := []timelineTest{
 		{
 			name: "cancelled, skipped, never reached",
 			events: numbered(1,
@@ -226,19 +259,7 @@ func TestOf(t *testing.T) {
 		},
 	}
 	for _, tt := range tests {
-		t.Run(tt.name, func(t *testing.T) {
-			got, err := Of(tt.events, tt.shape, at(30))
-			if err != nil {
-				t.Fatal(err)
-			}
-			if diff := cmp.Diff(tt.rows, brief(got)); diff != "" {
-				t.Errorf("rows (-want +got):\n%s", diff)
-			}
-			if got.Status != tt.status || !got.To.Equal(at(tt.to)) || got.Open != tt.open || got.Missing != tt.missing {
-				t.Errorf("got %s until %s, open %t, %d missing; want %s, %s, %t, %d",
-					got.Status, got.To, got.Open, got.Missing, tt.status, at(tt.to), tt.open, tt.missing)
-			}
-		})
+		t.Run(tt.name, tt.run)
 	}
 }
 
