@@ -188,9 +188,12 @@ func Wanted(log []Event, subscription string, patterns ...string) []Event {
 }
 
 // CheckDelivery compares what a subscription got with what it wanted: every event is
-// there at least once, and none comes before all that precede it have come.
+// there at least once, and none comes before all that precede it have come. Where all
+// events of the tasks were wanted, they come numbered without gaps.
 func CheckDelivery(got []Received, wanted []Event) error {
 	next := 0
+	numbers := make(map[task.ID]uint64) // the last task_seq that came
+	complete := denseTasks(wanted)
 	places := make(map[uint64]int, len(wanted))
 	for i, e := range wanted {
 		places[e.Seq] = i
@@ -206,6 +209,10 @@ func CheckDelivery(got []Received, wanted []Event) error {
 			return fmt.Errorf("got event %d %s before %d %s", r.Seq, r.Type, wanted[next].Seq, wanted[next])
 		case place == next:
 			next++
+			if r.Task != "" && complete && r.TaskSeq != numbers[r.Task]+1 {
+				return fmt.Errorf("got task_seq %d of task %s after %d", r.TaskSeq, r.Task, numbers[r.Task])
+			}
+			numbers[r.Task] = r.TaskSeq
 		}
 	}
 	if next < len(wanted) {
@@ -214,8 +221,19 @@ func CheckDelivery(got []Received, wanted []Event) error {
 	return nil
 }
 
-// CheckLanes is [CheckDelivery] for a subscription in the order of tasks, whose events of
-// each task are all wanted: those that a task has are numbered without gaps.
+// denseTasks reports whether events are all that their tasks have had.
+func denseTasks(events []Event) bool {
+	last := make(map[task.ID]uint64)
+	for _, e := range events {
+		if e.TaskID != "" && e.TaskSeq != last[e.TaskID]+1 {
+			return false
+		}
+		last[e.TaskID] = e.TaskSeq
+	}
+	return true
+}
+
+// CheckLanes is [CheckDelivery] for a subscription in the order of tasks.
 func CheckLanes(got []Received, wanted []Event) error {
 	received, byTask := make(map[task.ID][]Received), make(map[task.ID][]Event)
 	for _, r := range got {
@@ -228,13 +246,6 @@ func CheckLanes(got []Received, wanted []Event) error {
 	for id, events := range byTask {
 		if err := CheckDelivery(received[id], events); err != nil {
 			faults = append(faults, fmt.Errorf("task %s: %w", id, err))
-		}
-		last := uint64(0)
-		for _, r := range received[id] {
-			if r.TaskSeq > last+1 {
-				faults = append(faults, fmt.Errorf("task %s: task_seq %d follows %d", id, r.TaskSeq, last))
-			}
-			last = max(last, r.TaskSeq)
 		}
 	}
 	return errors.Join(faults...)

@@ -12,6 +12,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -56,6 +57,10 @@ func TestCrash(t *testing.T) {
 	for _, pkg := range plugins() {
 		r.orders.Plugins = append(r.orders.Plugins, hosttest.BuildPlugin(t, pkg))
 	}
+	for _, name := range recorders() {
+		hosttest.InstallRecorder(t, dir, name)
+	}
+	r.orders.Plugins = append(r.orders.Plugins, dir)
 	t.Cleanup(func() {
 		if t.Failed() {
 			t.Logf("to repeat the choices: TASKER_CRASH_SEED=%d TASKER_CRASH_KILLS=%d go test -count=1 -run TestCrash ./host/internal/crashtest/", seed, kills)
@@ -170,7 +175,7 @@ func (r *run) verify() {
 // finish lets a last host bring everything to its end and checks what must hold.
 func (r *run) finish() {
 	r.t.Helper()
-	h := hosttest.Start(r.t, hosttest.Plugins(plugins()...), hosttest.Expect("plugin crashed", "ended a plugin process that a dead host left"),
+	h := hosttest.Start(r.t, hosttest.Plugins(plugins()...), hosttest.Recorder(recorders()...), hosttest.Expect("plugin crashed", "ended a plugin process that a dead host left"),
 		hosttest.Options(func(o *host.Options) { o.Home, o.CancelGrace = r.orders.Home, cancelGrace }))
 	rounds := r.orders.Round + 1
 	all := make(map[task.ID]bool)
@@ -214,6 +219,37 @@ func (r *run) finish() {
 		r.check(h, id, v, starts)
 	}
 	r.checkLog(h)
+	r.checkDelivery(h)
+}
+
+// recorders are the plugins that write down the events that they get.
+func recorders() []string { return []string{"first", "second"} }
+
+// checkDelivery proves that the subscribers got every event, over all lives of the host,
+// and in order.
+func (r *run) checkDelivery(h *hosttest.Host) {
+	r.t.Helper()
+	log := h.Log(host.EventQuery{})
+	last := log[len(log)-1].Seq
+	for _, name := range recorders() {
+		h.AwaitDelivered(name+"/all", name+"/lanes")
+		for subscription, patterns := range map[string][]string{"all": {"*"}, "lanes": {"task.*", "step.*"}} {
+			full := name + "/" + subscription
+			got := slices.DeleteFunc(h.Received(name, subscription), func(e hosttest.Received) bool { return e.Seq > last })
+			check := hosttest.CheckDelivery
+			if subscription == "lanes" {
+				check = hosttest.CheckLanes
+			}
+			wanted := hosttest.Wanted(log, full, patterns...)
+			if err := check(got, wanted); err != nil {
+				r.t.Errorf("%s: %v", full, err)
+			}
+			r.t.Logf("%s got %d events, %d of them again", full, len(got), len(got)-len(wanted))
+		}
+	}
+	if letters, _, err := h.DeadLetters(r.t.Context(), "", 0, 0); err != nil || len(letters) > 0 {
+		r.t.Errorf("dead letters %v, %v; want none", letters, err)
+	}
 }
 
 // check proves what must hold of one task.

@@ -7,6 +7,8 @@
 //   - no completed step ran again, no attempt ran twice, attempts are numbered densely;
 //   - the events of each task are a walk through the transition tables: none is missing,
 //     none is there twice, task_seq has no gaps;
+//   - two subscribers get every event of the log at least once, over all lives of the
+//     host, in the order that they asked for;
 //   - the store verifies, and no plugin process outlives its host.
 //
 // Variables of the environment: TASKER_CRASH_KILLS is how often a host is killed,
