@@ -21,6 +21,7 @@ import (
 // deliveries holds the Deliver streams of the process.
 type deliveries struct {
 	decl  *declaration
+	log   hclog.Logger
 	level func() hclog.Level // the lowest level of log lines that the host wants
 
 	mu       sync.Mutex
@@ -78,6 +79,7 @@ func (ds *deliveries) add(s *deliverStream) {
 		select {
 		case <-older.settled:
 		case <-patience.C:
+			ds.log.Warn("a subscriber goes on after its context has ended: the same events are handled beside it", "subscription", s.sub.name)
 		case <-s.ctx.Done():
 		}
 		s.start(draining)

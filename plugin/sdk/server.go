@@ -43,7 +43,7 @@ func NewServer(p Plugin, log hclog.Logger) (*Server, error) {
 		return nil, err
 	}
 	disp := newDispatcher(decl, log)
-	subs := &deliveries{decl: decl, level: disp.level, streams: make(map[string]*deliverStream)}
+	subs := &deliveries{decl: decl, log: log, level: disp.level, streams: make(map[string]*deliverStream)}
 	return &Server{decl: decl, disp: disp, subs: subs, log: log, drained: make(chan struct{}), hello: func() {}}, nil
 }
 
