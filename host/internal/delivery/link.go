@@ -242,7 +242,7 @@ func (l *link) deliver(ctx context.Context, st *step) error {
 	s.mu.Lock()
 	s.m.take(w, entries, l.verdicts, &l.frame, s.d.now())
 	s.noteLocked()
-	full := l.frame.full()
+	full := l.frame.full
 	s.mu.Unlock()
 	if full {
 		return l.flush()

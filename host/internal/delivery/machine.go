@@ -92,20 +92,30 @@ type item struct {
 type frame struct {
 	items []item
 	bytes int
+	full  bool
 	batch uint8
 	gap   uint64
 }
 
 func (f *frame) reset() {
 	clear(f.items)
-	f.items, f.bytes, f.gap = f.items[:0], 0, 0
+	f.items, f.bytes, f.gap, f.full = f.items[:0], 0, 0, false
 }
 
+// fits reports whether an event may join the frame. One that may not makes it full.
 func (f *frame) fits(e *entry) bool {
-	return len(f.items) == 0 || len(f.items) < MaxBatchEvents && f.bytes+len(e.encoded) <= MaxBatchBytes
+	if len(f.items) > 0 && f.bytes+len(e.encoded) > MaxBatchBytes {
+		f.full = true
+	}
+	return !f.full
 }
 
-func (f *frame) full() bool { return len(f.items) >= MaxBatchEvents || f.bytes >= MaxBatchBytes }
+// add adds an event, which fits.
+func (f *frame) add(it item) {
+	f.items = append(f.items, it)
+	f.bytes += len(it.entry.encoded)
+	f.full = len(f.items) >= MaxBatchEvents || f.bytes >= MaxBatchBytes
+}
 
 // verdict says whether an event is wanted, and through which binding.
 type verdict struct {
@@ -474,8 +484,7 @@ func (m *machine) put(t *track, r *record, e *entry, through *Binding, f *frame,
 	m.unanswered++
 	t.sent = max(t.sent, r.seq)
 	m.alone = r.seq <= t.careful
-	f.items = append(f.items, item{entry: e, delivery: r.deliveries, through: through})
-	f.bytes += len(e.encoded)
+	f.add(item{entry: e, delivery: r.deliveries, through: through})
 	if m.unanswered == 1 {
 		m.pulse.begin(now)
 	}
@@ -522,7 +531,7 @@ func (m *machine) takeSolo(s *solo, through *Binding, f *frame, now time.Time) {
 	}
 	m.solo, m.unanswered = s, 1
 	s.sentAt, s.through = now, through
-	f.items = append(f.items, item{entry: s.entry, delivery: deliveries, through: through})
+	f.add(item{entry: s.entry, delivery: deliveries, through: through})
 	m.pulse.begin(now)
 	m.pulse.look(m, now)
 }

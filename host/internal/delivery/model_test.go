@@ -18,6 +18,7 @@ type model struct {
 	m     *machine
 	frame frame
 	now   time.Time
+	bytes []byte // of all events
 
 	log       []*entry
 	wanted    map[uint64]bool
@@ -45,7 +46,7 @@ type flight struct {
 
 func newModel(t *rapid.T) *model {
 	m := &model{
-		now: time.Unix(1_000_000, 0), wanted: make(map[uint64]bool), first: 1, processed: make(map[uint64]int),
+		now: time.Unix(1_000_000, 0), bytes: make([]byte, 2<<20), wanted: make(map[uint64]bool), first: 1, processed: make(map[uint64]int),
 		given: make(map[uint64]bool), stopped: make(map[string]bool), delivered: make(map[uint64]uint32),
 		handled: make(map[string]uint64), refused: make(map[uint64]int),
 		letters: make(map[uint64]*store.DeadLetter), replayed: make(map[uint64]int),
@@ -64,7 +65,8 @@ func (m *model) spec() *Subscription {
 func (m *model) grow(t *rapid.T) {
 	for range rapid.IntRange(1, 8).Draw(t, "events") {
 		seq := uint64(len(m.log)) + 1
-		e := &entry{seq: seq, encoded: make([]byte, 10), kind: "step.started", at: m.now.UnixNano()}
+		size := rapid.SampledFrom([]int{10, 10, 300 << 10, 700 << 10, 2 << 20}).Draw(t, "size")
+		e := &entry{seq: seq, encoded: m.bytes[:size], kind: "step.started", at: m.now.UnixNano()}
 		e.task = fmt.Sprintf("task%d", rapid.IntRange(0, 3).Draw(t, "task"))
 		m.log = append(m.log, e)
 		m.wanted[seq] = rapid.IntRange(0, 4).Draw(t, "wanted") > 0
@@ -140,7 +142,7 @@ func (m *model) read(t *rapid.T, w want) bool {
 		verdicts = append(verdicts, verdict{wanted: m.wanted[e.seq]})
 	}
 	m.m.take(w, entries, verdicts, &m.frame, m.now)
-	if m.frame.full() {
+	if m.frame.full {
 		m.send(t)
 	}
 	return true
@@ -152,6 +154,9 @@ func (m *model) send(t *rapid.T) {
 		t.Fatalf("phase %d begins while %d events of phase %d are in flight", m.m.phase, len(m.inFlight), m.phase)
 	}
 	m.phase = m.m.phase
+	if m.frame.bytes > MaxBatchBytes && len(m.frame.items) > 1 {
+		t.Fatalf("%d events of %d bytes are in one batch", len(m.frame.items), m.frame.bytes)
+	}
 	for _, it := range m.frame.items {
 		seq := it.entry.seq
 		if m.phase == phaseLive && it.delivery <= m.delivered[seq] {

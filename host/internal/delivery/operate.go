@@ -73,9 +73,9 @@ func (s *subscription) stateLocked(behind uint64, now time.Time) State {
 		return StatePaused
 	case len(s.instances) == 0:
 		return StateAbsent
-	case s.m.retrying(now), s.link == nil:
+	case s.m.retrying(now), s.resting:
 		return StateRetrying
-	case behind > 0 || s.m.unanswered > 0:
+	case behind > 0 || s.m.unanswered > 0 || s.link == nil:
 		return StateDelivering
 	default:
 		return StateCurrent
