@@ -12,7 +12,17 @@
 // [Host.Run] starts them and stops them in reverse. It knows two phases: the intake
 // (creations, claims, timers) ends with its context; the work (attempts in flight,
 // their commits) ends when it is done, after Options.Grace, or when Options.Abort is
-// closed. What is cut then runs again when the home is opened next.
+// closed. What is cut then runs again when the home is opened next. Between the end of
+// the work and the end of the plugins, subscribers may catch up with the log for
+// Options.DeliveryGrace; what they do not get then they get in the next run.
+//
+// # Plugins and events
+//
+// What a plugin declares of events is checked against the catalog and against the other
+// plugins before it is configured (handshake.go, schemacompat.go, eventcatalog.go). When
+// an instance is ready it is connected with what it subscribes to (subscribe.go), narrowed
+// by what templates and the configuration say (bindings.go). subscriptions.go answers what
+// is asked about all of this.
 //
 // # Goroutines
 //
@@ -23,6 +33,12 @@
 //	streams (4 each)        supervisor  queued and read frames, status, instance gone
 //	                                    fetches
 //	drain call (1 each)     supervisor  the plugin's answer             answered, or the grace is over
+//	delivery (1)            delivery    the end of its context          drained
+//	cursor saver (1)        delivery    a cursor that moved             drained, cursors written
+//	subscriptions (1 each)  delivery    log grows, answers, operators   plugin gone or paused; drained
+//	receivers (1 each)      delivery    a subscriber's answer           its stream ends
+//	log cutter (1)          host        once an hour, if events are     drained
+//	                                    not kept for ever
 //	output readers (2 each) supervisor  lines of stdout and stderr      pipe closed
 //	forker (1)              supervisor  a start                         supervisor stopped
 //	control server          api         calls                           drained

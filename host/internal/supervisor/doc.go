@@ -14,8 +14,11 @@
 //
 // supervisor.go is what others call. plugin.go is the life of one plugin over its
 // processes, launch.go one start in its phases, process.go the process itself.
-// instance.go is the life of a ready process, work.go its Work stream. wire.go is the
-// seam between domain and wire; no generated type leaves the package.
+// instance.go is the life of a ready process, work.go its Work stream, events.go its
+// Deliver streams. manifest.go and manifest_events.go read what it declares. wire.go is
+// the seam between domain and wire; no generated type leaves the package, but for the
+// frames of Deliver streams, which belong to those who open them and bring their own
+// goroutines.
 //
 // # Goroutines
 //
