@@ -244,7 +244,7 @@ func resolveSchema(root, schema any) (resolved any, ref string) {
 		if !local {
 			return true, ref
 		}
-		for _, part := range strings.Split(path, "/") {
+		for part := range strings.SplitSeq(path, "/") {
 			part = strings.NewReplacer("~1", "/", "~0", "~").Replace(part)
 			inside, isObject := schema.(map[string]any)
 			if !isObject {

@@ -121,9 +121,10 @@ func TestReaderOfSubscriptions(t *testing.T) {
 	}
 	for _, e := range entries {
 		want := []string{"one/all"}
-		if e.Category == "task" || e.Category == "step" {
+		switch e.Category {
+		case "task", "step":
 			want = append(want, "one/lanes")
-		} else if e.Category == "workflow" {
+		case "workflow":
 			want = nil
 		}
 		if !slices.Equal(e.Subscribers, want) {

@@ -26,7 +26,7 @@ func (s *Supervisor) OpenStream(ctx context.Context, instance string) (*EventStr
 		return nil, fmt.Errorf("instance %s: %w", instance, task.ErrNotFound)
 	}
 	ctx, cancel := context.WithCancel(ctx)
-	detach := context.AfterFunc(in.ctx, cancel)
+	detach := context.AfterFunc(in.ctx, cancel) //nolint:contextcheck // the stream ends with its instance, too
 	end := func() { detach(); cancel() }
 	stream, err := in.launch.services.event.Deliver(ctx)
 	if err != nil {

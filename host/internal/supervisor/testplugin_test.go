@@ -162,7 +162,7 @@ func (p *testPlugin) Describe(ctx context.Context, _ *pluginv1.DescribeRequest) 
 		m.Emits = emitterEvents()
 	case "events":
 		m.Subscriptions = []*pluginv1.SubscriptionSpec{{Name: "audit", Events: []string{"task.*"}}}
-		m.Emits = []*pluginv1.EventSpec{{Name: m.Name + ".heard", Version: 1}}
+		m.Emits = []*pluginv1.EventSpec{{Name: m.GetName() + ".heard", Version: 1}}
 	}
 	return &pluginv1.DescribeResponse{Manifest: m}, nil
 }

@@ -117,7 +117,7 @@ func act(ctx context.Context, name string, delivery int) error {
 		case "reject":
 			return sdk.Permanent(errors.New("never"))
 		case "exit":
-			os.Exit(3) //nolint:forbidigo // that is what was asked for
+			os.Exit(3)
 		case "hang":
 			<-ctx.Done()
 			select {}
