@@ -7,8 +7,8 @@
 // payload; the compiler knows these fields and their types. "payload" is short for
 // event.payload, whose fields are only known when an event is there. Beside the
 // operators, functions and macros of the language there are the methods lowerAscii,
-// upperAscii and trim of texts, and the functions of math (math.greatest and its like).
-// Whole numbers of a payload are ints, others doubles; they compare with each other.
+// upperAscii and trim of texts. Whole numbers of a payload are ints, others doubles; they
+// compare with each other.
 //
 // A condition has no side effects, does not wait, and cannot run for long:
 // [MaxSource] bounds its text, [MaxCost] its evaluation.
@@ -24,7 +24,6 @@ import (
 	"cel.dev/cel-go/cel"
 	"cel.dev/cel-go/common/types"
 	"cel.dev/cel-go/common/types/ref"
-	"cel.dev/cel-go/ext"
 	"cel.dev/cel-go/interpreter"
 )
 
@@ -144,7 +143,6 @@ var environment = sync.OnceValues(func() (*cel.Env, error) {
 		cel.ParserRecursionLimit(maxDepth),
 		cel.ExpressionNestingDepthLimit(maxDepth),
 		cel.ASTValidators(cel.ValidateDurationLiterals(), cel.ValidateTimestampLiterals()),
-		ext.Math(),
 		textMethod("lowerAscii", lowerASCII), textMethod("upperAscii", upperASCII), textMethod("trim", strings.TrimSpace),
 	)
 })

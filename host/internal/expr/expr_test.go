@@ -54,7 +54,6 @@ func TestMatch(t *testing.T) {
 		"list":                   {`"eu" in payload.tags && payload.tags.size() == 2`, true},
 		"exists":                 {`payload.steps.exists(s, s.name == "b")`, true},
 		"all":                    {`payload.steps.all(s, s.name == "b")`, false},
-		"math":                   {`math.greatest(payload.attempt_number, 5) == 5`, true},
 		"index by text":          {`payload["final"] == true`, true},
 		"has":                    {`has(payload.final) && has(event.task)`, true},
 		"has not":                {`has(payload.absent)`, false},
