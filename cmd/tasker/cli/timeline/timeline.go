@@ -7,7 +7,6 @@ package timeline
 import (
 	"encoding/json"
 	"fmt"
-	"slices"
 	"time"
 
 	"github.com/tasker-engine/tasker/host/task"
@@ -139,6 +138,8 @@ type row struct {
 
 	dependsOn []string
 	known     bool            // dependsOn is known
+	unmet     int             // how many of dependsOn keep it from running
+	waiters   []*row          // whose dependsOn names it, in the order of the rows
 	before    task.StepStatus // as the caller knows it
 	told      bool            // an event was about it
 	open      *Bar            // what it does now; nil = nothing, or unknown
@@ -191,7 +192,7 @@ func (b *builder) begin(first *eventv1.Event, all []facts) {
 		case b.missing > 0 && !told[name] && r.before != "":
 			r.Status = r.before // it became so before the log begins
 		case b.missing > 0:
-		case b.satisfied(r):
+		case r.known && len(r.dependsOn) == 0:
 			r.open = &Bar{Kind: Ready, From: b.begun}
 		case r.known:
 			r.open = &Bar{Kind: Blocked, From: b.begun}
@@ -199,14 +200,40 @@ func (b *builder) begin(first *eventv1.Event, all []facts) {
 			r.open = &Bar{Kind: Waiting, From: b.begun}
 		}
 	}
+	b.link()
+}
+
+// link finds out who waits for whom.
+func (b *builder) link() {
+	for _, name := range b.order {
+		r := b.rows[name]
+		for _, dep := range r.dependsOn {
+			d, ok := b.rows[dep]
+			if ok {
+				d.waiters = append(d.waiters, r)
+			}
+			if !ok || !d.Status.Satisfies() {
+				r.unmet++
+			}
+		}
+	}
 }
 
 // satisfied reports whether nothing keeps a step from running.
-func (b *builder) satisfied(r *row) bool {
-	return r.known && !slices.ContainsFunc(r.dependsOn, func(name string) bool {
-		dep, ok := b.rows[name]
-		return !ok || !dep.Status.Satisfies()
-	})
+func (r *row) satisfied() bool { return r.known && r.unmet == 0 }
+
+// become gives a step a status; those that wait for it count it.
+func (r *row) become(s task.StepStatus) {
+	before, after := r.Status.Satisfies(), s.Satisfies()
+	r.Status = s
+	for _, w := range r.waiters {
+		switch {
+		case after && !before:
+			w.unmet--
+		case before && !after:
+			w.unmet++
+		}
+	}
 }
 
 // apply reads the next event.
@@ -260,11 +287,11 @@ func (b *builder) applyStep(r *row, f *facts) {
 	switch f.kind {
 	case event.NameStepStarted:
 		b.revive()
-		r.Status = task.StepInProgress
+		r.become(task.StepInProgress)
 		r.to(&Bar{Kind: Running, From: f.at, Attempt: f.Attempt, Outcome: task.AttemptRunning, Instance: f.Instance})
 	case event.NameStepCompleted:
 		b.ended(r, f, task.AttemptSucceeded, "")
-		b.finish(r, task.StepComplete, f)
+		r.finish(task.StepComplete, f)
 	case event.NameStepFailed:
 		outcome := task.AttemptFailed
 		if f.ErrorKind == string(task.KindTimeout) {
@@ -272,28 +299,30 @@ func (b *builder) applyStep(r *row, f *facts) {
 		}
 		b.ended(r, f, outcome, f.failure())
 		if f.Final {
-			b.finish(r, task.StepError, f)
+			r.finish(task.StepError, f)
 		}
 	case event.NameStepAttemptLost:
 		b.ended(r, f, task.AttemptLost, f.Cause)
 	case event.NameStepRetryScheduled:
 		b.ended(r, f, task.AttemptFailed, f.Reason) // only when the events before it are gone
-		r.Status, r.until = task.StepWaitingForRetry, f.RetryAt
+		r.become(task.StepWaitingForRetry)
+		r.until = f.RetryAt
 		r.to(&Bar{Kind: Backoff, From: f.at})
 	case event.NameStepWaiting:
-		r.Status = task.StepWaiting
+		r.become(task.StepWaiting)
 		r.to(&Bar{Kind: Parked, From: f.at})
 	case event.NameStepRetryRequested, event.NameStepResumed:
 		b.revive()
-		r.Status, r.Reason = task.StepPending, ""
-		r.to(&Bar{Kind: b.waitKind(r), From: f.at})
+		r.become(task.StepPending)
+		r.Reason = ""
+		r.to(&Bar{Kind: r.waitKind(), From: f.at})
 	case event.NameStepCancelled:
 		b.ended(r, f, task.AttemptCancelled, f.Reason)
-		b.finish(r, task.StepCancelled, f)
+		r.finish(task.StepCancelled, f)
 	case event.NameStepSkipped:
-		b.finish(r, task.StepSkipped, f)
+		r.finish(task.StepSkipped, f)
 	case event.NameStepResolvedManually:
-		b.finish(r, task.StepResolvedManually, f)
+		r.finish(task.StepResolvedManually, f)
 	default:
 		return
 	}
@@ -310,8 +339,8 @@ func (b *builder) revive() {
 	}
 }
 
-func (b *builder) waitKind(r *row) Kind {
-	if b.satisfied(r) {
+func (r *row) waitKind() Kind {
+	if r.satisfied() {
 		return Ready
 	}
 	return Blocked
@@ -337,20 +366,20 @@ func (b *builder) ended(r *row, f *facts, outcome task.AttemptStatus, note strin
 }
 
 // finish ends what a step does, and lets those go on that waited for it.
-func (b *builder) finish(r *row, s task.StepStatus, f *facts) {
+func (r *row) finish(s task.StepStatus, f *facts) {
 	r.close(f.at)
-	r.Status, r.Reason = s, ""
+	r.become(s)
+	r.Reason = ""
 	if s == task.StepSkipped || s == task.StepCancelled {
 		r.Reason = f.Reason
 	}
 	if !s.Satisfies() {
 		return
 	}
-	for _, name := range b.order {
-		d := b.rows[name]
+	for _, d := range r.waiters {
 		waits := d.open != nil && d.open.Kind == Blocked ||
 			d.open == nil && !d.told && d.Status == task.StepPending // as it has since before the log begins
-		if waits && slices.Contains(d.dependsOn, r.Step) && b.satisfied(d) {
+		if waits && d.satisfied() {
 			d.to(&Bar{Kind: Ready, From: f.at})
 		}
 	}

@@ -347,3 +347,27 @@ func checkBars(rt *rapid.T, t *Timeline, r Row) {
 		end = b.To
 	}
 }
+
+// TestLargeTask: as many steps as a task can have, all waiting for all of the one before.
+func TestLargeTask(t *testing.T) {
+	const steps = 5_000
+	events := []*eventv1.Event{record(t, 0, "", event.TaskInitialized{})}
+	shape := make([]Step, 2*steps)
+	for i := range steps {
+		first, join := fmt.Sprint("a", i), fmt.Sprint("b", i)
+		shape[i], shape[steps+i] = Step{Name: first}, Step{Name: join, DependsOn: []string{first, "a0"}}
+		events = append(events, record(t, 1, first, event.StepStarted{Step: attempt(1, 1)}))
+	}
+	for i := steps - 1; i >= 0; i-- {
+		events = append(events, record(t, 2, fmt.Sprint("a", i), event.StepCompleted{Step: attempt(1, 1)}))
+	}
+	got, err := Of(numbered(1, events...), shape, at(30))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, r := range got.Rows[steps:] {
+		if len(r.Bars) != 2 || r.Bars[0].Kind != Blocked || r.Bars[1].Kind != Ready || !r.Bars[1].From.Equal(at(2)) {
+			t.Fatalf("%s: bars %v, want it blocked until 2 and ready since", r.Step, r.Bars)
+		}
+	}
+}
