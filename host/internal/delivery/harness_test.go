@@ -154,6 +154,13 @@ func (m *memory) cut(first uint64) {
 	m.log = slices.DeleteFunc(m.log, func(e store.LogEntry) bool { return e.Seq < first })
 }
 
+// fail lets every write fail from now on, with nil none.
+func (m *memory) fail(err error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.broken = err
+}
+
 func (m *memory) cursor(name string) store.Cursor {
 	m.mu.Lock()
 	defer m.mu.Unlock()

@@ -244,6 +244,11 @@ func (m *model) check(t *rapid.T) {
 	if len(c.Failing) > 0 && c.Failing[0].Seq <= c.Through {
 		t.Fatalf("event %d fails before the cursor at %d", c.Failing[0].Seq, c.Through)
 	}
+	for seq := range m.m.live.failing {
+		if seq <= m.m.live.through {
+			t.Fatalf("the failures of %d are kept, the track is through %d", seq, m.m.live.through)
+		}
+	}
 	unanswered := 0
 	for _, n := range m.m.batches {
 		unanswered += n
@@ -264,7 +269,6 @@ func (m *model) check(t *rapid.T) {
 
 func (m *model) end(how ending) {
 	m.m.ended(how, "it ended", m.now)
-	clear(m.m.batches[:])
 	m.frame.reset()
 	m.inFlight, m.stopped = nil, make(map[string]bool)
 }

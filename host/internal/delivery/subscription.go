@@ -229,18 +229,16 @@ func (s *subscription) close(l *link, how ending, err error) {
 		reason = cut(err.Error())
 	}
 	s.m.ended(how, reason, s.d.now())
-	clear(s.m.batches[:])
 	s.noteLocked()
 }
 
-// cutLink ends the stream at once; what is in flight comes again, and counts nothing. The
-// caller has acquired the writes and holds the lock; it has it back without the stream.
+// cutLinkLocked ends the stream at once; what is in flight comes again, and counts nothing. The
+// caller has acquired the writes.
 func (s *subscription) cutLinkLocked() {
 	if s.link == nil {
 		return
 	}
 	s.m.ended(endingOrderly, "an operator moved the subscription", s.d.now())
-	clear(s.m.batches[:])
 	s.link.cut = true
 	s.link.cancel()
 	s.link = nil

@@ -274,6 +274,31 @@ func TestHandover(t *testing.T) {
 	})
 }
 
+// TestDrainCountsNothing: what a process held that was told to drain counts against no
+// event, even when it dies with it.
+func TestDrainCountsNothing(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m, w := bubble(t)
+		w.add("task.started")
+		die := make(chan struct{})
+		w.instance("p#1", func(_ context.Context, p *plugin) {
+			<-die
+			p.err = errDied
+		})
+		w.Connect("p#1", []delivery.Subscription{sub("p/all")})
+		synctest.Wait()
+		w.Disconnect("p#1")
+		synctest.Wait()
+		close(die)
+		synctest.Wait()
+		w.Lost("p#1")
+		wait(2 * time.Second)
+		if c := m.cursor("p/all"); c.Careful != 0 || len(c.Failing) != 0 {
+			t.Errorf("the cursor is %+v, want nothing to be counted", c)
+		}
+	})
+}
+
 // TestStreamIsOpenedAgain: a plugin that closes its stream, or cannot open one, is asked
 // again.
 func TestStreamIsOpenedAgain(t *testing.T) {
@@ -451,23 +476,49 @@ func TestWritesFail(t *testing.T) {
 			}
 			return true
 		}))
-		m.mu.Lock()
-		m.broken = errors.New("the disk is full")
-		m.mu.Unlock()
+		m.fail(errors.New("the disk is full"))
 		w.Connect("p#1", []delivery.Subscription{sub("p/all", func(s *delivery.Subscription) { s.Events = []string{"task.*"} })})
 		wait(10 * time.Second)
 		if c := m.cursor("p/all"); c.Through != 0 || len(m.letters) != 0 {
 			t.Errorf("something was written: %+v", c)
 		}
-		m.mu.Lock()
-		m.broken = nil
-		m.mu.Unlock()
+		m.fail(nil)
 		wait(10 * time.Second)
 		if c := m.cursor("p/all"); c.Through != 4 || len(m.letters) != 1 || c.Delivered != 2 {
 			t.Errorf("got %d dead letters and the cursor %+v", len(m.letters), c)
 		}
 		if got := w.text(); !strings.Contains(got, "a dead letter is not written") || !strings.Contains(got, "cursors are not written") {
 			t.Errorf("the log says %q", got)
+		}
+	})
+}
+
+// TestCursorIsWrittenLater: a cursor that could not be written is, without another event;
+// and so is a dead letter that was settled meanwhile.
+func TestCursorIsWrittenLater(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m, w := bubble(t)
+		w.add("task.started", "task.failed")
+		healed := false
+		w.instance("p#1", handler(&journal{}, func(p *plugin, e *pluginv1.SequencedEvent) bool {
+			if e.GetSeq() == 2 && !healed {
+				p.reject(2, "no")
+			}
+			return true
+		}))
+		w.Connect("p#1", []delivery.Subscription{sub("p/all", func(s *delivery.Subscription) { s.Events = []string{"task.*"} })})
+		wait(2 * time.Second)
+		healed = true
+		if n, err := w.RetryDead(t.Context(), "p/all", nil); n != 1 || err != nil {
+			t.Fatalf("retry: %d, %v", n, err)
+		}
+		m.fail(errors.New("the disk is full"))
+		synctest.Wait()
+		wait(5 * time.Second)
+		m.fail(nil)
+		wait(2 * time.Second)
+		if c := m.cursor("p/all"); c.Delivered != 2 || len(m.letters) != 0 {
+			t.Errorf("got %d dead letters and the cursor %+v", len(m.letters), c)
 		}
 	})
 }
