@@ -11,6 +11,7 @@ import (
 	"strconv"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/tasker-engine/tasker/host"
 	"github.com/tasker-engine/tasker/host/task"
@@ -169,4 +170,21 @@ func (p *processes) alive() (out []string) {
 		}
 	}
 	return out
+}
+
+// AwaitPlugins waits until the plugins are as wanted. It looks again and again: not every
+// change in the life of a plugin is an event.
+func (h *Host) AwaitPlugins(what string, wanted func([]host.PluginInfo) bool) {
+	h.t.Helper()
+	ctx, cancel := h.context()
+	defer cancel()
+	tick := time.NewTicker(2 * time.Millisecond)
+	defer tick.Stop()
+	for !wanted(h.notePlugins()) {
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			h.t.Fatalf("waited in vain for %s: %+v", what, h.notePlugins())
+		}
+	}
 }

@@ -84,6 +84,24 @@ func (h *Host) Behave(recorder string, all ...Behaviour) {
 	}
 }
 
+// Declare makes a recorder of a home declare more from its next start on: a subscription
+// "more" to these events, with a filter, and the custom event shipping.shipped in the
+// shape "shipped" or, with a property less, "shipped_less".
+func Declare(tb testing.TB, home, recorder string, events []string, filter, emits string) {
+	tb.Helper()
+	dir := filepath.Join(home, "data", recorder)
+	text, err := json.Marshal(map[string]any{"events": events, "filter": filter, "emits": emits})
+	if err == nil {
+		err = os.MkdirAll(dir, 0o700)
+	}
+	if err == nil {
+		err = os.WriteFile(filepath.Join(dir, "declare.json"), text, 0o600)
+	}
+	if err != nil {
+		tb.Fatalf("declare %s: %v", recorder, err)
+	}
+}
+
 // Received returns what a subscription of a recorder of the home got, in that order.
 func (h *Host) Received(recorder, subscription string) []Received {
 	h.t.Helper()

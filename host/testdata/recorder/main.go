@@ -1,7 +1,7 @@
 // Plugin recorder writes down every event that it gets, and misbehaves on request. It
-// goes by the name of its executable, so that several can be told apart. Both files lie
-// in its working directory: what it got in SUBSCRIPTION.jsonl, what it is to do in
-// behaviour.json.
+// goes by the name of its executable, so that several can be told apart. Its files lie in
+// its working directory: what it got in SUBSCRIPTION.jsonl, what it is to do in
+// behaviour.json, what it declares beside the usual in declare.json.
 package main
 
 import (
@@ -126,14 +126,68 @@ func act(ctx context.Context, name string, delivery int) error {
 	return nil
 }
 
+// declared is what the plugin declares beside the usual.
+type declared struct {
+	Events []string `json:"events"` // of a further subscription "more"; none = there is none
+	Filter string   `json:"filter"` // of it
+	Emits  string   `json:"emits"`  // shipped or shipped_less: shapes of the event shipping.shipped
+}
+
+// shipped is a custom event, and shippedLess what became of it.
+type (
+	shipped struct {
+		ID    string  `json:"id"`
+		Total float64 `json:"total,omitempty"`
+	}
+	shippedLess struct {
+		ID string `json:"id"`
+	}
+)
+
+// EventName returns "shipping.shipped".
+func (shipped) EventName() string { return "shipping.shipped" }
+
+// EventName returns "shipping.shipped".
+func (shippedLess) EventName() string { return "shipping.shipped" }
+
+// declare adds to the plugin what it is told to.
+func declare(p *sdk.Plugin) error {
+	text, err := os.ReadFile("declare.json")
+	if errors.Is(err, os.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	var d declared
+	if err := json.Unmarshal(text, &d); err != nil {
+		return fmt.Errorf("declare: %w", err)
+	}
+	if len(d.Events) > 0 {
+		p.Subscribers["more"] = newRecorder("more", sdk.SubscriberOptions{Filter: d.Filter}, d.Events...)
+	}
+	switch d.Emits {
+	case "shipped":
+		p.Events = sdk.Events{sdk.Declare(shipped{ID: "s-1"}, sdk.EventOptions{})}
+	case "shipped_less":
+		p.Events = sdk.Events{sdk.Declare(shippedLess{ID: "s-1"}, sdk.EventOptions{})}
+	}
+	return nil
+}
+
 func main() {
 	name := strings.TrimPrefix(strings.TrimSuffix(filepath.Base(os.Args[0]), ".exe"), "tasker-plugin-")
-	sdk.Serve(sdk.Plugin{
+	p := sdk.Plugin{
 		Name: name, Version: "1.0.0",
 		Subscribers: sdk.Subscribers{
 			"all":   newRecorder("all", sdk.SubscriberOptions{Start: "beginning", Config: options{}}, "*"),
 			"lanes": newRecorder("lanes", sdk.SubscriberOptions{Start: "beginning", Order: sdk.TaskOrder, Config: options{}}, "task.*", "step.*"),
 			"bound": newRecorder("bound", sdk.SubscriberOptions{Start: "beginning", Bound: true, Config: options{}}, "task.*", "step.*"),
 		},
-	})
+	}
+	if err := declare(&p); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+	sdk.Serve(p)
 }
