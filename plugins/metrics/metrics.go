@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"io"
 	"sync"
 	"time"
@@ -77,8 +78,10 @@ func (m *metrics) Check(ctx context.Context) error {
 		return err
 	}
 	m.showNewest()
-	m.server, err = listen(ctx, m.Listen, registry, sdk.Slog(ctx))
-	return err
+	if m.server, err = listen(ctx, m.Listen, registry, sdk.Slog(ctx)); err != nil {
+		return errors.Join(err, m.journal.close())
+	}
+	return nil
 }
 
 // Close closes the endpoint and the journal.
