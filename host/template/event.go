@@ -3,7 +3,6 @@ package template
 import (
 	"fmt"
 	"iter"
-	"regexp"
 	"slices"
 	"strings"
 
@@ -110,7 +109,7 @@ func checkEventName(s, template string) (message, hint string) {
 			"give the template another name"
 	case dotted && family != template:
 		return fmt.Sprintf("event %s: the events of a template begin with its name", s), fmt.Sprintf("write %s.%s", template, rest)
-	case len(s) > MaxEventName || !regexp.MustCompile(eventForm).MatchString(s):
+	case len(s) > MaxEventName || !eventForm.MatchString(s):
 		return fmt.Sprintf("event %q: want the name of the template, a dot, and lower-case letters, digits and _, at most %d characters together",
 			s, MaxEventName), ""
 	}

@@ -130,9 +130,9 @@ func readEventNames(d *decoder, s *subscriptionSpec, n *node) {
 }
 
 // The forms of the names of events: of one, and of several.
-const (
-	eventForm   = `^[a-z][a-z0-9_-]*\.[a-z][a-z0-9_]*$`
-	patternForm = `^([a-z][a-z0-9_-]*(\.[a-z0-9_]*)?)?\*$`
+var (
+	eventForm   = regexp.MustCompile(`^[a-z][a-z0-9_-]*\.[a-z][a-z0-9_]*$`)
+	patternForm = regexp.MustCompile(`^([a-z][a-z0-9_-]*(\.[a-z0-9_]*)?)?\*$`)
 )
 
 // checkEvent returns what is wrong with the name of an event, or a wildcard, that a
@@ -140,7 +140,7 @@ const (
 // known here; those of Tasker are.
 func checkEvent(s string, suggest *suggester) (message, hint string) {
 	wildcard := strings.HasSuffix(s, "*")
-	if len(s) > MaxEventName || !regexp.MustCompile(eventForm).MatchString(s) && !regexp.MustCompile(patternForm).MatchString(s) {
+	if len(s) > MaxEventName || !eventForm.MatchString(s) && !patternForm.MatchString(s) {
 		return fmt.Sprintf("event %q: want a name such as step.failed, or a wildcard at the end such as task.*", s),
 			suggest.hint(s, catalogNames())
 	}

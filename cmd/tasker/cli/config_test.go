@@ -14,7 +14,7 @@ func FuzzConfigFile(f *testing.F) {
 	for _, seed := range []string{
 		"", "grace: 5s\n", "events: {workflow: true}\nplugins: {exec: {env: [A], config: {a: [1]}, start_timeout: 1m}}",
 		"gracee: 1", "- a\n", "a: &x [*x]", "events:\n  events:\n    events: 1", "plugins: {a: 1}", "? [a]\n: b", "--- \n---\n", "0\n---", "grace: !!binary x",
-		"plugin_dirs: {a: b}", "concurrency: [1]", "<<: {grace: 1s}", "plugins: {a: {config: *x}}", "\x00", "grace: |\n  5s",
+		"subscriptions:\n  - {subscriber: a/b, filter: \"event.x\", events: [x]}", "subscriptions: [*x]", "plugin_dirs: {a: b}", "concurrency: [1]", "<<: {grace: 1s}", "plugins: {a: {config: *x}}", "\x00", "grace: |\n  5s",
 	} {
 		f.Add(seed)
 	}
