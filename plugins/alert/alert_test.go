@@ -18,6 +18,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/goccy/go-yaml"
 	"github.com/google/go-cmp/cmp"
 	"github.com/santhosh-tekuri/jsonschema/v6"
 	"go.uber.org/goleak"
@@ -164,7 +165,7 @@ func TestWire(t *testing.T) {
 		p := r.next(t, firing)
 		want := notice{
 			Labels:       map[string]string{"alertname": "DeadLetters", "severity": "page", "subscription": "mail/events", "event": "task.failed"},
-			Annotations:  map[string]string{"summary": "1 events were put aside within 1s", "description": "mail/events: 1 events were put aside within 1s (1)"},
+			Annotations:  map[string]string{"summary": "events put aside within 1s: 1", "description": "mail/events: events put aside within 1s: 1 (1)"},
 			GeneratorURL: c.GeneratorURL, StartsAt: p.alerts[0].StartsAt, EndsAt: p.alerts[0].EndsAt,
 		}
 		if diff := cmp.Diff(want, p.alerts[0], cmp.AllowUnexported(notice{})); diff != "" {
@@ -454,12 +455,24 @@ func TestState(t *testing.T) {
 	}
 }
 
-// TestReadme checks that the README tells of every key.
+// TestReadme checks that the README tells of every key, and that its example is one.
 func TestReadme(t *testing.T) {
 	doc, err := os.ReadFile("README.md")
 	if err != nil {
 		t.Fatal(err)
 	}
+	_, example, _ := strings.Cut(string(doc), "```yaml\n")
+	example, _, _ = strings.Cut(example, "```")
+	var file struct {
+		Plugins map[string]struct {
+			Config any `yaml:"config"`
+		} `yaml:"plugins"`
+	}
+	if err := yaml.Unmarshal([]byte(example), &file); err != nil {
+		t.Fatal(err)
+	}
+	t.Chdir(t.TempDir())
+	sdktest.Start(t, plugin(&alerts{}), sdktest.Options{Config: file.Plugins["alert"].Config})
 	var check func(of reflect.Type, at string)
 	check = func(of reflect.Type, at string) {
 		for f := range of.Fields() {

@@ -107,7 +107,7 @@ func (c failureRate) holds(s *series, at time.Time) (finding, bool) {
 	if all < c.MinEvents || rate <= c.Above {
 		return finding{}, false
 	}
-	return finding{rate, fmt.Sprintf("%d of %d %ss failed within %s", bad, all, c.Of, short(c.Window.D()))}, true
+	return finding{rate, fmt.Sprintf("failed %ss within %s: %d of %d", c.Of, short(c.Window.D()), bad, all)}, true
 }
 
 // slowness: too many take too long.
@@ -171,8 +171,8 @@ func (c slowness) holds(s *series, at time.Time) (finding, bool) {
 	if bad < c.Count {
 		return finding{}, false
 	}
-	return finding{s.Value, fmt.Sprintf("%d of %d %ss took too long within %s; the last of them took %s, more than %s",
-		bad, all, c.Of, short(c.Window.D()), seconds(s.Value), seconds(s.Limit))}, true
+	return finding{s.Value, fmt.Sprintf("slow %ss within %s: %d of %d; the last of them took %s, more than %s",
+		c.Of, short(c.Window.D()), bad, all, seconds(s.Value), seconds(s.Limit))}, true
 }
 
 // silence: nothing was completed for too long.
@@ -235,7 +235,7 @@ func (c deadLettered) holds(s *series, at time.Time) (finding, bool) {
 	if bad < c.Count {
 		return finding{}, false
 	}
-	return finding{float64(bad), fmt.Sprintf("%d events were put aside within %s", bad, short(c.Window.D()))}, true
+	return finding{float64(bad), fmt.Sprintf("events put aside within %s: %d", short(c.Window.D()), bad)}, true
 }
 
 // positive refuses durations of nothing.

@@ -101,7 +101,7 @@ func TestConditions(t *testing.T) {
 		"failure rate": {
 			ruleConfig{FailureRate: &failureRate{Above: 0.5, MinEvents: 4, Window: d(5 * time.Minute)}},
 			[]moment{ok(2), bad(2), bad(1), silent, silent, silent, silent, silent},
-			"..!!!...", "3 of 5 tasks failed within 5m",
+			"..!!!...", "failed tasks within 5m: 3 of 5",
 		},
 		"failure rate: too few": {
 			ruleConfig{FailureRate: &failureRate{Above: 0, MinEvents: 3}}, []moment{bad(2), silent, bad(1)}, "..!", "",
@@ -109,7 +109,7 @@ func TestConditions(t *testing.T) {
 		"failure rate of steps: only what is final": {
 			ruleConfig{FailureRate: &failureRate{Of: ofStep, Above: 0.4, MinEvents: 2}},
 			[]moment{{1, attemptCompleted, 1}, {5, attemptFailed, 1}, {1, stepFailed, 1}},
-			"..!", "1 of 2 steps failed within 10m",
+			"..!", "failed steps within 10m: 1 of 2",
 		},
 		"failure rate of attempts": {
 			ruleConfig{FailureRate: &failureRate{Of: ofAttempt, Above: 0.4, MinEvents: 2}},
@@ -119,7 +119,7 @@ func TestConditions(t *testing.T) {
 		"duration": {
 			ruleConfig{Duration: &slowness{Of: ofAttempt, Above: d(10 * time.Second), Window: d(2 * time.Minute)}},
 			[]moment{took(10), took(10.5), silent, silent, took(1)},
-			".!!..", "1 of 1 attempts took too long within 2m; the last of them took 10.5s, more than 10s",
+			".!!..", "slow attempts within 2m: 1 of 1; the last of them took 10.5s, more than 10s",
 		},
 		"duration: several": {
 			ruleConfig{Duration: &slowness{Above: d(time.Second), Count: 2}},
@@ -149,7 +149,7 @@ func TestConditions(t *testing.T) {
 		"dead letters": {
 			ruleConfig{DeadLetters: &deadLettered{Window: d(2 * time.Minute), Count: 2}},
 			[]moment{{1, deadLetter, 0}, {1, deadLetter, 0}, silent, silent},
-			".!..", "2 events were put aside within 2m",
+			".!..", "events put aside within 2m: 2",
 		},
 		"cooldown": {
 			ruleConfig{DeadLetters: &deadLettered{Window: d(time.Minute)}, Cooldown: d(2 * time.Minute)},
@@ -244,7 +244,7 @@ func TestReplay(t *testing.T) {
 		t.Fatalf("a duplicate raised %q", got)
 	}
 	see(6, now)
-	if got := s.lasting(labelAlert); len(got) != 1 || s.e.notices(now)[0].Annotations["summary"] != "6 of 6 tasks failed within 1h" {
+	if got := s.lasting(labelAlert); len(got) != 1 || s.e.notices(now)[0].Annotations["summary"] != "failed tasks within 1h: 6 of 6" {
 		t.Errorf("a new event raised %q: %+v, want one alert that knows the old events", got, s.e.notices(now))
 	}
 }
