@@ -30,6 +30,9 @@ func (a *app) configShowCommand() *cobra.Command {
 		Long: `Print every effective value and where it comes from: a flag, an environment variable,
 the file tasker.yaml in the home, or the default. No key has to be set.
 
+Texts in the configurations of plugins are hidden, for they may be secrets; --reveal
+prints them.
+
 --json prints an array of {"key", "value", "origin"}.`,
 		Example: `  tasker config show
   TASKER_GRACE=5s tasker config show --home /var/lib/tasker`,
@@ -37,13 +40,14 @@ the file tasker.yaml in the home, or the default. No key has to be set.
 	}
 	hostFlags(c)
 	c.Flags().String("health-addr", "", "loopback address for /livez and /readyz")
+	reveal := c.Flags().Bool("reveal", false, "print the texts in the configurations of plugins, secrets among them")
 	asJSON := jsonFlag(c)
 	c.RunE = func(c *cobra.Command, _ []string) error {
 		cfg, err := a.config(c)
 		if err != nil {
 			return err
 		}
-		lines := cfg.show()
+		lines := cfg.show(*reveal)
 		if *asJSON {
 			return a.printJSON(lines)
 		}
@@ -57,8 +61,42 @@ the file tasker.yaml in the home, or the default. No key has to be set.
 	return c
 }
 
-// show lists the effective values.
-func (cfg *config) show() []settingJSON {
+// hidden stands for a text that may be a secret.
+const hidden = "***"
+
+// hidePluginConfig returns a plugin's configuration with every text in it hidden. Which of
+// them are secrets says the plugin's schema, which is not at hand without the plugin.
+func hidePluginConfig(config json.RawMessage) any {
+	var doc any
+	if json.Unmarshal(config, &doc) != nil {
+		return hidden // no configuration that was read is broken
+	}
+	return hide(doc)
+}
+
+func hide(doc any) any {
+	switch doc := doc.(type) {
+	case string:
+		return hidden
+	case []any:
+		out := make([]any, len(doc))
+		for i, v := range doc {
+			out[i] = hide(v)
+		}
+		return out
+	case map[string]any:
+		out := make(map[string]any, len(doc))
+		for k, v := range doc {
+			out[k] = hide(v)
+		}
+		return out
+	default:
+		return doc
+	}
+}
+
+// show lists the effective values; reveal prints what hide hides.
+func (cfg *config) show(reveal bool) []settingJSON {
 	var lines []settingJSON
 	for _, s := range settings() {
 		lines = append(lines, settingJSON{Key: s.key, Value: s.show(cfg), Origin: cfg.origins[s.key]})
@@ -71,7 +109,11 @@ func (cfg *config) show() []settingJSON {
 		p := cfg.Plugins[name]
 		origin := cfg.origins["plugins"]
 		if p.Config != nil {
-			lines = append(lines, settingJSON{"plugins." + name + ".config", p.Config, origin})
+			var value any = p.Config
+			if !reveal {
+				value = hidePluginConfig(p.Config)
+			}
+			lines = append(lines, settingJSON{"plugins." + name + ".config", value, origin})
 		}
 		if p.Env != nil {
 			lines = append(lines, settingJSON{"plugins." + name + ".env", p.Env, origin})
