@@ -3,6 +3,7 @@ package supervisor
 import (
 	"context"
 	"fmt"
+	"sync"
 
 	"google.golang.org/grpc"
 
@@ -19,7 +20,8 @@ type EventStream struct {
 }
 
 // OpenStream opens a Deliver stream to an instance that is ready; it ends with ctx and
-// with the instance. Error: [task.ErrNotFound] when the instance is gone.
+// with the instance. An instance that drains is not stopped before its streams have
+// ended. Error: [task.ErrNotFound] when the instance is gone.
 func (s *Supervisor) OpenStream(ctx context.Context, instance string) (*EventStream, error) {
 	in := s.instance(instance)
 	if in == nil {
@@ -27,13 +29,18 @@ func (s *Supervisor) OpenStream(ctx context.Context, instance string) (*EventStr
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	detach := context.AfterFunc(in.ctx, cancel) //nolint:contextcheck // the stream ends with its instance, too
-	end := func() { detach(); cancel() }
 	stream, err := in.launch.services.event.Deliver(ctx)
 	if err != nil {
-		end()
+		detach()
+		cancel()
 		return nil, fmt.Errorf("deliver to %s: %w", instance, err)
 	}
-	return &EventStream{in: in, end: end, stream: stream}, nil
+	in.addStream(1)
+	return &EventStream{in: in, stream: stream, end: sync.OnceFunc(func() {
+		detach()
+		cancel()
+		in.addStream(-1)
+	})}, nil
 }
 
 // FailInstance says that an instance does not answer: its goroutines are dumped, it is

@@ -174,3 +174,34 @@ func TestCheckManifestTakesTooLong(t *testing.T) {
 	}
 	h.instanceOf("good", 1)
 }
+
+// TestDrainWaitsForStreams: an instance that is to be replaced is not stopped while
+// events are being delivered to it.
+func TestDrainWaitsForStreams(t *testing.T) {
+	h := startHost(t, nil, "events")
+	in := h.instanceOf("events", 1)
+	s, err := h.OpenStream(t.Context(), in.ID)
+	if err != nil {
+		t.Fatal(err)
+	}
+	retire := attempt(1, "retire", `1`)
+	h.Dispatch(in.ID, []*task.Assignment{retire})
+	h.final(retire.ID)
+	h.inState("events", task.PluginDraining)
+	if err := s.Send(batch(1, "the last one")); err != nil {
+		t.Fatal(err)
+	}
+	if got, err := s.Recv(); err != nil || got.GetAck().GetThrough() != 1 {
+		t.Fatalf("answer = %v, %v; want an ack", got, err)
+	}
+	if err := s.CloseSend(); err != nil {
+		t.Fatal(err)
+	}
+	if got, err := s.Recv(); err == nil {
+		t.Errorf("frame %v, want an error", got)
+	}
+	if got := h.lost(in.ID); got != task.LossDrained {
+		t.Errorf("cause = %s, want %s", got, task.LossDrained)
+	}
+	h.instanceOf("events", 2)
+}

@@ -54,7 +54,7 @@ type instance struct {
 	received chan struct{} // closed when the work stream was read to its end
 	watched  chan struct{} // closed when the status stream was
 	changed  chan struct{} // status, leaks or the busy state changed
-	idle     chan struct{} // the last attempt that is not leaked ended
+	idle     chan struct{} // the last attempt that is not leaked ended, or a Deliver stream did
 	failed   chan string   // capacity 1: why the process is taken for hung, by another part
 	stop     *drainSignal  // the host wants everything drained
 
@@ -66,6 +66,7 @@ type instance struct {
 	mu       sync.Mutex
 	attempts map[string]*held
 	leaked   int
+	streams  int // open Deliver streams
 	draining bool
 	// abandoned says that the process is being stopped: what succeeds now still counts;
 	// what fails, fails because of the stop and is lost instead.
@@ -357,15 +358,15 @@ func (in *instance) askToDrain(ctx context.Context, limit time.Duration) <-chan 
 	return gaveUp
 }
 
-// awaitIdle waits until no attempt runs that may still end: to the end of ctx, or a
-// short while longer than the plugin itself does. It reports whether the host, which
+// awaitIdle waits until no attempt runs that may still end and nobody delivers events
+// any more: to the end of ctx, or a short while longer than the plugin itself does. It reports whether the host, which
 // stops, does not want to wait any longer.
 func (in *instance) awaitIdle(ctx context.Context, gaveUp <-chan struct{}) (impatient bool) {
 	late := time.NewTimer(resultGrace)
 	late.Stop()
 	defer late.Stop()
 	var hostLimit <-chan struct{}
-	for stopping := in.stop.begun; in.load() > 0; {
+	for stopping := in.stop.begun; in.busy(); {
 		select {
 		case <-in.idle:
 		case <-stopping:
@@ -439,6 +440,21 @@ func (in *instance) load() int {
 	in.mu.Lock()
 	defer in.mu.Unlock()
 	return len(in.attempts) - in.leaked
+}
+
+// busy reports whether it holds attempts that may still end, or gets events.
+func (in *instance) busy() bool {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	return len(in.attempts) > in.leaked || in.streams > 0
+}
+
+// addStream counts the open Deliver streams.
+func (in *instance) addStream(n int) {
+	in.mu.Lock()
+	in.streams += n
+	in.mu.Unlock()
+	notify(in.idle)
 }
 
 // awaitClosed waits until a channel is closed, for d at most.
