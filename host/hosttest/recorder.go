@@ -261,6 +261,11 @@ func CheckLanes(got []Received, wanted []Event) error {
 		byTask[e.TaskID] = append(byTask[e.TaskID], e)
 	}
 	var faults []error
+	for id, unwanted := range received {
+		if _, ok := byTask[id]; !ok {
+			faults = append(faults, fmt.Errorf("task %s: got %d events that it did not want", id, len(unwanted)))
+		}
+	}
 	for id, events := range byTask {
 		if err := CheckDelivery(received[id], events); err != nil {
 			faults = append(faults, fmt.Errorf("task %s: %w", id, err))
