@@ -2,6 +2,7 @@ package host
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math"
 	"strings"
@@ -106,8 +107,7 @@ func (h *Host) Events(ctx context.Context, q api.EventQuery, fn func(store.LogEn
 			return err
 		}
 		gets = func(entry store.LogEntry, _ *eventv1.Event) (bool, error) {
-			_, wanted, err := h.delivery.Route(ctx, name, entry.Encoded)
-			return wanted, err
+			return h.wanted(ctx, name, entry.Encoded, q.Follow)
 		}
 	}
 	match, err := h.matcher(ctx, q, gets)
@@ -128,6 +128,23 @@ func (h *Host) Events(ctx context.Context, q api.EventQuery, fn func(store.LogEn
 		rung = h.journal.bell.next()
 		if next, err = h.scan(ctx, next, match, fn); err != nil {
 			return err
+		}
+	}
+}
+
+// wanted reports whether a subscription gets an event. While its plugin is not ready nobody
+// knows: who can wait is told once it is.
+func (h *Host) wanted(ctx context.Context, subscription string, encoded []byte, wait bool) (bool, error) {
+	for {
+		rung := h.settled.next()
+		_, wanted, err := h.delivery.Route(ctx, subscription, encoded)
+		if !wait || !errors.Is(err, task.ErrTransition) {
+			return wanted, err
+		}
+		select {
+		case <-rung:
+		case <-ctx.Done():
+			return false, ctx.Err()
 		}
 	}
 }

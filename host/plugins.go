@@ -28,6 +28,7 @@ func (s sink) Reports(reports []task.Report)            { s.h.runner.Reports(rep
 func (s sink) InstanceReady(in task.Instance) {
 	s.h.runner.InstanceReady(in)
 	s.h.subscribe(in)
+	s.h.settled.ring() // who follows what its subscriptions get
 }
 
 // InstanceDraining gives an instance nothing more.

@@ -1,6 +1,7 @@
 package host_test
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"slices"
@@ -101,6 +102,37 @@ func TestEventQueries(t *testing.T) {
 	}
 	if err := h.Events(t.Context(), host.EventQuery{Subscription: "two/all"}, nil); !errors.Is(err, task.ErrNotFound) {
 		t.Errorf("events of an unknown subscription: %v, want %v", err, task.ErrNotFound)
+	}
+}
+
+// TestFollowSubscription: who follows what a subscription gets goes on when its plugin is
+// started again, and misses nothing of what happened meanwhile.
+func TestFollowSubscription(t *testing.T) {
+	t.Parallel()
+	h := hosttest.Start(t, hosttest.Recorder("one"))
+	h.AwaitPlugin("one")
+	got := make(chan string, 100)
+	ended := make(chan error, 1)
+	ctx, cancel := context.WithCancel(t.Context())
+	go func() {
+		q := host.EventQuery{Subscription: "one/all", Type: "task.completed", Follow: true}
+		ended <- h.Events(ctx, q, func(entry host.LogEntry) error {
+			e, err := hosttest.DecodeEvent(entry)
+			got <- string(e.TaskID)
+			return err
+		})
+	}()
+	for range 2 {
+		id := h.Create(graph("a"))
+		h.End(id)
+		if first := <-got; first != string(id) {
+			t.Errorf("it was told of task %s, want %s", first, id)
+		}
+		h.KillPlugin("one")
+	}
+	cancel()
+	if err := <-ended; err != nil && !errors.Is(err, context.Canceled) {
+		t.Errorf("events: %v", err)
 	}
 }
 
