@@ -4660,7 +4660,9 @@ type SubscriptionStatus struct {
 	// When the subscription was first seen.
 	CreatedAt *timestamppb.Timestamp `protobuf:"bytes,23,opt,name=created_at,json=createdAt,proto3" json:"created_at,omitempty"`
 	// When an event was last acknowledged. Unset = never.
-	AckedAt       *timestamppb.Timestamp `protobuf:"bytes,24,opt,name=acked_at,json=ackedAt,proto3" json:"acked_at,omitempty"`
+	AckedAt *timestamppb.Timestamp `protobuf:"bytes,24,opt,name=acked_at,json=ackedAt,proto3" json:"acked_at,omitempty"`
+	// What the subscriber needs is not there, by binding. None = all that is known is there.
+	Unavailable   []*Outage `protobuf:"bytes,25,rep,name=unavailable,proto3" json:"unavailable,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -4863,6 +4865,95 @@ func (x *SubscriptionStatus) GetAckedAt() *timestamppb.Timestamp {
 	return nil
 }
 
+func (x *SubscriptionStatus) GetUnavailable() []*Outage {
+	if x != nil {
+		return x.Unavailable
+	}
+	return nil
+}
+
+// Outage says that what a subscriber needs is not there: its events wait, and fail not.
+type Outage struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Since when.
+	Since *timestamppb.Timestamp `protobuf:"bytes,1,opt,name=since,proto3" json:"since,omitempty"`
+	// The last reason of the subscriber.
+	Reason string `protobuf:"bytes,2,opt,name=reason,proto3" json:"reason,omitempty"`
+	// When an event tries again. In the past: it is on its way.
+	NextTry *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=next_try,json=nextTry,proto3" json:"next_try,omitempty"`
+	// Tries so far.
+	Tries uint32 `protobuf:"varint,4,opt,name=tries,proto3" json:"tries,omitempty"`
+	// The source of the binding whose events wait. Empty = those of the declared subscription.
+	Binding       string `protobuf:"bytes,5,opt,name=binding,proto3" json:"binding,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Outage) Reset() {
+	*x = Outage{}
+	mi := &file_tasker_host_v1_control_proto_msgTypes[64]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Outage) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Outage) ProtoMessage() {}
+
+func (x *Outage) ProtoReflect() protoreflect.Message {
+	mi := &file_tasker_host_v1_control_proto_msgTypes[64]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Outage.ProtoReflect.Descriptor instead.
+func (*Outage) Descriptor() ([]byte, []int) {
+	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{64}
+}
+
+func (x *Outage) GetSince() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Since
+	}
+	return nil
+}
+
+func (x *Outage) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+func (x *Outage) GetNextTry() *timestamppb.Timestamp {
+	if x != nil {
+		return x.NextTry
+	}
+	return nil
+}
+
+func (x *Outage) GetTries() uint32 {
+	if x != nil {
+		return x.Tries
+	}
+	return 0
+}
+
+func (x *Outage) GetBinding() string {
+	if x != nil {
+		return x.Binding
+	}
+	return ""
+}
+
 // SubscriptionPause says who holds a subscription.
 type SubscriptionPause struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -4878,7 +4969,7 @@ type SubscriptionPause struct {
 
 func (x *SubscriptionPause) Reset() {
 	*x = SubscriptionPause{}
-	mi := &file_tasker_host_v1_control_proto_msgTypes[64]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[65]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4890,7 +4981,7 @@ func (x *SubscriptionPause) String() string {
 func (*SubscriptionPause) ProtoMessage() {}
 
 func (x *SubscriptionPause) ProtoReflect() protoreflect.Message {
-	mi := &file_tasker_host_v1_control_proto_msgTypes[64]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[65]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4903,7 +4994,7 @@ func (x *SubscriptionPause) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SubscriptionPause.ProtoReflect.Descriptor instead.
 func (*SubscriptionPause) Descriptor() ([]byte, []int) {
-	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{64}
+	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{65}
 }
 
 func (x *SubscriptionPause) GetAt() *timestamppb.Timestamp {
@@ -4946,7 +5037,7 @@ type FailingEvent struct {
 
 func (x *FailingEvent) Reset() {
 	*x = FailingEvent{}
-	mi := &file_tasker_host_v1_control_proto_msgTypes[65]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[66]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4958,7 +5049,7 @@ func (x *FailingEvent) String() string {
 func (*FailingEvent) ProtoMessage() {}
 
 func (x *FailingEvent) ProtoReflect() protoreflect.Message {
-	mi := &file_tasker_host_v1_control_proto_msgTypes[65]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[66]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4971,7 +5062,7 @@ func (x *FailingEvent) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FailingEvent.ProtoReflect.Descriptor instead.
 func (*FailingEvent) Descriptor() ([]byte, []int) {
-	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{65}
+	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{66}
 }
 
 func (x *FailingEvent) GetSeq() uint64 {
@@ -5024,7 +5115,7 @@ type ReplayPart struct {
 
 func (x *ReplayPart) Reset() {
 	*x = ReplayPart{}
-	mi := &file_tasker_host_v1_control_proto_msgTypes[66]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[67]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5036,7 +5127,7 @@ func (x *ReplayPart) String() string {
 func (*ReplayPart) ProtoMessage() {}
 
 func (x *ReplayPart) ProtoReflect() protoreflect.Message {
-	mi := &file_tasker_host_v1_control_proto_msgTypes[66]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[67]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5049,7 +5140,7 @@ func (x *ReplayPart) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReplayPart.ProtoReflect.Descriptor instead.
 func (*ReplayPart) Descriptor() ([]byte, []int) {
-	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{66}
+	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{67}
 }
 
 func (x *ReplayPart) GetNext() uint64 {
@@ -5096,7 +5187,7 @@ type Binding struct {
 
 func (x *Binding) Reset() {
 	*x = Binding{}
-	mi := &file_tasker_host_v1_control_proto_msgTypes[67]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[68]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5108,7 +5199,7 @@ func (x *Binding) String() string {
 func (*Binding) ProtoMessage() {}
 
 func (x *Binding) ProtoReflect() protoreflect.Message {
-	mi := &file_tasker_host_v1_control_proto_msgTypes[67]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[68]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5121,7 +5212,7 @@ func (x *Binding) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Binding.ProtoReflect.Descriptor instead.
 func (*Binding) Descriptor() ([]byte, []int) {
-	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{67}
+	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{68}
 }
 
 func (x *Binding) GetSource() string {
@@ -5186,7 +5277,7 @@ type Position struct {
 
 func (x *Position) Reset() {
 	*x = Position{}
-	mi := &file_tasker_host_v1_control_proto_msgTypes[68]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[69]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5198,7 +5289,7 @@ func (x *Position) String() string {
 func (*Position) ProtoMessage() {}
 
 func (x *Position) ProtoReflect() protoreflect.Message {
-	mi := &file_tasker_host_v1_control_proto_msgTypes[68]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[69]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5211,7 +5302,7 @@ func (x *Position) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Position.ProtoReflect.Descriptor instead.
 func (*Position) Descriptor() ([]byte, []int) {
-	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{68}
+	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{69}
 }
 
 func (x *Position) GetSeq() uint64 {
@@ -5239,7 +5330,7 @@ type PauseSubscriptionRequest struct {
 
 func (x *PauseSubscriptionRequest) Reset() {
 	*x = PauseSubscriptionRequest{}
-	mi := &file_tasker_host_v1_control_proto_msgTypes[69]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[70]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5251,7 +5342,7 @@ func (x *PauseSubscriptionRequest) String() string {
 func (*PauseSubscriptionRequest) ProtoMessage() {}
 
 func (x *PauseSubscriptionRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tasker_host_v1_control_proto_msgTypes[69]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[70]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5264,7 +5355,7 @@ func (x *PauseSubscriptionRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PauseSubscriptionRequest.ProtoReflect.Descriptor instead.
 func (*PauseSubscriptionRequest) Descriptor() ([]byte, []int) {
-	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{69}
+	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{70}
 }
 
 func (x *PauseSubscriptionRequest) GetOperation() *Operation {
@@ -5283,7 +5374,7 @@ type PauseSubscriptionResponse struct {
 
 func (x *PauseSubscriptionResponse) Reset() {
 	*x = PauseSubscriptionResponse{}
-	mi := &file_tasker_host_v1_control_proto_msgTypes[70]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[71]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5295,7 +5386,7 @@ func (x *PauseSubscriptionResponse) String() string {
 func (*PauseSubscriptionResponse) ProtoMessage() {}
 
 func (x *PauseSubscriptionResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_tasker_host_v1_control_proto_msgTypes[70]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[71]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5308,7 +5399,7 @@ func (x *PauseSubscriptionResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PauseSubscriptionResponse.ProtoReflect.Descriptor instead.
 func (*PauseSubscriptionResponse) Descriptor() ([]byte, []int) {
-	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{70}
+	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{71}
 }
 
 // ResumeSubscriptionRequest ends a pause.
@@ -5322,7 +5413,7 @@ type ResumeSubscriptionRequest struct {
 
 func (x *ResumeSubscriptionRequest) Reset() {
 	*x = ResumeSubscriptionRequest{}
-	mi := &file_tasker_host_v1_control_proto_msgTypes[71]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[72]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5334,7 +5425,7 @@ func (x *ResumeSubscriptionRequest) String() string {
 func (*ResumeSubscriptionRequest) ProtoMessage() {}
 
 func (x *ResumeSubscriptionRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tasker_host_v1_control_proto_msgTypes[71]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[72]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5347,7 +5438,7 @@ func (x *ResumeSubscriptionRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ResumeSubscriptionRequest.ProtoReflect.Descriptor instead.
 func (*ResumeSubscriptionRequest) Descriptor() ([]byte, []int) {
-	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{71}
+	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{72}
 }
 
 func (x *ResumeSubscriptionRequest) GetName() string {
@@ -5366,7 +5457,7 @@ type ResumeSubscriptionResponse struct {
 
 func (x *ResumeSubscriptionResponse) Reset() {
 	*x = ResumeSubscriptionResponse{}
-	mi := &file_tasker_host_v1_control_proto_msgTypes[72]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[73]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5378,7 +5469,7 @@ func (x *ResumeSubscriptionResponse) String() string {
 func (*ResumeSubscriptionResponse) ProtoMessage() {}
 
 func (x *ResumeSubscriptionResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_tasker_host_v1_control_proto_msgTypes[72]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[73]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5391,7 +5482,7 @@ func (x *ResumeSubscriptionResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ResumeSubscriptionResponse.ProtoReflect.Descriptor instead.
 func (*ResumeSubscriptionResponse) Descriptor() ([]byte, []int) {
-	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{72}
+	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{73}
 }
 
 // RewindSubscriptionRequest moves a cursor.
@@ -5407,7 +5498,7 @@ type RewindSubscriptionRequest struct {
 
 func (x *RewindSubscriptionRequest) Reset() {
 	*x = RewindSubscriptionRequest{}
-	mi := &file_tasker_host_v1_control_proto_msgTypes[73]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[74]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5419,7 +5510,7 @@ func (x *RewindSubscriptionRequest) String() string {
 func (*RewindSubscriptionRequest) ProtoMessage() {}
 
 func (x *RewindSubscriptionRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tasker_host_v1_control_proto_msgTypes[73]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[74]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5432,7 +5523,7 @@ func (x *RewindSubscriptionRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RewindSubscriptionRequest.ProtoReflect.Descriptor instead.
 func (*RewindSubscriptionRequest) Descriptor() ([]byte, []int) {
-	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{73}
+	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{74}
 }
 
 func (x *RewindSubscriptionRequest) GetName() string {
@@ -5460,7 +5551,7 @@ type RewindSubscriptionResponse struct {
 
 func (x *RewindSubscriptionResponse) Reset() {
 	*x = RewindSubscriptionResponse{}
-	mi := &file_tasker_host_v1_control_proto_msgTypes[74]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[75]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5472,7 +5563,7 @@ func (x *RewindSubscriptionResponse) String() string {
 func (*RewindSubscriptionResponse) ProtoMessage() {}
 
 func (x *RewindSubscriptionResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_tasker_host_v1_control_proto_msgTypes[74]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[75]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5485,7 +5576,7 @@ func (x *RewindSubscriptionResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RewindSubscriptionResponse.ProtoReflect.Descriptor instead.
 func (*RewindSubscriptionResponse) Descriptor() ([]byte, []int) {
-	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{74}
+	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{75}
 }
 
 func (x *RewindSubscriptionResponse) GetNext() uint64 {
@@ -5512,7 +5603,7 @@ type ReplaySubscriptionRequest struct {
 
 func (x *ReplaySubscriptionRequest) Reset() {
 	*x = ReplaySubscriptionRequest{}
-	mi := &file_tasker_host_v1_control_proto_msgTypes[75]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[76]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5524,7 +5615,7 @@ func (x *ReplaySubscriptionRequest) String() string {
 func (*ReplaySubscriptionRequest) ProtoMessage() {}
 
 func (x *ReplaySubscriptionRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tasker_host_v1_control_proto_msgTypes[75]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[76]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5537,7 +5628,7 @@ func (x *ReplaySubscriptionRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReplaySubscriptionRequest.ProtoReflect.Descriptor instead.
 func (*ReplaySubscriptionRequest) Descriptor() ([]byte, []int) {
-	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{75}
+	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{76}
 }
 
 func (x *ReplaySubscriptionRequest) GetName() string {
@@ -5577,7 +5668,7 @@ type ReplaySubscriptionResponse struct {
 
 func (x *ReplaySubscriptionResponse) Reset() {
 	*x = ReplaySubscriptionResponse{}
-	mi := &file_tasker_host_v1_control_proto_msgTypes[76]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[77]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5589,7 +5680,7 @@ func (x *ReplaySubscriptionResponse) String() string {
 func (*ReplaySubscriptionResponse) ProtoMessage() {}
 
 func (x *ReplaySubscriptionResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_tasker_host_v1_control_proto_msgTypes[76]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[77]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5602,7 +5693,7 @@ func (x *ReplaySubscriptionResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReplaySubscriptionResponse.ProtoReflect.Descriptor instead.
 func (*ReplaySubscriptionResponse) Descriptor() ([]byte, []int) {
-	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{76}
+	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{77}
 }
 
 // ForgetSubscriptionRequest names a subscription.
@@ -5616,7 +5707,7 @@ type ForgetSubscriptionRequest struct {
 
 func (x *ForgetSubscriptionRequest) Reset() {
 	*x = ForgetSubscriptionRequest{}
-	mi := &file_tasker_host_v1_control_proto_msgTypes[77]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[78]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5628,7 +5719,7 @@ func (x *ForgetSubscriptionRequest) String() string {
 func (*ForgetSubscriptionRequest) ProtoMessage() {}
 
 func (x *ForgetSubscriptionRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tasker_host_v1_control_proto_msgTypes[77]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[78]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5641,7 +5732,7 @@ func (x *ForgetSubscriptionRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ForgetSubscriptionRequest.ProtoReflect.Descriptor instead.
 func (*ForgetSubscriptionRequest) Descriptor() ([]byte, []int) {
-	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{77}
+	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{78}
 }
 
 func (x *ForgetSubscriptionRequest) GetName() string {
@@ -5660,7 +5751,7 @@ type ForgetSubscriptionResponse struct {
 
 func (x *ForgetSubscriptionResponse) Reset() {
 	*x = ForgetSubscriptionResponse{}
-	mi := &file_tasker_host_v1_control_proto_msgTypes[78]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[79]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5672,7 +5763,7 @@ func (x *ForgetSubscriptionResponse) String() string {
 func (*ForgetSubscriptionResponse) ProtoMessage() {}
 
 func (x *ForgetSubscriptionResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_tasker_host_v1_control_proto_msgTypes[78]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[79]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5685,7 +5776,7 @@ func (x *ForgetSubscriptionResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ForgetSubscriptionResponse.ProtoReflect.Descriptor instead.
 func (*ForgetSubscriptionResponse) Descriptor() ([]byte, []int) {
-	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{78}
+	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{79}
 }
 
 // ListDeadLettersRequest selects dead letters.
@@ -5703,7 +5794,7 @@ type ListDeadLettersRequest struct {
 
 func (x *ListDeadLettersRequest) Reset() {
 	*x = ListDeadLettersRequest{}
-	mi := &file_tasker_host_v1_control_proto_msgTypes[79]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[80]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5715,7 +5806,7 @@ func (x *ListDeadLettersRequest) String() string {
 func (*ListDeadLettersRequest) ProtoMessage() {}
 
 func (x *ListDeadLettersRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tasker_host_v1_control_proto_msgTypes[79]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[80]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5728,7 +5819,7 @@ func (x *ListDeadLettersRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListDeadLettersRequest.ProtoReflect.Descriptor instead.
 func (*ListDeadLettersRequest) Descriptor() ([]byte, []int) {
-	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{79}
+	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{80}
 }
 
 func (x *ListDeadLettersRequest) GetName() string {
@@ -5765,7 +5856,7 @@ type ListDeadLettersResponse struct {
 
 func (x *ListDeadLettersResponse) Reset() {
 	*x = ListDeadLettersResponse{}
-	mi := &file_tasker_host_v1_control_proto_msgTypes[80]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[81]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5777,7 +5868,7 @@ func (x *ListDeadLettersResponse) String() string {
 func (*ListDeadLettersResponse) ProtoMessage() {}
 
 func (x *ListDeadLettersResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_tasker_host_v1_control_proto_msgTypes[80]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[81]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5790,7 +5881,7 @@ func (x *ListDeadLettersResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListDeadLettersResponse.ProtoReflect.Descriptor instead.
 func (*ListDeadLettersResponse) Descriptor() ([]byte, []int) {
-	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{80}
+	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{81}
 }
 
 func (x *ListDeadLettersResponse) GetLetters() []*DeadLetter {
@@ -5830,7 +5921,7 @@ type DeadLetter struct {
 
 func (x *DeadLetter) Reset() {
 	*x = DeadLetter{}
-	mi := &file_tasker_host_v1_control_proto_msgTypes[81]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[82]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5842,7 +5933,7 @@ func (x *DeadLetter) String() string {
 func (*DeadLetter) ProtoMessage() {}
 
 func (x *DeadLetter) ProtoReflect() protoreflect.Message {
-	mi := &file_tasker_host_v1_control_proto_msgTypes[81]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[82]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5855,7 +5946,7 @@ func (x *DeadLetter) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeadLetter.ProtoReflect.Descriptor instead.
 func (*DeadLetter) Descriptor() ([]byte, []int) {
-	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{81}
+	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{82}
 }
 
 func (x *DeadLetter) GetSubscription() string {
@@ -5920,7 +6011,7 @@ type RetryDeadLettersRequest struct {
 
 func (x *RetryDeadLettersRequest) Reset() {
 	*x = RetryDeadLettersRequest{}
-	mi := &file_tasker_host_v1_control_proto_msgTypes[82]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[83]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5932,7 +6023,7 @@ func (x *RetryDeadLettersRequest) String() string {
 func (*RetryDeadLettersRequest) ProtoMessage() {}
 
 func (x *RetryDeadLettersRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tasker_host_v1_control_proto_msgTypes[82]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[83]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5945,7 +6036,7 @@ func (x *RetryDeadLettersRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RetryDeadLettersRequest.ProtoReflect.Descriptor instead.
 func (*RetryDeadLettersRequest) Descriptor() ([]byte, []int) {
-	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{82}
+	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{83}
 }
 
 func (x *RetryDeadLettersRequest) GetName() string {
@@ -5973,7 +6064,7 @@ type RetryDeadLettersResponse struct {
 
 func (x *RetryDeadLettersResponse) Reset() {
 	*x = RetryDeadLettersResponse{}
-	mi := &file_tasker_host_v1_control_proto_msgTypes[83]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[84]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5985,7 +6076,7 @@ func (x *RetryDeadLettersResponse) String() string {
 func (*RetryDeadLettersResponse) ProtoMessage() {}
 
 func (x *RetryDeadLettersResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_tasker_host_v1_control_proto_msgTypes[83]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[84]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5998,7 +6089,7 @@ func (x *RetryDeadLettersResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RetryDeadLettersResponse.ProtoReflect.Descriptor instead.
 func (*RetryDeadLettersResponse) Descriptor() ([]byte, []int) {
-	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{83}
+	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{84}
 }
 
 func (x *RetryDeadLettersResponse) GetCount() uint32 {
@@ -6021,7 +6112,7 @@ type DiscardDeadLettersRequest struct {
 
 func (x *DiscardDeadLettersRequest) Reset() {
 	*x = DiscardDeadLettersRequest{}
-	mi := &file_tasker_host_v1_control_proto_msgTypes[84]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[85]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6033,7 +6124,7 @@ func (x *DiscardDeadLettersRequest) String() string {
 func (*DiscardDeadLettersRequest) ProtoMessage() {}
 
 func (x *DiscardDeadLettersRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tasker_host_v1_control_proto_msgTypes[84]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[85]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6046,7 +6137,7 @@ func (x *DiscardDeadLettersRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DiscardDeadLettersRequest.ProtoReflect.Descriptor instead.
 func (*DiscardDeadLettersRequest) Descriptor() ([]byte, []int) {
-	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{84}
+	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{85}
 }
 
 func (x *DiscardDeadLettersRequest) GetName() string {
@@ -6074,7 +6165,7 @@ type DiscardDeadLettersResponse struct {
 
 func (x *DiscardDeadLettersResponse) Reset() {
 	*x = DiscardDeadLettersResponse{}
-	mi := &file_tasker_host_v1_control_proto_msgTypes[85]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[86]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6086,7 +6177,7 @@ func (x *DiscardDeadLettersResponse) String() string {
 func (*DiscardDeadLettersResponse) ProtoMessage() {}
 
 func (x *DiscardDeadLettersResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_tasker_host_v1_control_proto_msgTypes[85]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[86]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6099,7 +6190,7 @@ func (x *DiscardDeadLettersResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DiscardDeadLettersResponse.ProtoReflect.Descriptor instead.
 func (*DiscardDeadLettersResponse) Descriptor() ([]byte, []int) {
-	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{85}
+	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{86}
 }
 
 func (x *DiscardDeadLettersResponse) GetCount() uint32 {
@@ -6128,7 +6219,7 @@ type TryEventRequest struct {
 
 func (x *TryEventRequest) Reset() {
 	*x = TryEventRequest{}
-	mi := &file_tasker_host_v1_control_proto_msgTypes[86]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[87]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6140,7 +6231,7 @@ func (x *TryEventRequest) String() string {
 func (*TryEventRequest) ProtoMessage() {}
 
 func (x *TryEventRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tasker_host_v1_control_proto_msgTypes[86]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[87]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6153,7 +6244,7 @@ func (x *TryEventRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TryEventRequest.ProtoReflect.Descriptor instead.
 func (*TryEventRequest) Descriptor() ([]byte, []int) {
-	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{86}
+	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{87}
 }
 
 func (x *TryEventRequest) GetSubscription() string {
@@ -6208,7 +6299,7 @@ type TryEventResponse struct {
 
 func (x *TryEventResponse) Reset() {
 	*x = TryEventResponse{}
-	mi := &file_tasker_host_v1_control_proto_msgTypes[87]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[88]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6220,7 +6311,7 @@ func (x *TryEventResponse) String() string {
 func (*TryEventResponse) ProtoMessage() {}
 
 func (x *TryEventResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_tasker_host_v1_control_proto_msgTypes[87]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[88]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6233,7 +6324,7 @@ func (x *TryEventResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TryEventResponse.ProtoReflect.Descriptor instead.
 func (*TryEventResponse) Descriptor() ([]byte, []int) {
-	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{87}
+	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{88}
 }
 
 func (x *TryEventResponse) GetVerdict() string {
@@ -6273,7 +6364,7 @@ type GetHealthRequest struct {
 
 func (x *GetHealthRequest) Reset() {
 	*x = GetHealthRequest{}
-	mi := &file_tasker_host_v1_control_proto_msgTypes[88]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[89]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6285,7 +6376,7 @@ func (x *GetHealthRequest) String() string {
 func (*GetHealthRequest) ProtoMessage() {}
 
 func (x *GetHealthRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tasker_host_v1_control_proto_msgTypes[88]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[89]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6298,7 +6389,7 @@ func (x *GetHealthRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetHealthRequest.ProtoReflect.Descriptor instead.
 func (*GetHealthRequest) Descriptor() ([]byte, []int) {
-	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{88}
+	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{89}
 }
 
 // GetHealthResponse says it.
@@ -6334,7 +6425,7 @@ type GetHealthResponse struct {
 
 func (x *GetHealthResponse) Reset() {
 	*x = GetHealthResponse{}
-	mi := &file_tasker_host_v1_control_proto_msgTypes[89]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[90]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6346,7 +6437,7 @@ func (x *GetHealthResponse) String() string {
 func (*GetHealthResponse) ProtoMessage() {}
 
 func (x *GetHealthResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_tasker_host_v1_control_proto_msgTypes[89]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[90]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6359,7 +6450,7 @@ func (x *GetHealthResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetHealthResponse.ProtoReflect.Descriptor instead.
 func (*GetHealthResponse) Descriptor() ([]byte, []int) {
-	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{89}
+	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{90}
 }
 
 func (x *GetHealthResponse) GetReady() bool {
@@ -6467,7 +6558,7 @@ type StoreHealth struct {
 
 func (x *StoreHealth) Reset() {
 	*x = StoreHealth{}
-	mi := &file_tasker_host_v1_control_proto_msgTypes[90]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[91]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6479,7 +6570,7 @@ func (x *StoreHealth) String() string {
 func (*StoreHealth) ProtoMessage() {}
 
 func (x *StoreHealth) ProtoReflect() protoreflect.Message {
-	mi := &file_tasker_host_v1_control_proto_msgTypes[90]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[91]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6492,7 +6583,7 @@ func (x *StoreHealth) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StoreHealth.ProtoReflect.Descriptor instead.
 func (*StoreHealth) Descriptor() ([]byte, []int) {
-	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{90}
+	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{91}
 }
 
 func (x *StoreHealth) GetOk() bool {
@@ -6546,7 +6637,7 @@ type GetStoreStatsRequest struct {
 
 func (x *GetStoreStatsRequest) Reset() {
 	*x = GetStoreStatsRequest{}
-	mi := &file_tasker_host_v1_control_proto_msgTypes[91]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[92]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6558,7 +6649,7 @@ func (x *GetStoreStatsRequest) String() string {
 func (*GetStoreStatsRequest) ProtoMessage() {}
 
 func (x *GetStoreStatsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tasker_host_v1_control_proto_msgTypes[91]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[92]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6571,7 +6662,7 @@ func (x *GetStoreStatsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetStoreStatsRequest.ProtoReflect.Descriptor instead.
 func (*GetStoreStatsRequest) Descriptor() ([]byte, []int) {
-	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{91}
+	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{92}
 }
 
 // GetStoreStatsResponse says it.
@@ -6607,7 +6698,7 @@ type GetStoreStatsResponse struct {
 
 func (x *GetStoreStatsResponse) Reset() {
 	*x = GetStoreStatsResponse{}
-	mi := &file_tasker_host_v1_control_proto_msgTypes[92]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[93]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6619,7 +6710,7 @@ func (x *GetStoreStatsResponse) String() string {
 func (*GetStoreStatsResponse) ProtoMessage() {}
 
 func (x *GetStoreStatsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_tasker_host_v1_control_proto_msgTypes[92]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[93]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6632,7 +6723,7 @@ func (x *GetStoreStatsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetStoreStatsResponse.ProtoReflect.Descriptor instead.
 func (*GetStoreStatsResponse) Descriptor() ([]byte, []int) {
-	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{92}
+	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{93}
 }
 
 func (x *GetStoreStatsResponse) GetSchemaVersion() int64 {
@@ -6734,7 +6825,7 @@ type BucketStats struct {
 
 func (x *BucketStats) Reset() {
 	*x = BucketStats{}
-	mi := &file_tasker_host_v1_control_proto_msgTypes[93]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[94]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6746,7 +6837,7 @@ func (x *BucketStats) String() string {
 func (*BucketStats) ProtoMessage() {}
 
 func (x *BucketStats) ProtoReflect() protoreflect.Message {
-	mi := &file_tasker_host_v1_control_proto_msgTypes[93]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[94]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6759,7 +6850,7 @@ func (x *BucketStats) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BucketStats.ProtoReflect.Descriptor instead.
 func (*BucketStats) Descriptor() ([]byte, []int) {
-	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{93}
+	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{94}
 }
 
 func (x *BucketStats) GetName() string {
@@ -6798,7 +6889,7 @@ type OperationStats struct {
 
 func (x *OperationStats) Reset() {
 	*x = OperationStats{}
-	mi := &file_tasker_host_v1_control_proto_msgTypes[94]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[95]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6810,7 +6901,7 @@ func (x *OperationStats) String() string {
 func (*OperationStats) ProtoMessage() {}
 
 func (x *OperationStats) ProtoReflect() protoreflect.Message {
-	mi := &file_tasker_host_v1_control_proto_msgTypes[94]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[95]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6823,7 +6914,7 @@ func (x *OperationStats) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use OperationStats.ProtoReflect.Descriptor instead.
 func (*OperationStats) Descriptor() ([]byte, []int) {
-	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{94}
+	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{95}
 }
 
 func (x *OperationStats) GetCalls() uint64 {
@@ -6858,7 +6949,7 @@ type BackupStoreRequest struct {
 
 func (x *BackupStoreRequest) Reset() {
 	*x = BackupStoreRequest{}
-	mi := &file_tasker_host_v1_control_proto_msgTypes[95]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[96]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6870,7 +6961,7 @@ func (x *BackupStoreRequest) String() string {
 func (*BackupStoreRequest) ProtoMessage() {}
 
 func (x *BackupStoreRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tasker_host_v1_control_proto_msgTypes[95]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[96]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6883,7 +6974,7 @@ func (x *BackupStoreRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BackupStoreRequest.ProtoReflect.Descriptor instead.
 func (*BackupStoreRequest) Descriptor() ([]byte, []int) {
-	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{95}
+	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{96}
 }
 
 func (x *BackupStoreRequest) GetPath() string {
@@ -6914,7 +7005,7 @@ type BackupStoreResponse struct {
 
 func (x *BackupStoreResponse) Reset() {
 	*x = BackupStoreResponse{}
-	mi := &file_tasker_host_v1_control_proto_msgTypes[96]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[97]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6926,7 +7017,7 @@ func (x *BackupStoreResponse) String() string {
 func (*BackupStoreResponse) ProtoMessage() {}
 
 func (x *BackupStoreResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_tasker_host_v1_control_proto_msgTypes[96]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[97]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6939,7 +7030,7 @@ func (x *BackupStoreResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BackupStoreResponse.ProtoReflect.Descriptor instead.
 func (*BackupStoreResponse) Descriptor() ([]byte, []int) {
-	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{96}
+	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{97}
 }
 
 func (x *BackupStoreResponse) GetPath() string {
@@ -7333,7 +7424,7 @@ const file_tasker_host_v1_control_proto_rawDesc = "" +
 	"\x0e_deprecated_by\"\x1a\n" +
 	"\x18ListSubscriptionsRequest\"e\n" +
 	"\x19ListSubscriptionsResponse\x12H\n" +
-	"\rsubscriptions\x18\x01 \x03(\v2\".tasker.host.v1.SubscriptionStatusR\rsubscriptions\"\xfa\x06\n" +
+	"\rsubscriptions\x18\x01 \x03(\v2\".tasker.host.v1.SubscriptionStatusR\rsubscriptions\"\xb4\a\n" +
 	"\x12SubscriptionStatus\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12 \n" +
 	"\vdescription\x18\x02 \x01(\tR\vdescription\x12\x14\n" +
@@ -7361,7 +7452,14 @@ const file_tasker_host_v1_control_proto_rawDesc = "" +
 	"\bbindings\x18\x16 \x03(\v2\x17.tasker.host.v1.BindingR\bbindings\x129\n" +
 	"\n" +
 	"created_at\x18\x17 \x01(\v2\x1a.google.protobuf.TimestampR\tcreatedAt\x125\n" +
-	"\backed_at\x18\x18 \x01(\v2\x1a.google.protobuf.TimestampR\aackedAt\"g\n" +
+	"\backed_at\x18\x18 \x01(\v2\x1a.google.protobuf.TimestampR\aackedAt\x128\n" +
+	"\vunavailable\x18\x19 \x03(\v2\x16.tasker.host.v1.OutageR\vunavailable\"\xb9\x01\n" +
+	"\x06Outage\x120\n" +
+	"\x05since\x18\x01 \x01(\v2\x1a.google.protobuf.TimestampR\x05since\x12\x16\n" +
+	"\x06reason\x18\x02 \x01(\tR\x06reason\x125\n" +
+	"\bnext_try\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\anextTry\x12\x14\n" +
+	"\x05tries\x18\x04 \x01(\rR\x05tries\x12\x18\n" +
+	"\abinding\x18\x05 \x01(\tR\abinding\"g\n" +
 	"\x11SubscriptionPause\x12*\n" +
 	"\x02at\x18\x01 \x01(\v2\x1a.google.protobuf.TimestampR\x02at\x12\x0e\n" +
 	"\x02by\x18\x02 \x01(\tR\x02by\x12\x16\n" +
@@ -7571,7 +7669,7 @@ func file_tasker_host_v1_control_proto_rawDescGZIP() []byte {
 	return file_tasker_host_v1_control_proto_rawDescData
 }
 
-var file_tasker_host_v1_control_proto_msgTypes = make([]protoimpl.MessageInfo, 101)
+var file_tasker_host_v1_control_proto_msgTypes = make([]protoimpl.MessageInfo, 102)
 var file_tasker_host_v1_control_proto_goTypes = []any{
 	(*ErrorInfo)(nil),                  // 0: tasker.host.v1.ErrorInfo
 	(*TaskRequest)(nil),                // 1: tasker.host.v1.TaskRequest
@@ -7637,49 +7735,50 @@ var file_tasker_host_v1_control_proto_goTypes = []any{
 	(*ListSubscriptionsRequest)(nil),   // 61: tasker.host.v1.ListSubscriptionsRequest
 	(*ListSubscriptionsResponse)(nil),  // 62: tasker.host.v1.ListSubscriptionsResponse
 	(*SubscriptionStatus)(nil),         // 63: tasker.host.v1.SubscriptionStatus
-	(*SubscriptionPause)(nil),          // 64: tasker.host.v1.SubscriptionPause
-	(*FailingEvent)(nil),               // 65: tasker.host.v1.FailingEvent
-	(*ReplayPart)(nil),                 // 66: tasker.host.v1.ReplayPart
-	(*Binding)(nil),                    // 67: tasker.host.v1.Binding
-	(*Position)(nil),                   // 68: tasker.host.v1.Position
-	(*PauseSubscriptionRequest)(nil),   // 69: tasker.host.v1.PauseSubscriptionRequest
-	(*PauseSubscriptionResponse)(nil),  // 70: tasker.host.v1.PauseSubscriptionResponse
-	(*ResumeSubscriptionRequest)(nil),  // 71: tasker.host.v1.ResumeSubscriptionRequest
-	(*ResumeSubscriptionResponse)(nil), // 72: tasker.host.v1.ResumeSubscriptionResponse
-	(*RewindSubscriptionRequest)(nil),  // 73: tasker.host.v1.RewindSubscriptionRequest
-	(*RewindSubscriptionResponse)(nil), // 74: tasker.host.v1.RewindSubscriptionResponse
-	(*ReplaySubscriptionRequest)(nil),  // 75: tasker.host.v1.ReplaySubscriptionRequest
-	(*ReplaySubscriptionResponse)(nil), // 76: tasker.host.v1.ReplaySubscriptionResponse
-	(*ForgetSubscriptionRequest)(nil),  // 77: tasker.host.v1.ForgetSubscriptionRequest
-	(*ForgetSubscriptionResponse)(nil), // 78: tasker.host.v1.ForgetSubscriptionResponse
-	(*ListDeadLettersRequest)(nil),     // 79: tasker.host.v1.ListDeadLettersRequest
-	(*ListDeadLettersResponse)(nil),    // 80: tasker.host.v1.ListDeadLettersResponse
-	(*DeadLetter)(nil),                 // 81: tasker.host.v1.DeadLetter
-	(*RetryDeadLettersRequest)(nil),    // 82: tasker.host.v1.RetryDeadLettersRequest
-	(*RetryDeadLettersResponse)(nil),   // 83: tasker.host.v1.RetryDeadLettersResponse
-	(*DiscardDeadLettersRequest)(nil),  // 84: tasker.host.v1.DiscardDeadLettersRequest
-	(*DiscardDeadLettersResponse)(nil), // 85: tasker.host.v1.DiscardDeadLettersResponse
-	(*TryEventRequest)(nil),            // 86: tasker.host.v1.TryEventRequest
-	(*TryEventResponse)(nil),           // 87: tasker.host.v1.TryEventResponse
-	(*GetHealthRequest)(nil),           // 88: tasker.host.v1.GetHealthRequest
-	(*GetHealthResponse)(nil),          // 89: tasker.host.v1.GetHealthResponse
-	(*StoreHealth)(nil),                // 90: tasker.host.v1.StoreHealth
-	(*GetStoreStatsRequest)(nil),       // 91: tasker.host.v1.GetStoreStatsRequest
-	(*GetStoreStatsResponse)(nil),      // 92: tasker.host.v1.GetStoreStatsResponse
-	(*BucketStats)(nil),                // 93: tasker.host.v1.BucketStats
-	(*OperationStats)(nil),             // 94: tasker.host.v1.OperationStats
-	(*BackupStoreRequest)(nil),         // 95: tasker.host.v1.BackupStoreRequest
-	(*BackupStoreResponse)(nil),        // 96: tasker.host.v1.BackupStoreResponse
-	nil,                                // 97: tasker.host.v1.GetHealthResponse.PluginsEntry
-	nil,                                // 98: tasker.host.v1.GetHealthResponse.TasksEntry
-	nil,                                // 99: tasker.host.v1.GetStoreStatsResponse.TasksEntry
-	nil,                                // 100: tasker.host.v1.GetStoreStatsResponse.OperationsEntry
-	(*durationpb.Duration)(nil),        // 101: google.protobuf.Duration
-	(*timestamppb.Timestamp)(nil),      // 102: google.protobuf.Timestamp
+	(*Outage)(nil),                     // 64: tasker.host.v1.Outage
+	(*SubscriptionPause)(nil),          // 65: tasker.host.v1.SubscriptionPause
+	(*FailingEvent)(nil),               // 66: tasker.host.v1.FailingEvent
+	(*ReplayPart)(nil),                 // 67: tasker.host.v1.ReplayPart
+	(*Binding)(nil),                    // 68: tasker.host.v1.Binding
+	(*Position)(nil),                   // 69: tasker.host.v1.Position
+	(*PauseSubscriptionRequest)(nil),   // 70: tasker.host.v1.PauseSubscriptionRequest
+	(*PauseSubscriptionResponse)(nil),  // 71: tasker.host.v1.PauseSubscriptionResponse
+	(*ResumeSubscriptionRequest)(nil),  // 72: tasker.host.v1.ResumeSubscriptionRequest
+	(*ResumeSubscriptionResponse)(nil), // 73: tasker.host.v1.ResumeSubscriptionResponse
+	(*RewindSubscriptionRequest)(nil),  // 74: tasker.host.v1.RewindSubscriptionRequest
+	(*RewindSubscriptionResponse)(nil), // 75: tasker.host.v1.RewindSubscriptionResponse
+	(*ReplaySubscriptionRequest)(nil),  // 76: tasker.host.v1.ReplaySubscriptionRequest
+	(*ReplaySubscriptionResponse)(nil), // 77: tasker.host.v1.ReplaySubscriptionResponse
+	(*ForgetSubscriptionRequest)(nil),  // 78: tasker.host.v1.ForgetSubscriptionRequest
+	(*ForgetSubscriptionResponse)(nil), // 79: tasker.host.v1.ForgetSubscriptionResponse
+	(*ListDeadLettersRequest)(nil),     // 80: tasker.host.v1.ListDeadLettersRequest
+	(*ListDeadLettersResponse)(nil),    // 81: tasker.host.v1.ListDeadLettersResponse
+	(*DeadLetter)(nil),                 // 82: tasker.host.v1.DeadLetter
+	(*RetryDeadLettersRequest)(nil),    // 83: tasker.host.v1.RetryDeadLettersRequest
+	(*RetryDeadLettersResponse)(nil),   // 84: tasker.host.v1.RetryDeadLettersResponse
+	(*DiscardDeadLettersRequest)(nil),  // 85: tasker.host.v1.DiscardDeadLettersRequest
+	(*DiscardDeadLettersResponse)(nil), // 86: tasker.host.v1.DiscardDeadLettersResponse
+	(*TryEventRequest)(nil),            // 87: tasker.host.v1.TryEventRequest
+	(*TryEventResponse)(nil),           // 88: tasker.host.v1.TryEventResponse
+	(*GetHealthRequest)(nil),           // 89: tasker.host.v1.GetHealthRequest
+	(*GetHealthResponse)(nil),          // 90: tasker.host.v1.GetHealthResponse
+	(*StoreHealth)(nil),                // 91: tasker.host.v1.StoreHealth
+	(*GetStoreStatsRequest)(nil),       // 92: tasker.host.v1.GetStoreStatsRequest
+	(*GetStoreStatsResponse)(nil),      // 93: tasker.host.v1.GetStoreStatsResponse
+	(*BucketStats)(nil),                // 94: tasker.host.v1.BucketStats
+	(*OperationStats)(nil),             // 95: tasker.host.v1.OperationStats
+	(*BackupStoreRequest)(nil),         // 96: tasker.host.v1.BackupStoreRequest
+	(*BackupStoreResponse)(nil),        // 97: tasker.host.v1.BackupStoreResponse
+	nil,                                // 98: tasker.host.v1.GetHealthResponse.PluginsEntry
+	nil,                                // 99: tasker.host.v1.GetHealthResponse.TasksEntry
+	nil,                                // 100: tasker.host.v1.GetStoreStatsResponse.TasksEntry
+	nil,                                // 101: tasker.host.v1.GetStoreStatsResponse.OperationsEntry
+	(*durationpb.Duration)(nil),        // 102: google.protobuf.Duration
+	(*timestamppb.Timestamp)(nil),      // 103: google.protobuf.Timestamp
 }
 var file_tasker_host_v1_control_proto_depIdxs = []int32{
-	101, // 0: tasker.host.v1.TaskRequest.key_ttl:type_name -> google.protobuf.Duration
-	101, // 1: tasker.host.v1.TaskRequest.deadline:type_name -> google.protobuf.Duration
+	102, // 0: tasker.host.v1.TaskRequest.key_ttl:type_name -> google.protobuf.Duration
+	102, // 1: tasker.host.v1.TaskRequest.deadline:type_name -> google.protobuf.Duration
 	1,   // 2: tasker.host.v1.CreateTaskRequest.task:type_name -> tasker.host.v1.TaskRequest
 	1,   // 3: tasker.host.v1.FindUnfinishedTaskRequest.task:type_name -> tasker.host.v1.TaskRequest
 	8,   // 4: tasker.host.v1.GetTaskResponse.part:type_name -> tasker.host.v1.TaskPart
@@ -7689,45 +7788,45 @@ var file_tasker_host_v1_control_proto_depIdxs = []int32{
 	14,  // 8: tasker.host.v1.Task.stop:type_name -> tasker.host.v1.Stop
 	16,  // 9: tasker.host.v1.Task.failure:type_name -> tasker.host.v1.Failure
 	15,  // 10: tasker.host.v1.Task.resolution:type_name -> tasker.host.v1.Resolution
-	102, // 11: tasker.host.v1.Task.started_at:type_name -> google.protobuf.Timestamp
-	102, // 12: tasker.host.v1.Task.completed_at:type_name -> google.protobuf.Timestamp
-	102, // 13: tasker.host.v1.Task.updated_at:type_name -> google.protobuf.Timestamp
+	103, // 11: tasker.host.v1.Task.started_at:type_name -> google.protobuf.Timestamp
+	103, // 12: tasker.host.v1.Task.completed_at:type_name -> google.protobuf.Timestamp
+	103, // 13: tasker.host.v1.Task.updated_at:type_name -> google.protobuf.Timestamp
 	11,  // 14: tasker.host.v1.TaskSpec.template:type_name -> tasker.host.v1.TemplateRef
 	12,  // 15: tasker.host.v1.TaskSpec.input:type_name -> tasker.host.v1.Value
-	102, // 16: tasker.host.v1.TaskSpec.deadline:type_name -> google.protobuf.Timestamp
-	102, // 17: tasker.host.v1.TaskSpec.created_at:type_name -> google.protobuf.Timestamp
-	101, // 18: tasker.host.v1.TaskSpec.key_ttl:type_name -> google.protobuf.Duration
+	103, // 16: tasker.host.v1.TaskSpec.deadline:type_name -> google.protobuf.Timestamp
+	103, // 17: tasker.host.v1.TaskSpec.created_at:type_name -> google.protobuf.Timestamp
+	102, // 18: tasker.host.v1.TaskSpec.key_ttl:type_name -> google.protobuf.Duration
 	13,  // 19: tasker.host.v1.Value.ref:type_name -> tasker.host.v1.BlobRef
-	102, // 20: tasker.host.v1.Stop.at:type_name -> google.protobuf.Timestamp
-	102, // 21: tasker.host.v1.Resolution.at:type_name -> google.protobuf.Timestamp
-	101, // 22: tasker.host.v1.Failure.retry_after:type_name -> google.protobuf.Duration
+	103, // 20: tasker.host.v1.Stop.at:type_name -> google.protobuf.Timestamp
+	103, // 21: tasker.host.v1.Resolution.at:type_name -> google.protobuf.Timestamp
+	102, // 22: tasker.host.v1.Failure.retry_after:type_name -> google.protobuf.Duration
 	18,  // 23: tasker.host.v1.Step.attempt:type_name -> tasker.host.v1.Attempt
-	102, // 24: tasker.host.v1.Step.started_at:type_name -> google.protobuf.Timestamp
-	102, // 25: tasker.host.v1.Step.completed_at:type_name -> google.protobuf.Timestamp
-	102, // 26: tasker.host.v1.Step.ready_at:type_name -> google.protobuf.Timestamp
-	102, // 27: tasker.host.v1.Step.retry_at:type_name -> google.protobuf.Timestamp
-	102, // 28: tasker.host.v1.Step.hold_until:type_name -> google.protobuf.Timestamp
+	103, // 24: tasker.host.v1.Step.started_at:type_name -> google.protobuf.Timestamp
+	103, // 25: tasker.host.v1.Step.completed_at:type_name -> google.protobuf.Timestamp
+	103, // 26: tasker.host.v1.Step.ready_at:type_name -> google.protobuf.Timestamp
+	103, // 27: tasker.host.v1.Step.retry_at:type_name -> google.protobuf.Timestamp
+	103, // 28: tasker.host.v1.Step.hold_until:type_name -> google.protobuf.Timestamp
 	12,  // 29: tasker.host.v1.Step.results:type_name -> tasker.host.v1.Value
 	16,  // 30: tasker.host.v1.Step.failure:type_name -> tasker.host.v1.Failure
 	15,  // 31: tasker.host.v1.Step.resolution:type_name -> tasker.host.v1.Resolution
 	19,  // 32: tasker.host.v1.Step.late:type_name -> tasker.host.v1.LateResult
 	20,  // 33: tasker.host.v1.Step.reason:type_name -> tasker.host.v1.Reason
-	102, // 34: tasker.host.v1.Attempt.started_at:type_name -> google.protobuf.Timestamp
-	102, // 35: tasker.host.v1.Attempt.ended_at:type_name -> google.protobuf.Timestamp
+	103, // 34: tasker.host.v1.Attempt.started_at:type_name -> google.protobuf.Timestamp
+	103, // 35: tasker.host.v1.Attempt.ended_at:type_name -> google.protobuf.Timestamp
 	16,  // 36: tasker.host.v1.Attempt.failure:type_name -> tasker.host.v1.Failure
-	102, // 37: tasker.host.v1.Attempt.beat_at:type_name -> google.protobuf.Timestamp
-	102, // 38: tasker.host.v1.LateResult.at:type_name -> google.protobuf.Timestamp
-	102, // 39: tasker.host.v1.Reason.since:type_name -> google.protobuf.Timestamp
-	102, // 40: tasker.host.v1.Reason.until:type_name -> google.protobuf.Timestamp
-	102, // 41: tasker.host.v1.ListTasksRequest.created_from:type_name -> google.protobuf.Timestamp
-	102, // 42: tasker.host.v1.ListTasksRequest.created_to:type_name -> google.protobuf.Timestamp
+	103, // 37: tasker.host.v1.Attempt.beat_at:type_name -> google.protobuf.Timestamp
+	103, // 38: tasker.host.v1.LateResult.at:type_name -> google.protobuf.Timestamp
+	103, // 39: tasker.host.v1.Reason.since:type_name -> google.protobuf.Timestamp
+	103, // 40: tasker.host.v1.Reason.until:type_name -> google.protobuf.Timestamp
+	103, // 41: tasker.host.v1.ListTasksRequest.created_from:type_name -> google.protobuf.Timestamp
+	103, // 42: tasker.host.v1.ListTasksRequest.created_to:type_name -> google.protobuf.Timestamp
 	23,  // 43: tasker.host.v1.ListTasksResponse.tasks:type_name -> tasker.host.v1.TaskSummary
 	10,  // 44: tasker.host.v1.TaskSummary.spec:type_name -> tasker.host.v1.TaskSpec
 	14,  // 45: tasker.host.v1.TaskSummary.stop:type_name -> tasker.host.v1.Stop
 	16,  // 46: tasker.host.v1.TaskSummary.failure:type_name -> tasker.host.v1.Failure
-	102, // 47: tasker.host.v1.TaskSummary.started_at:type_name -> google.protobuf.Timestamp
-	102, // 48: tasker.host.v1.TaskSummary.completed_at:type_name -> google.protobuf.Timestamp
-	102, // 49: tasker.host.v1.TaskSummary.updated_at:type_name -> google.protobuf.Timestamp
+	103, // 47: tasker.host.v1.TaskSummary.started_at:type_name -> google.protobuf.Timestamp
+	103, // 48: tasker.host.v1.TaskSummary.completed_at:type_name -> google.protobuf.Timestamp
+	103, // 49: tasker.host.v1.TaskSummary.updated_at:type_name -> google.protobuf.Timestamp
 	8,   // 50: tasker.host.v1.WatchTaskResponse.part:type_name -> tasker.host.v1.TaskPart
 	26,  // 51: tasker.host.v1.CancelTaskRequest.operation:type_name -> tasker.host.v1.Operation
 	26,  // 52: tasker.host.v1.PauseTaskRequest.operation:type_name -> tasker.host.v1.Operation
@@ -7738,115 +7837,118 @@ var file_tasker_host_v1_control_proto_depIdxs = []int32{
 	41,  // 57: tasker.host.v1.GetTemplateResponse.template:type_name -> tasker.host.v1.Template
 	11,  // 58: tasker.host.v1.Template.ref:type_name -> tasker.host.v1.TemplateRef
 	44,  // 59: tasker.host.v1.ListPluginsResponse.plugins:type_name -> tasker.host.v1.Plugin
-	102, // 60: tasker.host.v1.Plugin.since:type_name -> google.protobuf.Timestamp
-	102, // 61: tasker.host.v1.Plugin.retry_at:type_name -> google.protobuf.Timestamp
+	103, // 60: tasker.host.v1.Plugin.since:type_name -> google.protobuf.Timestamp
+	103, // 61: tasker.host.v1.Plugin.retry_at:type_name -> google.protobuf.Timestamp
 	45,  // 62: tasker.host.v1.Plugin.handlers:type_name -> tasker.host.v1.Handler
 	46,  // 63: tasker.host.v1.Plugin.subscriptions:type_name -> tasker.host.v1.Subscription
 	47,  // 64: tasker.host.v1.Plugin.emits:type_name -> tasker.host.v1.Emit
-	101, // 65: tasker.host.v1.Handler.timeout:type_name -> google.protobuf.Duration
+	102, // 65: tasker.host.v1.Handler.timeout:type_name -> google.protobuf.Duration
 	52,  // 66: tasker.host.v1.ListCrashesResponse.crashes:type_name -> tasker.host.v1.Crash
-	102, // 67: tasker.host.v1.Crash.at:type_name -> google.protobuf.Timestamp
-	102, // 68: tasker.host.v1.TailEventsRequest.since:type_name -> google.protobuf.Timestamp
+	103, // 67: tasker.host.v1.Crash.at:type_name -> google.protobuf.Timestamp
+	103, // 68: tasker.host.v1.TailEventsRequest.since:type_name -> google.protobuf.Timestamp
 	57,  // 69: tasker.host.v1.TailEventsResponse.entries:type_name -> tasker.host.v1.LogEntry
 	60,  // 70: tasker.host.v1.ListCatalogResponse.entries:type_name -> tasker.host.v1.CatalogEntry
 	63,  // 71: tasker.host.v1.ListSubscriptionsResponse.subscriptions:type_name -> tasker.host.v1.SubscriptionStatus
-	101, // 72: tasker.host.v1.SubscriptionStatus.timeout:type_name -> google.protobuf.Duration
-	101, // 73: tasker.host.v1.SubscriptionStatus.behind_for:type_name -> google.protobuf.Duration
-	64,  // 74: tasker.host.v1.SubscriptionStatus.paused:type_name -> tasker.host.v1.SubscriptionPause
-	65,  // 75: tasker.host.v1.SubscriptionStatus.failing:type_name -> tasker.host.v1.FailingEvent
-	66,  // 76: tasker.host.v1.SubscriptionStatus.replays:type_name -> tasker.host.v1.ReplayPart
-	67,  // 77: tasker.host.v1.SubscriptionStatus.bindings:type_name -> tasker.host.v1.Binding
-	102, // 78: tasker.host.v1.SubscriptionStatus.created_at:type_name -> google.protobuf.Timestamp
-	102, // 79: tasker.host.v1.SubscriptionStatus.acked_at:type_name -> google.protobuf.Timestamp
-	102, // 80: tasker.host.v1.SubscriptionPause.at:type_name -> google.protobuf.Timestamp
-	102, // 81: tasker.host.v1.FailingEvent.retry_at:type_name -> google.protobuf.Timestamp
-	11,  // 82: tasker.host.v1.Binding.template:type_name -> tasker.host.v1.TemplateRef
-	102, // 83: tasker.host.v1.Position.at:type_name -> google.protobuf.Timestamp
-	26,  // 84: tasker.host.v1.PauseSubscriptionRequest.operation:type_name -> tasker.host.v1.Operation
-	68,  // 85: tasker.host.v1.RewindSubscriptionRequest.to:type_name -> tasker.host.v1.Position
-	68,  // 86: tasker.host.v1.ReplaySubscriptionRequest.from:type_name -> tasker.host.v1.Position
-	68,  // 87: tasker.host.v1.ReplaySubscriptionRequest.to:type_name -> tasker.host.v1.Position
-	81,  // 88: tasker.host.v1.ListDeadLettersResponse.letters:type_name -> tasker.host.v1.DeadLetter
-	102, // 89: tasker.host.v1.DeadLetter.at:type_name -> google.protobuf.Timestamp
-	101, // 90: tasker.host.v1.TryEventRequest.timeout:type_name -> google.protobuf.Duration
-	101, // 91: tasker.host.v1.TryEventResponse.took:type_name -> google.protobuf.Duration
-	102, // 92: tasker.host.v1.GetHealthResponse.since:type_name -> google.protobuf.Timestamp
-	90,  // 93: tasker.host.v1.GetHealthResponse.store:type_name -> tasker.host.v1.StoreHealth
-	97,  // 94: tasker.host.v1.GetHealthResponse.plugins:type_name -> tasker.host.v1.GetHealthResponse.PluginsEntry
-	98,  // 95: tasker.host.v1.GetHealthResponse.tasks:type_name -> tasker.host.v1.GetHealthResponse.TasksEntry
-	93,  // 96: tasker.host.v1.GetStoreStatsResponse.buckets:type_name -> tasker.host.v1.BucketStats
-	99,  // 97: tasker.host.v1.GetStoreStatsResponse.tasks:type_name -> tasker.host.v1.GetStoreStatsResponse.TasksEntry
-	100, // 98: tasker.host.v1.GetStoreStatsResponse.operations:type_name -> tasker.host.v1.GetStoreStatsResponse.OperationsEntry
-	101, // 99: tasker.host.v1.GetStoreStatsResponse.commit_time:type_name -> google.protobuf.Duration
-	101, // 100: tasker.host.v1.BackupStoreResponse.took:type_name -> google.protobuf.Duration
-	94,  // 101: tasker.host.v1.GetStoreStatsResponse.OperationsEntry.value:type_name -> tasker.host.v1.OperationStats
-	2,   // 102: tasker.host.v1.ControlService.CreateTask:input_type -> tasker.host.v1.CreateTaskRequest
-	4,   // 103: tasker.host.v1.ControlService.FindUnfinishedTask:input_type -> tasker.host.v1.FindUnfinishedTaskRequest
-	6,   // 104: tasker.host.v1.ControlService.GetTask:input_type -> tasker.host.v1.GetTaskRequest
-	21,  // 105: tasker.host.v1.ControlService.ListTasks:input_type -> tasker.host.v1.ListTasksRequest
-	24,  // 106: tasker.host.v1.ControlService.WatchTask:input_type -> tasker.host.v1.WatchTaskRequest
-	27,  // 107: tasker.host.v1.ControlService.CancelTask:input_type -> tasker.host.v1.CancelTaskRequest
-	29,  // 108: tasker.host.v1.ControlService.PauseTask:input_type -> tasker.host.v1.PauseTaskRequest
-	31,  // 109: tasker.host.v1.ControlService.ResumeTask:input_type -> tasker.host.v1.ResumeTaskRequest
-	33,  // 110: tasker.host.v1.ControlService.RetryTask:input_type -> tasker.host.v1.RetryTaskRequest
-	35,  // 111: tasker.host.v1.ControlService.ResolveTask:input_type -> tasker.host.v1.ResolveTaskRequest
-	37,  // 112: tasker.host.v1.ControlService.ListTemplates:input_type -> tasker.host.v1.ListTemplatesRequest
-	39,  // 113: tasker.host.v1.ControlService.GetTemplate:input_type -> tasker.host.v1.GetTemplateRequest
-	42,  // 114: tasker.host.v1.ControlService.ListPlugins:input_type -> tasker.host.v1.ListPluginsRequest
-	48,  // 115: tasker.host.v1.ControlService.ListPluginLogs:input_type -> tasker.host.v1.ListPluginLogsRequest
-	50,  // 116: tasker.host.v1.ControlService.ListCrashes:input_type -> tasker.host.v1.ListCrashesRequest
-	53,  // 117: tasker.host.v1.ControlService.ResumePlugin:input_type -> tasker.host.v1.ResumePluginRequest
-	55,  // 118: tasker.host.v1.ControlService.TailEvents:input_type -> tasker.host.v1.TailEventsRequest
-	58,  // 119: tasker.host.v1.ControlService.ListCatalog:input_type -> tasker.host.v1.ListCatalogRequest
-	61,  // 120: tasker.host.v1.ControlService.ListSubscriptions:input_type -> tasker.host.v1.ListSubscriptionsRequest
-	69,  // 121: tasker.host.v1.ControlService.PauseSubscription:input_type -> tasker.host.v1.PauseSubscriptionRequest
-	71,  // 122: tasker.host.v1.ControlService.ResumeSubscription:input_type -> tasker.host.v1.ResumeSubscriptionRequest
-	73,  // 123: tasker.host.v1.ControlService.RewindSubscription:input_type -> tasker.host.v1.RewindSubscriptionRequest
-	75,  // 124: tasker.host.v1.ControlService.ReplaySubscription:input_type -> tasker.host.v1.ReplaySubscriptionRequest
-	77,  // 125: tasker.host.v1.ControlService.ForgetSubscription:input_type -> tasker.host.v1.ForgetSubscriptionRequest
-	79,  // 126: tasker.host.v1.ControlService.ListDeadLetters:input_type -> tasker.host.v1.ListDeadLettersRequest
-	82,  // 127: tasker.host.v1.ControlService.RetryDeadLetters:input_type -> tasker.host.v1.RetryDeadLettersRequest
-	84,  // 128: tasker.host.v1.ControlService.DiscardDeadLetters:input_type -> tasker.host.v1.DiscardDeadLettersRequest
-	86,  // 129: tasker.host.v1.ControlService.TryEvent:input_type -> tasker.host.v1.TryEventRequest
-	88,  // 130: tasker.host.v1.ControlService.GetHealth:input_type -> tasker.host.v1.GetHealthRequest
-	91,  // 131: tasker.host.v1.ControlService.GetStoreStats:input_type -> tasker.host.v1.GetStoreStatsRequest
-	95,  // 132: tasker.host.v1.ControlService.BackupStore:input_type -> tasker.host.v1.BackupStoreRequest
-	3,   // 133: tasker.host.v1.ControlService.CreateTask:output_type -> tasker.host.v1.CreateTaskResponse
-	5,   // 134: tasker.host.v1.ControlService.FindUnfinishedTask:output_type -> tasker.host.v1.FindUnfinishedTaskResponse
-	7,   // 135: tasker.host.v1.ControlService.GetTask:output_type -> tasker.host.v1.GetTaskResponse
-	22,  // 136: tasker.host.v1.ControlService.ListTasks:output_type -> tasker.host.v1.ListTasksResponse
-	25,  // 137: tasker.host.v1.ControlService.WatchTask:output_type -> tasker.host.v1.WatchTaskResponse
-	28,  // 138: tasker.host.v1.ControlService.CancelTask:output_type -> tasker.host.v1.CancelTaskResponse
-	30,  // 139: tasker.host.v1.ControlService.PauseTask:output_type -> tasker.host.v1.PauseTaskResponse
-	32,  // 140: tasker.host.v1.ControlService.ResumeTask:output_type -> tasker.host.v1.ResumeTaskResponse
-	34,  // 141: tasker.host.v1.ControlService.RetryTask:output_type -> tasker.host.v1.RetryTaskResponse
-	36,  // 142: tasker.host.v1.ControlService.ResolveTask:output_type -> tasker.host.v1.ResolveTaskResponse
-	38,  // 143: tasker.host.v1.ControlService.ListTemplates:output_type -> tasker.host.v1.ListTemplatesResponse
-	40,  // 144: tasker.host.v1.ControlService.GetTemplate:output_type -> tasker.host.v1.GetTemplateResponse
-	43,  // 145: tasker.host.v1.ControlService.ListPlugins:output_type -> tasker.host.v1.ListPluginsResponse
-	49,  // 146: tasker.host.v1.ControlService.ListPluginLogs:output_type -> tasker.host.v1.ListPluginLogsResponse
-	51,  // 147: tasker.host.v1.ControlService.ListCrashes:output_type -> tasker.host.v1.ListCrashesResponse
-	54,  // 148: tasker.host.v1.ControlService.ResumePlugin:output_type -> tasker.host.v1.ResumePluginResponse
-	56,  // 149: tasker.host.v1.ControlService.TailEvents:output_type -> tasker.host.v1.TailEventsResponse
-	59,  // 150: tasker.host.v1.ControlService.ListCatalog:output_type -> tasker.host.v1.ListCatalogResponse
-	62,  // 151: tasker.host.v1.ControlService.ListSubscriptions:output_type -> tasker.host.v1.ListSubscriptionsResponse
-	70,  // 152: tasker.host.v1.ControlService.PauseSubscription:output_type -> tasker.host.v1.PauseSubscriptionResponse
-	72,  // 153: tasker.host.v1.ControlService.ResumeSubscription:output_type -> tasker.host.v1.ResumeSubscriptionResponse
-	74,  // 154: tasker.host.v1.ControlService.RewindSubscription:output_type -> tasker.host.v1.RewindSubscriptionResponse
-	76,  // 155: tasker.host.v1.ControlService.ReplaySubscription:output_type -> tasker.host.v1.ReplaySubscriptionResponse
-	78,  // 156: tasker.host.v1.ControlService.ForgetSubscription:output_type -> tasker.host.v1.ForgetSubscriptionResponse
-	80,  // 157: tasker.host.v1.ControlService.ListDeadLetters:output_type -> tasker.host.v1.ListDeadLettersResponse
-	83,  // 158: tasker.host.v1.ControlService.RetryDeadLetters:output_type -> tasker.host.v1.RetryDeadLettersResponse
-	85,  // 159: tasker.host.v1.ControlService.DiscardDeadLetters:output_type -> tasker.host.v1.DiscardDeadLettersResponse
-	87,  // 160: tasker.host.v1.ControlService.TryEvent:output_type -> tasker.host.v1.TryEventResponse
-	89,  // 161: tasker.host.v1.ControlService.GetHealth:output_type -> tasker.host.v1.GetHealthResponse
-	92,  // 162: tasker.host.v1.ControlService.GetStoreStats:output_type -> tasker.host.v1.GetStoreStatsResponse
-	96,  // 163: tasker.host.v1.ControlService.BackupStore:output_type -> tasker.host.v1.BackupStoreResponse
-	133, // [133:164] is the sub-list for method output_type
-	102, // [102:133] is the sub-list for method input_type
-	102, // [102:102] is the sub-list for extension type_name
-	102, // [102:102] is the sub-list for extension extendee
-	0,   // [0:102] is the sub-list for field type_name
+	102, // 72: tasker.host.v1.SubscriptionStatus.timeout:type_name -> google.protobuf.Duration
+	102, // 73: tasker.host.v1.SubscriptionStatus.behind_for:type_name -> google.protobuf.Duration
+	65,  // 74: tasker.host.v1.SubscriptionStatus.paused:type_name -> tasker.host.v1.SubscriptionPause
+	66,  // 75: tasker.host.v1.SubscriptionStatus.failing:type_name -> tasker.host.v1.FailingEvent
+	67,  // 76: tasker.host.v1.SubscriptionStatus.replays:type_name -> tasker.host.v1.ReplayPart
+	68,  // 77: tasker.host.v1.SubscriptionStatus.bindings:type_name -> tasker.host.v1.Binding
+	103, // 78: tasker.host.v1.SubscriptionStatus.created_at:type_name -> google.protobuf.Timestamp
+	103, // 79: tasker.host.v1.SubscriptionStatus.acked_at:type_name -> google.protobuf.Timestamp
+	64,  // 80: tasker.host.v1.SubscriptionStatus.unavailable:type_name -> tasker.host.v1.Outage
+	103, // 81: tasker.host.v1.Outage.since:type_name -> google.protobuf.Timestamp
+	103, // 82: tasker.host.v1.Outage.next_try:type_name -> google.protobuf.Timestamp
+	103, // 83: tasker.host.v1.SubscriptionPause.at:type_name -> google.protobuf.Timestamp
+	103, // 84: tasker.host.v1.FailingEvent.retry_at:type_name -> google.protobuf.Timestamp
+	11,  // 85: tasker.host.v1.Binding.template:type_name -> tasker.host.v1.TemplateRef
+	103, // 86: tasker.host.v1.Position.at:type_name -> google.protobuf.Timestamp
+	26,  // 87: tasker.host.v1.PauseSubscriptionRequest.operation:type_name -> tasker.host.v1.Operation
+	69,  // 88: tasker.host.v1.RewindSubscriptionRequest.to:type_name -> tasker.host.v1.Position
+	69,  // 89: tasker.host.v1.ReplaySubscriptionRequest.from:type_name -> tasker.host.v1.Position
+	69,  // 90: tasker.host.v1.ReplaySubscriptionRequest.to:type_name -> tasker.host.v1.Position
+	82,  // 91: tasker.host.v1.ListDeadLettersResponse.letters:type_name -> tasker.host.v1.DeadLetter
+	103, // 92: tasker.host.v1.DeadLetter.at:type_name -> google.protobuf.Timestamp
+	102, // 93: tasker.host.v1.TryEventRequest.timeout:type_name -> google.protobuf.Duration
+	102, // 94: tasker.host.v1.TryEventResponse.took:type_name -> google.protobuf.Duration
+	103, // 95: tasker.host.v1.GetHealthResponse.since:type_name -> google.protobuf.Timestamp
+	91,  // 96: tasker.host.v1.GetHealthResponse.store:type_name -> tasker.host.v1.StoreHealth
+	98,  // 97: tasker.host.v1.GetHealthResponse.plugins:type_name -> tasker.host.v1.GetHealthResponse.PluginsEntry
+	99,  // 98: tasker.host.v1.GetHealthResponse.tasks:type_name -> tasker.host.v1.GetHealthResponse.TasksEntry
+	94,  // 99: tasker.host.v1.GetStoreStatsResponse.buckets:type_name -> tasker.host.v1.BucketStats
+	100, // 100: tasker.host.v1.GetStoreStatsResponse.tasks:type_name -> tasker.host.v1.GetStoreStatsResponse.TasksEntry
+	101, // 101: tasker.host.v1.GetStoreStatsResponse.operations:type_name -> tasker.host.v1.GetStoreStatsResponse.OperationsEntry
+	102, // 102: tasker.host.v1.GetStoreStatsResponse.commit_time:type_name -> google.protobuf.Duration
+	102, // 103: tasker.host.v1.BackupStoreResponse.took:type_name -> google.protobuf.Duration
+	95,  // 104: tasker.host.v1.GetStoreStatsResponse.OperationsEntry.value:type_name -> tasker.host.v1.OperationStats
+	2,   // 105: tasker.host.v1.ControlService.CreateTask:input_type -> tasker.host.v1.CreateTaskRequest
+	4,   // 106: tasker.host.v1.ControlService.FindUnfinishedTask:input_type -> tasker.host.v1.FindUnfinishedTaskRequest
+	6,   // 107: tasker.host.v1.ControlService.GetTask:input_type -> tasker.host.v1.GetTaskRequest
+	21,  // 108: tasker.host.v1.ControlService.ListTasks:input_type -> tasker.host.v1.ListTasksRequest
+	24,  // 109: tasker.host.v1.ControlService.WatchTask:input_type -> tasker.host.v1.WatchTaskRequest
+	27,  // 110: tasker.host.v1.ControlService.CancelTask:input_type -> tasker.host.v1.CancelTaskRequest
+	29,  // 111: tasker.host.v1.ControlService.PauseTask:input_type -> tasker.host.v1.PauseTaskRequest
+	31,  // 112: tasker.host.v1.ControlService.ResumeTask:input_type -> tasker.host.v1.ResumeTaskRequest
+	33,  // 113: tasker.host.v1.ControlService.RetryTask:input_type -> tasker.host.v1.RetryTaskRequest
+	35,  // 114: tasker.host.v1.ControlService.ResolveTask:input_type -> tasker.host.v1.ResolveTaskRequest
+	37,  // 115: tasker.host.v1.ControlService.ListTemplates:input_type -> tasker.host.v1.ListTemplatesRequest
+	39,  // 116: tasker.host.v1.ControlService.GetTemplate:input_type -> tasker.host.v1.GetTemplateRequest
+	42,  // 117: tasker.host.v1.ControlService.ListPlugins:input_type -> tasker.host.v1.ListPluginsRequest
+	48,  // 118: tasker.host.v1.ControlService.ListPluginLogs:input_type -> tasker.host.v1.ListPluginLogsRequest
+	50,  // 119: tasker.host.v1.ControlService.ListCrashes:input_type -> tasker.host.v1.ListCrashesRequest
+	53,  // 120: tasker.host.v1.ControlService.ResumePlugin:input_type -> tasker.host.v1.ResumePluginRequest
+	55,  // 121: tasker.host.v1.ControlService.TailEvents:input_type -> tasker.host.v1.TailEventsRequest
+	58,  // 122: tasker.host.v1.ControlService.ListCatalog:input_type -> tasker.host.v1.ListCatalogRequest
+	61,  // 123: tasker.host.v1.ControlService.ListSubscriptions:input_type -> tasker.host.v1.ListSubscriptionsRequest
+	70,  // 124: tasker.host.v1.ControlService.PauseSubscription:input_type -> tasker.host.v1.PauseSubscriptionRequest
+	72,  // 125: tasker.host.v1.ControlService.ResumeSubscription:input_type -> tasker.host.v1.ResumeSubscriptionRequest
+	74,  // 126: tasker.host.v1.ControlService.RewindSubscription:input_type -> tasker.host.v1.RewindSubscriptionRequest
+	76,  // 127: tasker.host.v1.ControlService.ReplaySubscription:input_type -> tasker.host.v1.ReplaySubscriptionRequest
+	78,  // 128: tasker.host.v1.ControlService.ForgetSubscription:input_type -> tasker.host.v1.ForgetSubscriptionRequest
+	80,  // 129: tasker.host.v1.ControlService.ListDeadLetters:input_type -> tasker.host.v1.ListDeadLettersRequest
+	83,  // 130: tasker.host.v1.ControlService.RetryDeadLetters:input_type -> tasker.host.v1.RetryDeadLettersRequest
+	85,  // 131: tasker.host.v1.ControlService.DiscardDeadLetters:input_type -> tasker.host.v1.DiscardDeadLettersRequest
+	87,  // 132: tasker.host.v1.ControlService.TryEvent:input_type -> tasker.host.v1.TryEventRequest
+	89,  // 133: tasker.host.v1.ControlService.GetHealth:input_type -> tasker.host.v1.GetHealthRequest
+	92,  // 134: tasker.host.v1.ControlService.GetStoreStats:input_type -> tasker.host.v1.GetStoreStatsRequest
+	96,  // 135: tasker.host.v1.ControlService.BackupStore:input_type -> tasker.host.v1.BackupStoreRequest
+	3,   // 136: tasker.host.v1.ControlService.CreateTask:output_type -> tasker.host.v1.CreateTaskResponse
+	5,   // 137: tasker.host.v1.ControlService.FindUnfinishedTask:output_type -> tasker.host.v1.FindUnfinishedTaskResponse
+	7,   // 138: tasker.host.v1.ControlService.GetTask:output_type -> tasker.host.v1.GetTaskResponse
+	22,  // 139: tasker.host.v1.ControlService.ListTasks:output_type -> tasker.host.v1.ListTasksResponse
+	25,  // 140: tasker.host.v1.ControlService.WatchTask:output_type -> tasker.host.v1.WatchTaskResponse
+	28,  // 141: tasker.host.v1.ControlService.CancelTask:output_type -> tasker.host.v1.CancelTaskResponse
+	30,  // 142: tasker.host.v1.ControlService.PauseTask:output_type -> tasker.host.v1.PauseTaskResponse
+	32,  // 143: tasker.host.v1.ControlService.ResumeTask:output_type -> tasker.host.v1.ResumeTaskResponse
+	34,  // 144: tasker.host.v1.ControlService.RetryTask:output_type -> tasker.host.v1.RetryTaskResponse
+	36,  // 145: tasker.host.v1.ControlService.ResolveTask:output_type -> tasker.host.v1.ResolveTaskResponse
+	38,  // 146: tasker.host.v1.ControlService.ListTemplates:output_type -> tasker.host.v1.ListTemplatesResponse
+	40,  // 147: tasker.host.v1.ControlService.GetTemplate:output_type -> tasker.host.v1.GetTemplateResponse
+	43,  // 148: tasker.host.v1.ControlService.ListPlugins:output_type -> tasker.host.v1.ListPluginsResponse
+	49,  // 149: tasker.host.v1.ControlService.ListPluginLogs:output_type -> tasker.host.v1.ListPluginLogsResponse
+	51,  // 150: tasker.host.v1.ControlService.ListCrashes:output_type -> tasker.host.v1.ListCrashesResponse
+	54,  // 151: tasker.host.v1.ControlService.ResumePlugin:output_type -> tasker.host.v1.ResumePluginResponse
+	56,  // 152: tasker.host.v1.ControlService.TailEvents:output_type -> tasker.host.v1.TailEventsResponse
+	59,  // 153: tasker.host.v1.ControlService.ListCatalog:output_type -> tasker.host.v1.ListCatalogResponse
+	62,  // 154: tasker.host.v1.ControlService.ListSubscriptions:output_type -> tasker.host.v1.ListSubscriptionsResponse
+	71,  // 155: tasker.host.v1.ControlService.PauseSubscription:output_type -> tasker.host.v1.PauseSubscriptionResponse
+	73,  // 156: tasker.host.v1.ControlService.ResumeSubscription:output_type -> tasker.host.v1.ResumeSubscriptionResponse
+	75,  // 157: tasker.host.v1.ControlService.RewindSubscription:output_type -> tasker.host.v1.RewindSubscriptionResponse
+	77,  // 158: tasker.host.v1.ControlService.ReplaySubscription:output_type -> tasker.host.v1.ReplaySubscriptionResponse
+	79,  // 159: tasker.host.v1.ControlService.ForgetSubscription:output_type -> tasker.host.v1.ForgetSubscriptionResponse
+	81,  // 160: tasker.host.v1.ControlService.ListDeadLetters:output_type -> tasker.host.v1.ListDeadLettersResponse
+	84,  // 161: tasker.host.v1.ControlService.RetryDeadLetters:output_type -> tasker.host.v1.RetryDeadLettersResponse
+	86,  // 162: tasker.host.v1.ControlService.DiscardDeadLetters:output_type -> tasker.host.v1.DiscardDeadLettersResponse
+	88,  // 163: tasker.host.v1.ControlService.TryEvent:output_type -> tasker.host.v1.TryEventResponse
+	90,  // 164: tasker.host.v1.ControlService.GetHealth:output_type -> tasker.host.v1.GetHealthResponse
+	93,  // 165: tasker.host.v1.ControlService.GetStoreStats:output_type -> tasker.host.v1.GetStoreStatsResponse
+	97,  // 166: tasker.host.v1.ControlService.BackupStore:output_type -> tasker.host.v1.BackupStoreResponse
+	136, // [136:167] is the sub-list for method output_type
+	105, // [105:136] is the sub-list for method input_type
+	105, // [105:105] is the sub-list for extension type_name
+	105, // [105:105] is the sub-list for extension extendee
+	0,   // [0:105] is the sub-list for field type_name
 }
 
 func init() { file_tasker_host_v1_control_proto_init() }
@@ -7861,7 +7963,7 @@ func file_tasker_host_v1_control_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_tasker_host_v1_control_proto_rawDesc), len(file_tasker_host_v1_control_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   101,
+			NumMessages:   102,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

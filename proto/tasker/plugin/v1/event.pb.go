@@ -879,7 +879,11 @@ type Retry struct {
 	// Not before. Unset = the host's backoff.
 	After *durationpb.Duration `protobuf:"bytes,2,opt,name=after,proto3" json:"after,omitempty"`
 	// Why, for people.
-	Reason        string `protobuf:"bytes,3,opt,name=reason,proto3" json:"reason,omitempty"`
+	Reason string `protobuf:"bytes,3,opt,name=reason,proto3" json:"reason,omitempty"`
+	// It is not the event's fault: what the subscriber needs is not there. It counts as no
+	// failure of the event, and until the wait is over nothing is sent through the event's
+	// binding; then one event tries.
+	Unavailable   bool `protobuf:"varint,4,opt,name=unavailable,proto3" json:"unavailable,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -933,6 +937,13 @@ func (x *Retry) GetReason() string {
 		return x.Reason
 	}
 	return ""
+}
+
+func (x *Retry) GetUnavailable() bool {
+	if x != nil {
+		return x.Unavailable
+	}
+	return false
 }
 
 // Reject sends one event to the dead letters.
@@ -1152,11 +1163,12 @@ const file_tasker_plugin_v1_event_proto_rawDesc = "" +
 	"\x04kind\"3\n" +
 	"\x03Ack\x12\x18\n" +
 	"\athrough\x18\x01 \x01(\x04R\athrough\x12\x12\n" +
-	"\x04seqs\x18\x02 \x03(\x04R\x04seqs\"b\n" +
+	"\x04seqs\x18\x02 \x03(\x04R\x04seqs\"\x84\x01\n" +
 	"\x05Retry\x12\x10\n" +
 	"\x03seq\x18\x01 \x01(\x04R\x03seq\x12/\n" +
 	"\x05after\x18\x02 \x01(\v2\x19.google.protobuf.DurationR\x05after\x12\x16\n" +
-	"\x06reason\x18\x03 \x01(\tR\x06reason\"2\n" +
+	"\x06reason\x18\x03 \x01(\tR\x06reason\x12 \n" +
+	"\vunavailable\x18\x04 \x01(\bR\vunavailable\"2\n" +
 	"\x06Reject\x12\x10\n" +
 	"\x03seq\x18\x01 \x01(\x04R\x03seq\x12\x16\n" +
 	"\x06reason\x18\x02 \x01(\tR\x06reason\"G\n" +
