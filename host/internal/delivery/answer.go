@@ -55,12 +55,14 @@ func (m *machine) ack(through uint64, seqs []uint64, now time.Time) {
 	open := t.open()
 	for i := 0; i < len(open) && open[i].seq <= through; i++ {
 		if open[i].state == recordSent {
+			m.proved(open[i].seq, open[i].through)
 			m.answered(&open[i])
 			t.finish(&open[i])
 		}
 	}
 	for _, seq := range seqs {
 		if r := t.find(seq); r != nil && r.state == recordSent {
+			m.proved(r.seq, r.through)
 			m.answered(r)
 			t.finish(r)
 		}
@@ -82,6 +84,7 @@ func (m *machine) progressed(t *track, now time.Time) {
 
 // answered takes a sent record out of what is in flight.
 func (m *machine) answered(r *record) {
+	m.unproved(r.seq, r.through)
 	m.batches[r.batch]--
 	m.unanswered--
 	if m.unanswered == 0 {
@@ -98,6 +101,7 @@ func (m *machine) retry(seq uint64, after time.Duration, reason string, now time
 			return false
 		}
 		m.restarts = append(m.restarts, m.lane(m.solo.entry))
+		m.proved(m.solo.entry.seq, m.solo.through)
 		m.soloFailed(after, reason, now)
 		return true
 	}
@@ -106,6 +110,7 @@ func (m *machine) retry(seq uint64, after time.Duration, reason string, now time
 		return false
 	}
 	lane := r.lane
+	m.proved(r.seq, r.through)
 	m.restarts = append(m.restarts, lane)
 	m.forget(t, &lane)
 	m.failed(t, t.find(seq), after, reason, now)
@@ -160,6 +165,7 @@ func (m *machine) reject(seq uint64, reason string, now time.Time) {
 		return
 	}
 	if t, r := m.inFlightRecord(seq); r != nil {
+		m.proved(r.seq, r.through)
 		m.answered(r)
 		m.bury(t, r, reason)
 		m.progressed(t, now)
@@ -210,6 +216,7 @@ func (m *machine) buried(fresh bool, now time.Time) {
 
 // soloDone ends the event that went alone: it was acknowledged.
 func (m *machine) soloDone(now time.Time) {
+	m.soloProved()
 	s := m.endSolo()
 	if s.letter == nil {
 		s.answer(s.outcome(VerdictAcked, "", now), nil)
@@ -225,6 +232,7 @@ func (m *machine) soloDone(now time.Time) {
 }
 
 func (m *machine) soloRejected(reason string, now time.Time) {
+	m.soloProved()
 	s := m.endSolo()
 	if s.letter == nil {
 		s.answer(s.outcome(VerdictRejected, reason, now), nil)
@@ -263,6 +271,7 @@ func (m *machine) buryLetter(s *solo, reason string) {
 // endSolo takes the event that went alone out of what is in flight.
 func (m *machine) endSolo() *solo {
 	s := m.solo
+	m.unproved(s.entry.seq, s.through)
 	m.solo, m.unanswered = nil, 0
 	m.pulse.rest()
 	return s
@@ -337,6 +346,7 @@ func (m *machine) soloEnded(how ending, reason string, now time.Time) {
 // in flight, and no burial is being written.
 func (m *machine) rewind(through uint64) {
 	m.live = newTrack(through, math.MaxUint64)
+	m.heal()
 	m.burials = slices.DeleteFunc(m.burials, func(b burial) bool { return b.phase == phaseLive })
 	m.gap = 0
 	m.changed(true)
@@ -350,6 +360,7 @@ func (m *machine) skip(p phase, first uint64, now time.Time) (from, through uint
 		return 0, 0
 	}
 	from = t.cutTo(first)
+	m.heal() // what was to try may be lost
 	m.progressed(t, now)
 	if p != phaseLive || from == 0 {
 		return 0, 0

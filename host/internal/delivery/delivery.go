@@ -159,6 +159,7 @@ const (
 	MaxBatchBytes  = 1 << 20 // of one frame, unless one event is larger
 	MaxKills       = 3       // processes that one event may end
 	MaxWindow      = 64      // batches that a subscription may ask for
+	MaxHeld        = 1 << 10 // lanes that wait to be sent again, or for what is not there
 	MaxAhead       = 1 << 16 // answered events beyond one that is not, in the order of tasks
 
 	// FirstTrial is the first sequence of trial events: those of no log.
@@ -189,6 +190,8 @@ type Status struct {
 	Unacked   int
 	Dead      int       // dead letters
 	Bindings  []Binding // of the host; those of templates the caller knows
+	// Unavailable tells what the subscriber needs and cannot reach, the oldest first.
+	Unavailable []Outage
 }
 
 // Position is a place in the log: a sequence, or the first event at a time or later.

@@ -15,6 +15,8 @@
 //     pages that all share.
 //   - Patience has an end: an event that fails too often, or ends its process too often
 //     while it is alone with it, becomes a dead letter and the cursor moves on.
+//   - What is away is no fault: an event whose subscriber cannot reach what it needs waits,
+//     and with it its binding; one event tries when the wait is over.
 //   - Silence is free: a subscription that is absent or paused has no goroutine and no
 //     timer; one that has caught up waits for a bell, and nothing is written.
 //   - Trials, retried dead letters, replays and live events follow each other: nothing of
@@ -24,8 +26,9 @@
 //
 // delivery.go is what the host calls. machine.go is the state of one subscription: what
 // it wants next, and what it takes of what was read; answer.go is what follows from the
-// answers and the end of a stream; track.go keeps the events between what is done and what
-// is not read, pulse.go watches for signs of life. These five do nothing by themselves.
+// answers and the end of a stream, outage.go from the answer that something is away;
+// track.go keeps the events between what is done and what is not read, pulse.go watches
+// for signs of life. These six do nothing by themselves.
 // subscription.go owns a machine and serves instances one after the other; link.go is one
 // stream, send.go its frames. route.go decides which events are wanted and through which
 // binding; reader.go reads the log for all, header.go the envelopes. cursors.go writes the

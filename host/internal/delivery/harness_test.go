@@ -14,6 +14,7 @@ import (
 
 	"github.com/hashicorp/go-hclog"
 	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/durationpb"
 
 	"github.com/tasker-engine/tasker/host/internal/delivery"
 	"github.com/tasker-engine/tasker/host/internal/store"
@@ -392,6 +393,15 @@ func (p *plugin) ackSeqs(seqs ...uint64) {
 
 func (p *plugin) retry(seq uint64, reason string) {
 	p.say(&pluginv1.DeliverResponse{Kind: &pluginv1.DeliverResponse_Retry{Retry: &pluginv1.Retry{Seq: seq, Reason: reason}}})
+}
+
+// away answers that what an event needs is not there.
+func (p *plugin) away(seq uint64, after time.Duration, reason string) {
+	r := &pluginv1.Retry{Seq: seq, Reason: reason, Unavailable: true}
+	if after > 0 {
+		r.After = durationpb.New(after)
+	}
+	p.say(&pluginv1.DeliverResponse{Kind: &pluginv1.DeliverResponse_Retry{Retry: r}})
 }
 
 func (p *plugin) reject(seq uint64, reason string) {

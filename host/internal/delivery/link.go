@@ -38,7 +38,8 @@ type link struct {
 
 	ids        map[*Binding]uint32 // as told on this stream
 	told       []*pluginv1.Binding
-	generation uint64
+	generation uint64 // of the bindings that were told
+	seen       uint64 // the generation of bindings that the machine works with
 	lastID     uint32
 	nonce      uint64
 
@@ -152,6 +153,10 @@ func (l *link) step() step {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	now := s.d.now()
+	if generation := l.router.refresh(); generation != l.seen {
+		l.seen = generation
+		s.m.heal() // other bindings may need other things
+	}
 	st := step{leave: s.targetLocked() != l.instance}
 	if st.leave && l.leaveBy.IsZero() {
 		l.leaveBy = now.Add(handoverGrace)
@@ -360,6 +365,7 @@ func (l *link) answer(frame *pluginv1.DeliverResponse) error {
 	}
 	now := s.d.now()
 	m := s.m
+	away := len(m.outages)
 	m.heard()
 	switch k := frame.GetKind().(type) {
 	case *pluginv1.DeliverResponse_Ack:
@@ -367,7 +373,7 @@ func (l *link) answer(frame *pluginv1.DeliverResponse) error {
 		m.ack(k.Ack.GetThrough(), k.Ack.GetSeqs(), now)
 	case *pluginv1.DeliverResponse_Retry:
 		l.useful = true
-		m.retry(k.Retry.GetSeq(), k.Retry.GetAfter().AsDuration(), k.Retry.GetReason(), now)
+		l.retry(k.Retry, now)
 	case *pluginv1.DeliverResponse_Reject:
 		l.useful = true
 		m.reject(k.Reject.GetSeq(), k.Reject.GetReason(), now)
@@ -379,7 +385,24 @@ func (l *link) answer(frame *pluginv1.DeliverResponse) error {
 		}
 	default: // pongs are signs of life; spans and log lines are for others
 	}
+	if away > 0 && len(m.outages) == 0 {
+		s.log.Info("what the subscriber needs is there again")
+	}
 	s.noteLocked()
 	s.d.progressed()
 	return nil
+}
+
+// retry applies a Retry. The subscription is locked.
+func (l *link) retry(r *pluginv1.Retry, now time.Time) {
+	m := l.s.m
+	if !r.GetUnavailable() {
+		m.retry(r.GetSeq(), r.GetAfter().AsDuration(), r.GetReason(), now)
+		return
+	}
+	before := len(m.outages)
+	m.unavailable(r.GetSeq(), r.GetAfter().AsDuration(), r.GetReason(), now)
+	if len(m.outages) > before {
+		l.s.log.Warn("what the subscriber needs is not there; its events wait", "reason", cut(r.GetReason()))
+	}
 }

@@ -40,6 +40,8 @@ type machine struct {
 	burials    []burial
 	gap        uint64
 
+	outages map[*Binding]*outage // by the binding of the events that wait
+
 	pulse   pulse
 	lagging bool // it was told that it lags
 	dirty   bool // the cursor has changed
@@ -144,7 +146,7 @@ type want struct {
 
 // newMachine makes the machine of a cursor; one without CreatedAt is not placed yet.
 func newMachine(c store.Cursor, jitter func() float64) *machine {
-	m := &machine{cursor: c, jitter: jitter, placed: !c.CreatedAt.IsZero()}
+	m := &machine{cursor: c, jitter: jitter, placed: !c.CreatedAt.IsZero(), outages: make(map[*Binding]*outage)}
 	m.live = newTrack(c.Through, math.MaxUint64)
 	m.live.careful = c.Careful
 	for i := range c.Failing {
@@ -157,8 +159,10 @@ func newMachine(c store.Cursor, jitter func() float64) *machine {
 	return m
 }
 
-// configure applies what a plugin declares. Nothing is in flight.
+// configure applies what a plugin declares. Nothing is in flight, and what another process
+// of the plugin found out of reach is tried anew.
 func (m *machine) configure(s *Subscription) {
+	m.heal()
 	if m.order != s.Order {
 		m.order = s.Order
 		m.live = m.live.restarted()
@@ -389,10 +393,19 @@ func (m *machine) takeAgain(t *track, entries []*entry, verdicts []verdict, f *f
 		case !f.fits(entries[i]) || m.lonely(t, r.seq):
 			return
 		}
-		if !m.spent(t, r) {
-			t.waiting--
-			m.put(t, r, entries[i], verdicts[i].through, f, now)
+		through := verdicts[i].through
+		if o := m.outages[r.through]; o != nil && r.through != through {
+			m.endOutage(o) // the bindings have changed
 		}
+		if m.spent(t, r) {
+			continue
+		}
+		if o := m.blocked(through, now); o != nil {
+			t.held[r.lane] = hold{by: o}
+			continue
+		}
+		t.waiting--
+		m.put(t, r, entries[i], through, f, now)
 		if m.alone {
 			return
 		}
@@ -423,7 +436,7 @@ func (m *machine) takeNew(t *track, entries []*entry, verdicts []verdict, f *fra
 			return
 		}
 		t.next = e.seq + 1
-		t.push(record{seq: e.seq, at: e.at, lane: m.lane(e), state: recordDone})
+		t.push(record{seq: e.seq, at: e.at, lane: m.lane(e), state: recordDone, through: verdicts[i].through})
 		r := &t.records[len(t.records)-1]
 		t.oldest = min(t.oldest, r.seq)
 		m.takeRecord(t, r, e, verdicts[i].through, f, now)
@@ -446,6 +459,9 @@ func (m *machine) takeRecord(t *track, r *record, e *entry, through *Binding, f 
 				t.hold(r.lane, failed.RetryAt)
 			}
 		}
+	}
+	if o := m.blocked(through, now); o != nil && !t.isHeld(r.lane) {
+		t.held[r.lane] = hold{by: o}
 	}
 	if t.isHeld(r.lane) {
 		t.sendAgain(r)
@@ -478,7 +494,8 @@ func (m *machine) put(t *track, r *record, e *entry, through *Binding, f *frame,
 		f.gap, m.gap = m.gap, 0
 	}
 	r.deliveries++
-	r.state, r.batch = recordSent, f.batch
+	r.state, r.batch, r.through = recordSent, f.batch, through
+	m.probes(r.seq, through)
 	t.oldest = min(t.oldest, r.seq)
 	m.batches[f.batch]++
 	m.unanswered++
@@ -523,6 +540,11 @@ func (m *machine) takeSolo(s *solo, through *Binding, f *frame, now time.Time) {
 	}
 	deliveries := uint32(1)
 	if s.letter != nil {
+		if o := m.blocked(through, now); o != nil {
+			s.retryAt = o.until
+			return
+		}
+		m.probes(s.entry.seq, through)
 		s.letter.Deliveries++
 		deliveries = s.letter.Deliveries
 		m.letters = slices.DeleteFunc(m.letters, func(l *solo) bool { return l == s })

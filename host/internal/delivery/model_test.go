@@ -37,6 +37,17 @@ type model struct {
 	letters   map[uint64]*store.DeadLetter
 	phase     phase
 	replayed  map[uint64]int
+	bindings  [3]*Binding         // of events in turn
+	sentBy    map[uint64]*Binding // the last time
+	away      map[*Binding]*modelOutage
+	blamed    map[uint64]bool // something other than an outage kept it from being done
+}
+
+// modelOutage is what the machine must know of an outage.
+type modelOutage struct {
+	tries int
+	until time.Time
+	probe uint64
 }
 
 type flight struct {
@@ -50,6 +61,7 @@ func newModel(t *rapid.T) *model {
 		given: make(map[uint64]bool), stopped: make(map[string]bool), delivered: make(map[uint64]uint32),
 		handled: make(map[string]uint64), refused: make(map[uint64]int),
 		letters: make(map[uint64]*store.DeadLetter), replayed: make(map[uint64]int),
+		bindings: [3]*Binding{nil, {Source: "a"}, {Source: "b"}}, away: make(map[*Binding]*modelOutage), sentBy: make(map[uint64]*Binding), blamed: make(map[uint64]bool),
 		order: Order(rapid.IntRange(0, 1).Draw(t, "order")), window: rapid.IntRange(1, 4).Draw(t, "window"),
 	}
 	m.m = newMachine(store.Cursor{Subscription: "p/s", CreatedAt: m.now}, func() float64 { return 0.5 })
@@ -90,32 +102,34 @@ func (m *model) pump(t *rapid.T) {
 		}
 		switch w.wish {
 		case wishWait:
-			m.bury()
+			m.bury(t)
 			return
 		case wishControl:
 			for _, lane := range m.m.restarts {
 				delete(m.stopped, lane)
-				m.inFlight = slices.DeleteFunc(m.inFlight, func(f flight) bool { return m.laneOf(f) == lane })
+				m.drop(lane)
 			}
 			m.m.restarts = nil
 		case wishLetters:
 			m.loadLetters()
 		case wishSolo:
 			if s := m.m.nextSolo(m.now); s != nil {
-				m.m.takeSolo(s, nil, &m.frame, m.now)
+				m.m.takeSolo(s, m.binding(s.entry.seq), &m.frame, m.now)
 			}
 		case wishRead:
 			if !m.read(t, w) {
 				if len(m.frame.items) > 0 {
 					m.send(t)
 				}
-				m.bury()
+				m.bury(t)
 				return
 			}
 		}
 	}
 	t.Fatal("the machine wants something for ever")
 }
+
+func (m *model) binding(seq uint64) *Binding { return m.bindings[seq%3] }
 
 func (m *model) laneOf(f flight) string {
 	if m.order == OrderGlobal {
@@ -128,6 +142,7 @@ func (m *model) laneOf(f flight) string {
 func (m *model) read(t *rapid.T, w want) bool {
 	if w.seq < m.first {
 		from, through := m.m.skip(w.phase, m.first, m.now)
+		clear(m.away)
 		for seq := from; seq <= through && from > 0; seq++ {
 			m.given[seq] = true
 		}
@@ -139,7 +154,7 @@ func (m *model) read(t *rapid.T, w want) bool {
 	entries := m.log[w.seq-1 : min(int(w.seq-1)+rapid.IntRange(1, 6).Draw(t, "page"), len(m.log))]
 	var verdicts []verdict
 	for _, e := range entries {
-		verdicts = append(verdicts, verdict{wanted: m.wanted[e.seq]})
+		verdicts = append(verdicts, verdict{wanted: m.wanted[e.seq], through: m.binding(e.seq)})
 	}
 	m.m.take(w, entries, verdicts, &m.frame, m.now)
 	if m.frame.full {
@@ -168,6 +183,13 @@ func (m *model) send(t *rapid.T) {
 		if tr := m.m.track(m.phase); tr != nil && seq <= tr.careful && (len(m.frame.items) > 1 || len(m.inFlight) > 0) {
 			t.Fatalf("event %d is sent beside others, though events up to %d go alone", seq, tr.careful)
 		}
+		m.sentBy[seq] = it.through
+		if o := m.away[it.through]; o != nil {
+			if o.probe != 0 || m.now.Before(o.until) {
+				t.Fatalf("event %d is sent at %s, but its binding is out of reach until %s, and event %d tries", seq, m.now, o.until, o.probe)
+			}
+			o.probe = seq
+		}
 		if !m.stopped[m.lane(it.entry)] { // else the plugin drops it
 			m.inFlight = append(m.inFlight, flight{seq: seq, lane: it.entry.task})
 		}
@@ -179,9 +201,12 @@ func (m *model) send(t *rapid.T) {
 }
 
 // bury writes dead letters.
-func (m *model) bury() {
+func (m *model) bury(t *rapid.T) {
 	for len(m.m.burials) > 0 {
 		b := m.m.burials[0]
+		if !m.blamed[b.seq] {
+			t.Fatalf("event %d is put aside (%s), and nothing went wrong with it", b.seq, b.reason)
+		}
 		_, known := m.letters[b.seq]
 		l := &store.DeadLetter{DeadLetterID: store.DeadLetterID{Subscription: "p/s", Seq: b.seq}, Encoded: m.log[b.seq-1].encoded}
 		m.letters[b.seq] = l
@@ -213,6 +238,53 @@ func (m *model) heads() []flight {
 	return out
 }
 
+// drop lets the plugin forget what it holds of a lane.
+func (m *model) drop(lane string) {
+	m.inFlight = slices.DeleteFunc(m.inFlight, func(f flight) bool {
+		if m.laneOf(f) != lane {
+			return false
+		}
+		if o := m.away[m.sentBy[f.seq]]; o != nil && o.probe == f.seq {
+			o.probe = 0
+		}
+		return true
+	})
+}
+
+// answered notes an answer other than that something is not there.
+func (m *model) answered(seq uint64) {
+	if o := m.away[m.sentBy[seq]]; o != nil && o.probe == seq {
+		delete(m.away, m.sentBy[seq])
+	}
+}
+
+// unavailable answers that what an event needs is not there.
+func (m *model) unavailable(t *rapid.T, f flight) {
+	after := rapid.SampledFrom([]time.Duration{0, 0, 5 * time.Second}).Draw(t, "after")
+	if !m.m.unavailable(f.seq, after, "away", m.now) {
+		t.Fatalf("event %d is in flight, but the machine does not know", f.seq)
+	}
+	b := m.sentBy[f.seq]
+	o := m.away[b]
+	if o == nil {
+		o = &modelOutage{probe: f.seq}
+		m.away[b] = o
+	}
+	wait := after
+	if o.probe == f.seq {
+		o.until = m.now
+		if wait == 0 {
+			wait = min(backoffBase<<min(o.tries, 10), backoffCap)
+		}
+		o.tries++
+	}
+	if until := m.now.Add(wait); until.After(o.until) {
+		o.until = until
+	}
+	m.drop(m.laneOf(f))
+	m.stopped[m.laneOf(f)] = true
+}
+
 func (m *model) done(seq uint64) {
 	m.inFlight = slices.DeleteFunc(m.inFlight, func(f flight) bool { return f.seq == seq })
 }
@@ -227,6 +299,7 @@ func (m *model) handle(t *rapid.T, f flight) {
 		m.handled[lane] = max(m.handled[lane], f.seq)
 	}
 	m.processed[f.seq]++
+	m.answered(f.seq)
 	m.done(f.seq)
 }
 
@@ -268,7 +341,15 @@ func (m *model) check(t *rapid.T) {
 }
 
 func (m *model) end(how ending) {
+	if how != endingOrderly {
+		for _, f := range m.inFlight {
+			m.blamed[f.seq] = true
+		}
+	}
 	m.m.ended(how, "it ended", m.now)
+	for _, o := range m.away {
+		o.probe = 0
+	}
 	m.frame.reset()
 	m.inFlight, m.stopped = nil, make(map[string]bool)
 }
@@ -304,15 +385,20 @@ func (m *model) actions() map[string]func(*rapid.T) {
 		},
 		"retry": func(t *rapid.T) {
 			f := pick(t)
+			m.blamed[f.seq] = true
 			if m.m.retry(f.seq, 0, "again", m.now) {
 				m.refused[f.seq]++
 			}
+			m.answered(f.seq)
 			m.stopped[m.laneOf(f)] = true
-			m.inFlight = slices.DeleteFunc(m.inFlight, func(o flight) bool { return m.laneOf(o) == m.laneOf(f) })
+			m.drop(m.laneOf(f))
 		},
+		"unavailable": func(t *rapid.T) { m.unavailable(t, pick(t)) },
 		"reject": func(t *rapid.T) {
 			f := pick(t)
 			m.done(f.seq)
+			m.answered(f.seq)
+			m.blamed[f.seq] = true
 			m.m.reject(f.seq, "never", m.now)
 		},
 		"answer to nothing": func(t *rapid.T) {
@@ -322,11 +408,19 @@ func (m *model) actions() map[string]func(*rapid.T) {
 			}
 			m.m.ack(0, []uint64{seq}, m.now)
 			m.m.retry(seq, 0, "what", m.now)
+			m.m.unavailable(seq, 0, "what", m.now)
 			m.m.reject(seq, "what", m.now)
 		},
 		"break": func(*rapid.T) { m.end(endingBroken) },
 		"stall": func(*rapid.T) { m.end(endingStalled) },
-		"end":   func(*rapid.T) { m.end(endingOrderly); m.m.configure(m.spec()) },
+		"end":   func(*rapid.T) { m.end(endingOrderly); m.m.configure(m.spec()); clear(m.away) },
+		"rebind": func(*rapid.T) {
+			m.m.heal()
+			clear(m.away)
+			for i := range m.bindings[1:] {
+				m.bindings[i+1] = &Binding{Source: "new"}
+			}
+		},
 		"time": func(t *rapid.T) {
 			m.now = m.now.Add(time.Duration(rapid.IntRange(1, 90).Draw(t, "seconds")) * time.Second)
 		},
@@ -352,6 +446,7 @@ func (m *model) crash(*rapid.T) {
 	c := *m.m.snapshot(nil)
 	letters := m.m.moreLetters || len(m.m.letters) > 0
 	m.m = newMachine(c, m.m.jitter)
+	clear(m.away)
 	m.m.configure(m.spec())
 	m.m.moreLetters = letters
 	m.frame.reset()
@@ -365,6 +460,7 @@ func (m *model) rewind(t *rapid.T) {
 	to := rapid.Uint64Range(m.first-1, max(uint64(len(m.log)), m.first-1)).Draw(t, "through")
 	m.end(endingOrderly)
 	m.m.rewind(to)
+	clear(m.away)
 	for seq := m.through + 1; seq <= to; seq++ {
 		m.given[seq] = true
 	}

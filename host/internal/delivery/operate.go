@@ -51,6 +51,7 @@ func (s *subscription) status(ctx context.Context, last uint64) (Status, error) 
 	st.Cursor = *s.m.snapshot(nil)
 	if s.link != nil {
 		st.Instance = s.link.instance
+		st.Unavailable = s.m.outagesNow()
 	}
 	st.Behind = last - min(last, st.Cursor.Through)
 	st.Unacked, st.Dead = s.m.unanswered, s.m.dead
@@ -84,6 +85,9 @@ func (s *subscription) stateLocked(behind uint64, now time.Time) State {
 
 // retrying reports whether an event waits to be delivered again.
 func (m *machine) retrying(now time.Time) bool {
+	if len(m.outages) > 0 {
+		return true
+	}
 	for _, f := range m.live.failing {
 		if f.RetryAt.After(now) {
 			return true

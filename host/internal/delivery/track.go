@@ -24,7 +24,26 @@ type record struct {
 	lane       string // task, empty in the order of sequences
 	deliveries uint32
 	state      recordState
-	batch      uint8 // while it is sent: in which batch
+	batch      uint8    // while it is sent: in which batch
+	through    *Binding // through which it goes
+}
+
+// hold keeps a lane from being sent.
+type hold struct {
+	until time.Time
+	by    *outage // nil = for no other reason than time
+}
+
+// ends says when a hold ends, and whether that is known: not while an event tries.
+func (h hold) ends() (until time.Time, known bool) {
+	switch {
+	case h.by == nil:
+		return h.until, true
+	case h.by.over:
+		return time.Time{}, true
+	default:
+		return h.by.until, h.by.probe == 0
+	}
 }
 
 // track is one pass over the log: the live one, or a replay. Events that are not wanted
@@ -42,7 +61,7 @@ type track struct {
 	again   uint64   // no record below waits in a lane that is free
 	oldest  uint64   // no record below is sent
 
-	held    map[string]time.Time // lanes that are not sent until then
+	held    map[string]hold // lanes that are not sent
 	failing map[uint64]*store.Failing
 	known   uint64 // events up to here had failed when the track was made
 	careful uint64 // events up to here go alone
@@ -52,7 +71,7 @@ type track struct {
 func newTrack(through, to uint64) *track {
 	return &track{
 		through: through, next: through + 1, to: to,
-		held: make(map[string]time.Time), failing: make(map[uint64]*store.Failing),
+		held: make(map[string]hold), failing: make(map[uint64]*store.Failing),
 	}
 }
 
@@ -171,16 +190,20 @@ func (t *track) isHeld(lane string) bool {
 
 // hold keeps a lane from being sent until a time.
 func (t *track) hold(lane string, until time.Time) {
-	if t.held[lane].Before(until) {
-		t.held[lane] = until
+	if h := t.held[lane]; h.by != nil || h.until.Before(until) {
+		t.held[lane] = hold{until: until}
 	}
 }
 
 // release lets the lanes go whose time has come and returns when the next one's does,
 // zero = none is held.
 func (t *track) release(now time.Time) (next time.Time) {
-	for lane, until := range t.held {
-		if until.After(now) {
+	for lane, h := range t.held {
+		until, known := h.ends()
+		switch {
+		case !known:
+			continue
+		case until.After(now):
 			next = earlier(next, until)
 			continue
 		}
@@ -192,7 +215,7 @@ func (t *track) release(now time.Time) (next time.Time) {
 
 // mayRead reports whether more of the log may be read.
 func (t *track) mayRead() bool {
-	return t.next <= t.to && len(t.open()) < MaxAhead && (t.next <= t.known || len(t.failing) < store.MaxFailing)
+	return t.next <= t.to && len(t.open()) < MaxAhead && len(t.held) < MaxHeld && (t.next <= t.known || len(t.failing) < store.MaxFailing)
 }
 
 // ended reports whether everything is done.
