@@ -21,9 +21,34 @@ type Error struct {
 // Error returns "line:column: message".
 func (e *Error) Error() string { return fmt.Sprintf("%d:%d: %s", e.Line, e.Column, e.Message) }
 
+// dialect is what messages say that depends on what an expression is over.
+type dialect struct {
+	names   []string // the names of the variables
+	reads   string   // what is read
+	missing func(field string) string
+}
+
+// events is the dialect of filters.
+func events() dialect {
+	return dialect{
+		names: []string{eventName, payloadName}, reads: "a filter reads event and payload",
+		missing: func(field string) string {
+			return fmt.Sprintf("an event has no field %q%s", field, suggest(field, fieldNames(), "it has "+strings.Join(fieldNames(), ", ")))
+		},
+	}
+}
+
+// values is the dialect of expressions over the values of a task.
+func values(known *shapes) dialect {
+	return dialect{
+		names: []string{inputName, resultsName, taskName}, reads: "an expression reads input, results and task",
+		missing: known.missing,
+	}
+}
+
 // firstError returns the first of the compiler's errors, in words that a reader of the
 // source understands.
-func firstError(source string, found []*cel.Error) *Error {
+func (w dialect) firstError(source string, found []*cel.Error) *Error {
 	first := slices.MinFunc(found, func(a, b *cel.Error) int {
 		return cmp.Or(cmp.Compare(a.Location.Line(), b.Location.Line()), cmp.Compare(a.Location.Column(), b.Location.Column()))
 	})
@@ -31,7 +56,7 @@ func firstError(source string, found []*cel.Error) *Error {
 	if m := regexp.MustCompile(`^(?:undefined field|undeclared reference to) '([^']+)'`).FindStringSubmatch(first.Message); m != nil {
 		column = nameColumn(source, line, column, m[1])
 	}
-	return &Error{Line: line, Column: column, Message: readable(first.Message)}
+	return &Error{Line: line, Column: column, Message: w.readable(first.Message)}
 }
 
 // nameColumn returns the column of a name that the compiler found wrong: it says where
@@ -56,14 +81,11 @@ type rewrite struct {
 	tell    func(m []string) string
 }
 
-func rewrites() []rewrite {
+func (w dialect) rewrites() []rewrite {
 	return []rewrite{
-		{`^undefined field '([^']*)'`, func(m []string) string {
-			return fmt.Sprintf("an event has no field %q%s", m[1], suggest(m[1], fieldNames(), "it has "+strings.Join(fieldNames(), ", ")))
-		}},
+		{`^undefined field '([^']*)'`, func(m []string) string { return w.missing(m[1]) }},
 		{`^undeclared reference to '([^']*)'`, func(m []string) string {
-			names := append([]string{eventName, payloadName}, functionNames()...)
-			return fmt.Sprintf("unknown name %q%s", m[1], suggest(m[1], names, "a filter reads event and payload"))
+			return fmt.Sprintf("unknown name %q%s", m[1], suggest(m[1], append(w.names, functionNames()...), w.reads))
 		}},
 		{`^found no matching overload for '([^']*)' applied to '(.*)'$`, func(m []string) string {
 			return fmt.Sprintf("%s cannot be applied to %s", operator(m[1]), typeNames(m[2]))
@@ -96,9 +118,9 @@ func unexpected(token string) string {
 }
 
 // readable turns a message of the CEL library into one line in this project's words.
-func readable(message string) string {
+func (w dialect) readable(message string) string {
 	message = strings.Join(strings.Fields(message), " ")
-	for _, r := range rewrites() {
+	for _, r := range w.rewrites() {
 		if m := regexp.MustCompile(r.pattern).FindStringSubmatch(message); m != nil {
 			return r.tell(m)
 		}
@@ -166,6 +188,9 @@ func typeName(s string) string {
 		return "any value"
 	case eventType:
 		return "the event"
+	}
+	if strings.HasPrefix(s, typePrefix) {
+		return "a map with known fields"
 	}
 	return s
 }

@@ -72,44 +72,56 @@ func decodePayload(b []byte) (any, error) {
 	if len(b) == 0 {
 		return map[string]any{}, nil
 	}
+	v, err := decodeJSON(b, func(s string) any { return s }) // compared as a text, it equals no number
+	if err != nil {
+		return nil, fmt.Errorf("the payload is no JSON: %w", err)
+	}
+	return v, nil
+}
+
+// decodeJSON decodes a document; huge makes a value of a number that is out of range.
+func decodeJSON(b []byte, huge func(string) any) (any, error) {
 	d := json.NewDecoder(bytes.NewReader(b))
 	d.UseNumber()
 	var v any
 	if err := d.Decode(&v); err != nil {
-		return nil, fmt.Errorf("the payload is no JSON: %w", err)
+		return nil, err
 	}
-	return numbers(v), nil
+	return numbers(v, huge), nil
 }
 
 // numbers replaces the numbers of a decoded value, in place.
-func numbers(v any) any {
+func numbers(v any, huge func(string) any) any {
 	switch v := v.(type) {
 	case json.Number:
-		return number(string(v))
+		return number(string(v), huge)
 	case []any:
 		for i := range v {
-			v[i] = numbers(v[i])
+			v[i] = numbers(v[i], huge)
 		}
 	case map[string]any:
 		for k := range v {
 			switch v[k].(type) {
 			case json.Number, []any, map[string]any:
-				v[k] = numbers(v[k])
+				v[k] = numbers(v[k], huge)
 			}
 		}
 	}
 	return v
 }
 
-func number(s string) any {
+func number(s string, huge func(string) any) any {
 	if !strings.ContainsAny(s, ".eE") {
 		if i, err := strconv.ParseInt(s, 10, 64); err == nil {
 			return i
 		}
+		if u, err := strconv.ParseUint(s, 10, 64); err == nil {
+			return u
+		}
 	}
 	f, err := strconv.ParseFloat(s, 64)
 	if err != nil {
-		return s // out of range: compared as a text, it equals no number
+		return huge(s)
 	}
 	return f
 }

@@ -1,8 +1,14 @@
-// Package expr compiles conditions over events, written in the Common Expression
-// Language (CEL), and evaluates them: the filters of subscribers, of templates and of
-// the host's configuration.
+// Package expr compiles what is written in the Common Expression Language (CEL), and
+// evaluates it: conditions over events, which are the filters of subscribers, of templates
+// and of the host's configuration, and expressions over the values of a task, which are
+// the `with` and `when` of steps.
 //
-// A condition sees two names. "event" is the event's envelope: id, type, at (a
+// An expression over values ([Value], and several in a [Mapping]) sees "input", the task's
+// input, "results", by step, and "task". A [Scope] checks it against JSON Schemas. Numbers
+// are those of JSON: whole ones and others compute with each other, and 5 / 2 is 2.5. There
+// is no clock and nothing random: the same values always give the same document.
+//
+// A condition over events sees two names. "event" is the event's envelope: id, type, at (a
 // timestamp), task, task_seq, step, namespace, template, version, correlation_id and
 // payload; the compiler knows these fields and their types. "payload" is short for
 // event.payload, whose fields are only known when an event is there. Beside the
@@ -10,8 +16,8 @@
 // upperAscii and trim of texts. Whole numbers of a payload are ints, others doubles; they
 // compare with each other.
 //
-// A condition has no side effects, does not wait, and cannot run for long:
-// [MaxSource] bounds its text, [MaxCost] its evaluation.
+// Nothing of this has side effects, waits, or can run for long: [MaxSource] bounds the
+// text, [MaxCost] and [MaxValueCost] the evaluation.
 package expr
 
 import (
@@ -53,7 +59,7 @@ type Filter struct {
 
 // Compile compiles a condition. What is wrong with the source is an [*Error].
 func Compile(source string) (*Filter, error) {
-	if err := checkText(source); err != nil {
+	if err := checkText("filter", source); err != nil {
 		return nil, err
 	}
 	env, err := environment()
@@ -62,7 +68,7 @@ func Compile(source string) (*Filter, error) {
 	}
 	compiled, issues := env.Compile(source)
 	if issues.Err() != nil {
-		return nil, firstError(source, issues.Errors())
+		return nil, events().firstError(source, issues.Errors())
 	}
 	if err := checkUse(compiled); err != nil {
 		return nil, err
@@ -72,7 +78,7 @@ func Compile(source string) (*Filter, error) {
 	}
 	program, err := env.Program(compiled, cel.EvalOptions(cel.OptOptimize), cel.CostTracking(meter{}), cel.CostLimit(MaxCost))
 	if err != nil {
-		return nil, &Error{Line: 1, Column: 1, Message: readable(err.Error())}
+		return nil, &Error{Line: 1, Column: 1, Message: events().readable(err.Error())}
 	}
 	return &Filter{source: source, program: program}, nil
 }
@@ -109,18 +115,18 @@ func evalError(err error) error {
 	if strings.HasPrefix(text, "no such key: ") || strings.HasPrefix(text, "index out of bounds: ") {
 		return nil
 	}
-	return errors.New(readable(text))
+	return errors.New(events().readable(text))
 }
 
 // checkText checks what concerns the source as a text.
-func checkText(source string) error {
+func checkText(what, source string) error {
 	switch {
 	case strings.TrimSpace(source) == "":
-		return &Error{Line: 1, Column: 1, Message: "the filter is empty"}
+		return &Error{Line: 1, Column: 1, Message: "the " + what + " is empty"}
 	case len(source) > MaxSource:
-		return &Error{Line: 1, Column: 1, Message: fmt.Sprintf("the filter has %d bytes: the limit is %d", len(source), MaxSource)}
+		return &Error{Line: 1, Column: 1, Message: fmt.Sprintf("the %s has %d bytes: the limit is %d", what, len(source), MaxSource)}
 	case !utf8.ValidString(source):
-		return &Error{Line: 1, Column: 1, Message: "the filter is not UTF-8 text"}
+		return &Error{Line: 1, Column: 1, Message: "the " + what + " is not UTF-8 text"}
 	}
 	return nil
 }
