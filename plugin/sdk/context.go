@@ -16,6 +16,7 @@ import (
 type (
 	attemptKey struct{} // *attempt
 	loggerKey  struct{} // hclog.Logger, where there is no attempt
+	dataDirKey struct{} // string, where there is no attempt and no event
 )
 
 func attemptOf(ctx context.Context) *attempt {
@@ -253,4 +254,22 @@ func Slog(ctx context.Context) *slog.Logger {
 		return slog.New(&slogHandler{write: func(level hclog.Level, msg string, fields []any) { l.Log(level, msg, fields...) }, enabled: enabledIn(l)})
 	}
 	return slog.New(slog.DiscardHandler)
+}
+
+// DataDir returns the plugin's own directory, where it may keep files: the same one for all its processes, over restarts
+// and versions. The contexts of attempts, of events and of [Checker] know it; elsewhere it is empty.
+func DataDir(ctx context.Context) string {
+	d := (*dispatcher)(nil)
+	if a := attemptOf(ctx); a != nil {
+		d = a.work.d
+	} else if e := deliveryOf(ctx); e != nil {
+		d = e.stream.all.disp
+	}
+	if d == nil {
+		dir, _ := ctx.Value(dataDirKey{}).(string)
+		return dir
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.dataDir
 }

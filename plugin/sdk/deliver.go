@@ -20,9 +20,9 @@ import (
 
 // deliveries holds the Deliver streams of the process.
 type deliveries struct {
-	decl  *declaration
-	log   hclog.Logger
-	level func() hclog.Level // the lowest level of log lines that the host wants
+	decl *declaration
+	log  hclog.Logger
+	disp *dispatcher
 
 	mu       sync.Mutex
 	streams  map[string]*deliverStream // by subscription; the newest
@@ -45,6 +45,7 @@ func (ds *deliveries) deliver(stream grpc.BidiStreamingServer[pluginv1.DeliverRe
 	}
 	s := newDeliverStream(ds, sub)
 	s.bind(open.GetBindings())
+	defer s.unbind()
 	ds.add(s)
 	defer ds.remove(s)
 	ctx, stop := context.WithCancel(stream.Context())
@@ -147,6 +148,7 @@ type deliverStream struct {
 	timeout  time.Duration
 	ctx      context.Context //nolint:containedctx // of all that is handled for the stream
 	cancel   context.CancelCauseFunc
+	declared *binding
 	bindings map[uint32]*binding // only for the receiver
 	wake     chan struct{}       // there is something to send
 	flushed  chan struct{}       // closed when the sender has ended
@@ -173,7 +175,7 @@ type outgoing struct {
 
 func newDeliverStream(ds *deliveries, sub *subscription) *deliverStream {
 	s := &deliverStream{
-		all: ds, sub: sub, byTask: sub.options.Order == TaskOrder, timeout: sub.options.Timeout,
+		all: ds, sub: sub, declared: &binding{sub: sub}, byTask: sub.options.Order == TaskOrder, timeout: sub.options.Timeout,
 		wake: make(chan struct{}, 1), flushed: make(chan struct{}), settled: make(chan struct{}), fetches: make(map[uint64]*eventFetch),
 	}
 	s.ctx, s.cancel = context.WithCancelCause(context.Background())
@@ -186,18 +188,33 @@ func newDeliverStream(ds *deliveries, sub *subscription) *deliverStream {
 
 // bind takes the bindings that later events come through. Those that stay as they are keep what they have decoded.
 func (s *deliverStream) bind(list *pluginv1.Bindings) {
-	now := map[uint32]*binding{0: s.sub.declared}
+	old := s.bindings
+	s.bindings = map[uint32]*binding{0: s.declared}
 	for _, b := range list.GetBindings() {
 		if b.GetId() == 0 {
 			continue
 		}
-		old := s.bindings[b.GetId()]
-		if old == nil || !bytes.Equal(old.config, b.GetConfig()) {
-			old = &binding{sub: s.sub, config: b.GetConfig()}
+		is := old[b.GetId()]
+		if is == nil || !bytes.Equal(is.config, b.GetConfig()) {
+			is = &binding{sub: s.sub, config: b.GetConfig()}
+			if s.sub.config != nil {
+				go func() { _ = is.ready(s) }() // reported
+			}
 		}
-		now[b.GetId()] = old
+		s.bindings[b.GetId()] = is
 	}
-	s.bindings = now
+	for id, was := range old {
+		if s.bindings[id] != was {
+			s.all.disp.forgive(was)
+		}
+	}
+}
+
+// unbind forgets what is wrong with the bindings.
+func (s *deliverStream) unbind() {
+	for _, b := range s.bindings {
+		s.all.disp.forgive(b)
+	}
 }
 
 // receive takes frames until the host sends no more, which is no error. It never waits for what is handled.
@@ -280,6 +297,7 @@ func (s *deliverStream) log(line *pluginv1.Log) {
 type answer struct {
 	failed bool // else it is done
 	final  bool // it failed and shall not come again
+	away   bool // it failed for no fault of its own
 	after  time.Duration
 	reason string
 }
@@ -293,7 +311,7 @@ func (s *deliverStream) answered(seq uint64, a answer) {
 		s.push(&pluginv1.DeliverResponse{Kind: &pluginv1.DeliverResponse_Reject{Reject: &pluginv1.Reject{Seq: seq, Reason: a.reason}}})
 	case a.failed:
 		s.ack = nil
-		r := &pluginv1.Retry{Seq: seq, Reason: a.reason}
+		r := &pluginv1.Retry{Seq: seq, Reason: a.reason, Unavailable: a.away}
 		if a.after > 0 {
 			r.After = durationpb.New(a.after)
 		}

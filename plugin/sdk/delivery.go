@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"reflect"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/hashicorp/go-hclog"
@@ -103,7 +104,7 @@ func (d *delivery) hclog() hclog.Logger {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if d.logger == nil {
-		d.logger = newHclog(d.stream.all.level(), d.log)
+		d.logger = newHclog(d.stream.all.disp.level(), d.log)
 	}
 	return d.logger
 }
@@ -113,14 +114,14 @@ func (d *delivery) slog() *slog.Logger {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if d.slogger == nil {
-		d.slogger = newSlog(d.stream.all.level, d.log)
+		d.slogger = newSlog(d.stream.all.disp.level, d.log)
 	}
 	return d.slogger
 }
 
 // log queues one line, with the event's id.
 func (d *delivery) log(level hclog.Level, msg string, pairs []any) {
-	if level < d.stream.all.level() {
+	if level < d.stream.all.disp.level() {
 		return
 	}
 	if d.id != "" {
@@ -133,58 +134,88 @@ func (d *delivery) log(level hclog.Level, msg string, pairs []any) {
 type binding struct {
 	sub    *subscription
 	config []byte
+	gone   bool // it is no more; guarded by the dispatcher's lock
 
-	once  sync.Once
-	value any // of the type of the option Config
-	err   error
+	usable atomic.Bool // value is there to stay
+	mu     sync.Mutex
+	value  any // of the type of the option Config
 }
 
-// read decodes the config over the defaults, once.
-func (b *binding) read() (any, error) {
-	b.once.Do(func() {
-		b.value = b.sub.options.Config
-		if len(b.config) > 0 && b.value != nil {
-			b.value, b.err = b.sub.decodeConfig(b.config)
+// ready decodes and checks the config, once: what has failed is tried anew by the next event. Its errors are shown as
+// what is wrong with the plugin.
+func (b *binding) ready(s *deliverStream) (err error) {
+	if b.usable.Load() {
+		return nil
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.usable.Load() {
+		return nil
+	}
+	returned := false
+	defer func() {
+		if !returned {
+			err = recovered(recover())
+			s.all.log.Error("the check of a binding's config panics", "subscriber", b.sub.name, "error", err, "stack", stackOf(err))
 		}
-	})
-	return b.value, b.err
+		if b != s.declared && s.ctx.Err() == nil { // else it was never announced, or may have failed for that
+			s.all.disp.report(b, err)
+		}
+	}()
+	ctx, cancel := context.WithTimeoutCause(s.all.disp.checking(s.ctx), s.timeout, &CancelError{Reason: ReasonTimeout})
+	defer cancel()
+	value, err := b.sub.configOf(ctx, b.config)
+	if err == nil {
+		b.value = value
+		b.usable.Store(true)
+	}
+	returned = true
+	return err
 }
 
-// decodeConfig decodes a binding's config over the defaults.
-func (s *subscription) decodeConfig(config []byte) (any, error) {
-	config, bad := s.config.accept(config)
-	if len(bad) > 0 {
-		return nil, fmt.Errorf("the binding's config does not fit subscriber %s: %s", s.name, problems(bad))
+// configOf decodes a binding's config over the defaults, and checks it.
+func (s *subscription) configOf(ctx context.Context, config []byte) (any, error) {
+	if s.config == nil || len(config) == 0 && !s.checked {
+		return s.options.Config, nil
+	}
+	docs := [][]byte{s.defaults} // decoded, so that bindings share nothing
+	if len(config) > 0 {
+		config, bad := s.config.accept(config)
+		if len(bad) > 0 {
+			return nil, fmt.Errorf("the binding's config does not fit: %s", problems(bad))
+		}
+		docs = append(docs, config)
 	}
 	into := reflect.New(reflect.TypeOf(s.options.Config))
-	for _, doc := range [][]byte{s.defaults, config} { // decoded, so that bindings share nothing
+	for _, doc := range docs {
 		if err := decode(doc, into.Interface(), true); err != nil {
 			return nil, fmt.Errorf("decode the binding's config: %w", err)
 		}
+	}
+	if err := check(ctx, into.Interface()); err != nil {
+		return nil, fmt.Errorf("the binding's config: %w", err)
 	}
 	return into.Elem().Interface(), nil
 }
 
 // BindingConfig returns the config of the binding through which the event came: the value of
 // [SubscriberOptions.Config] with what the binding sets. C is the type of that value. What the config refers to is
-// shared by all events of the binding: do not change it. A config that does not fit is an error, which is
-// [Permanent] and of the code [CodeInvalidConfig]. Outside a delivery it is the zero value.
+// shared by all events of the binding: do not change it. Another type than that value's is an error, which is [Permanent]
+// and of the code [CodeInvalidConfig]. Outside a delivery it is the zero value.
 func BindingConfig[C any](ctx context.Context) (C, error) {
 	var c C
 	d := deliveryOf(ctx)
 	if d == nil {
 		return c, nil
 	}
-	v, err := d.binding.read()
-	switch is := v.(type) {
+	var err error
+	switch is := d.binding.value.(type) {
 	case C:
 		return is, nil
 	case nil:
-		if err == nil {
-			err = fmt.Errorf("subscriber %s has no option Config; BindingConfig asks for a %T", d.stream.sub.name, c)
-		}
+		err = fmt.Errorf("subscriber %s has no option Config; BindingConfig asks for a %T", d.stream.sub.name, c)
 	default:
-		err = fmt.Errorf("the option Config of subscriber %s is a %T; BindingConfig asks for a %T", d.stream.sub.name, v, c)
+		err = fmt.Errorf("the option Config of subscriber %s is a %T; BindingConfig asks for a %T", d.stream.sub.name, is, c)
 	}
 	return c, Permanent(WithCode(err, CodeInvalidConfig))
 }

@@ -5,6 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
+	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -35,6 +38,8 @@ type dispatcher struct {
 	attempts map[string]*attempt // by id; those that have not queued their result
 	open     *workStream         // the stream in use
 	state    pluginv1.State
+	troubles map[*binding]string // what is wrong with their configs
+	dataDir  string
 	idle     chan struct{}              // closed while there are no attempts
 	watchers map[chan struct{}]struct{} // told when the state changes, and when the first attempt starts
 }
@@ -43,6 +48,7 @@ func newDispatcher(decl *declaration, log hclog.Logger) *dispatcher {
 	d := &dispatcher{
 		decl: decl, log: log, state: pluginv1.State_STATE_READY,
 		attempts: make(map[string]*attempt), idle: make(chan struct{}), watchers: make(map[chan struct{}]struct{}),
+		troubles: make(map[*binding]string),
 	}
 	close(d.idle)
 	d.min.Store(int32(hclog.Info))
@@ -121,11 +127,54 @@ func (d *dispatcher) drain() {
 	d.tell()
 }
 
-// status returns the state and the number of attempts.
-func (d *dispatcher) status() (pluginv1.State, int) {
+// status returns the state, why it is so, and the number of attempts.
+func (d *dispatcher) status() (state pluginv1.State, why string, attempts int) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	return d.state, len(d.attempts)
+	if d.state != pluginv1.State_STATE_READY || len(d.troubles) == 0 {
+		return d.state, "", len(d.attempts)
+	}
+	all := slices.Compact(slices.Sorted(maps.Values(d.troubles)))
+	return pluginv1.State_STATE_DEGRADED, cut(strings.Join(all, "; "), maxMessage), len(d.attempts)
+}
+
+// report notes what is wrong with a binding's config, nil = nothing.
+func (d *dispatcher) report(b *binding, err error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	switch {
+	case b.gone:
+		return
+	case err == nil:
+		delete(d.troubles, b)
+	default:
+		d.troubles[b] = fmt.Sprintf("subscriber %s: %s", b.sub.name, textOf(err))
+	}
+	d.tell()
+}
+
+// forgive forgets what is wrong with a binding that is no more.
+func (d *dispatcher) forgive(b *binding) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	b.gone = true
+	if _, ok := d.troubles[b]; ok {
+		delete(d.troubles, b)
+		d.tell()
+	}
+}
+
+func (d *dispatcher) setDataDir(dir string) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.dataDir = dir
+}
+
+// checking returns the context of a check, which belongs to no attempt and no event.
+func (d *dispatcher) checking(ctx context.Context) context.Context {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return context.WithValue(context.WithValue(ctx, loggerKey{}, d.log), dataDirKey{}, d.dataDir)
 }
 
 // untilIdle waits until no attempt is left and returns how many there still were when ctx ended.
@@ -140,7 +189,7 @@ func (d *dispatcher) untilIdle(ctx context.Context) int {
 		select {
 		case <-idle:
 		case <-ctx.Done():
-			_, n = d.status()
+			_, _, n = d.status()
 			return n
 		}
 	}

@@ -112,8 +112,8 @@ const (
 	FromDownstream
 )
 
-// Error says more about a failure than its message. The functions [Permanent], [RetryAfter], [WithCode],
-// [WithDetails], [WithPartial] and [Downstream] each make one with one field set, around another error;
+// Error says more about a failure than its message. The functions [Permanent], [RetryAfter], [Unavailable],
+// [WithCode], [WithDetails], [WithPartial] and [Downstream] each make one with one field set, around another error;
 // write it as a literal to set several. Along a chain of them the outermost setting of each field counts.
 type Error struct {
 	// Err is the failure itself.
@@ -131,6 +131,9 @@ type Error struct {
 	Source Source
 	// RetryAfter is the least wait before the next attempt. 0 = said further in, else none.
 	RetryAfter time.Duration
+	// Unavailable says that what is needed is not there, which is not the event's fault. False = said further in,
+	// else that it may be.
+	Unavailable bool
 }
 
 // Error implements error: the message of the error inside, else the code.
@@ -154,6 +157,18 @@ func Permanent(err error) error { return wrap(err, Error{Verdict: Final}) }
 // RetryAfter says that another attempt makes sense after d, and not earlier. Nil stays nil.
 func RetryAfter(err error, d time.Duration) error {
 	return wrap(err, Error{Verdict: Retryable, RetryAfter: d})
+}
+
+// Unavailable says that what a subscriber needs is not there, such as a server that does not answer or refuses the
+// plugin's password: it is not the event's fault. The event comes again until the need is met; it never becomes a dead
+// letter for that. Meanwhile no other event that comes through the same binding is sent, and the host shows for how long
+// that has been so. The host waits longer and longer, up to a minute; [RetryAfter] around it says for how long instead.
+// Only answer so what would befall any other event, too: an event that is never available holds up all others.
+//
+// [Permanent] around it wins: then the event becomes a dead letter. In an attempt it is an ordinary error whose source is
+// [FromDownstream], and counts like any other. Nil stays nil.
+func Unavailable(err error) error {
+	return wrap(err, Error{Verdict: Retryable, Source: FromDownstream, Unavailable: true})
 }
 
 // WithCode adds a short code, which templates, dashboards and people can rely on. Nil stays nil.
@@ -204,6 +219,7 @@ func Explain(err error) Error {
 		if all.RetryAfter == 0 {
 			all.RetryAfter = e.RetryAfter
 		}
+		all.Unavailable = all.Unavailable || e.Unavailable
 	})
 	return all
 }

@@ -38,6 +38,7 @@ func TestFailures(t *testing.T) {
 		"permanent":      {sdk.Permanent(cause), sdktest.Failure{Verdict: sdk.Final, Message: "cause", Class: "*errors.errorString"}},
 		"permanent deep": {fmt.Errorf("around: %w", sdk.Permanent(cause)), sdktest.Failure{Verdict: sdk.Final, Message: "around: cause", Class: "*errors.errorString"}},
 		"retry after":    {sdk.RetryAfter(cause, time.Minute), sdktest.Failure{Verdict: sdk.Retryable, Message: "cause", Class: "*errors.errorString", RetryAfter: time.Minute}},
+		"unavailable":    {sdk.Unavailable(cause), sdktest.Failure{Verdict: sdk.Retryable, Message: "cause", Class: "*errors.errorString", Source: sdk.FromDownstream}},
 		"outermost verdict counts": {
 			sdk.RetryAfter(sdk.Permanent(cause), time.Second),
 			sdktest.Failure{Verdict: sdk.Retryable, Message: "cause", Class: "*errors.errorString", RetryAfter: time.Second},

@@ -66,7 +66,7 @@ func stack() []string {
 
 // calls reports whether a function is one of those that call the author's code.
 func calls(function string) bool {
-	for _, name := range []string{"sdk.(*attempt).execute", "sdk.(*delivery).handle", "sdk.(*deliverStream).handle"} {
+	for _, name := range []string{"sdk.(*attempt).execute", "sdk.(*delivery).handle", "sdk.(*deliverStream).handle", "sdk.(*subscription).configOf", "sdk.check"} {
 		if strings.HasSuffix(function, name) {
 			return true
 		}

@@ -29,6 +29,10 @@ type ResultsProcessor interface {
 // Checker is an optional power of a handler, and of [Plugin.Config]. Check is called once, after the
 // configuration was accepted and before any work. An error refuses the start and is shown to the
 // operator: check what only an operator can mend, and leave what mends itself to the attempts.
+//
+// The type of [SubscriberOptions.Config] may have it, too: Check is called for each binding when it arrives, with its
+// config, and may keep what it makes of it in fields of its own. While it fails, the plugin is degraded and the events
+// of that binding are [Unavailable]: they come when the binding is mended. Each event that tries checks again.
 type Checker interface {
 	Check(ctx context.Context) error
 }

@@ -290,6 +290,9 @@ func (d *delivery) handle(event []byte) error {
 	case d.binding == nil:
 		return Permanent(errors.New("the event came through a binding that the host has not announced"))
 	}
+	if err := d.binding.ready(d.stream); err != nil {
+		return Unavailable(WithCode(err, CodeInvalidConfig)) // whoever mends the config gets the event
+	}
 	err := r.call(d, d)
 	switch err.(type) { //nolint:errorlint // the route's own error, never wrapped
 	case nil:
@@ -314,7 +317,7 @@ func (d *delivery) answer(err error) answer {
 		return answer{}
 	}
 	e := Explain(err)
-	a := answer{failed: true, final: e.Verdict == Final, after: e.RetryAfter, reason: textOf(err)}
+	a := answer{failed: true, final: e.Verdict == Final, away: e.Unavailable, after: e.RetryAfter, reason: textOf(err)}
 	if d.timedOut() {
 		a.reason = fmt.Sprintf("not done within %s: %s", d.stream.timeout, a.reason)
 	}

@@ -153,7 +153,7 @@ type subscription struct {
 	remember   *BaseSubscriber                    // is told what was handled; nil: nobody
 	config     *schema                            // nil: bindings carry none
 	defaults   []byte                             // JSON of the option Config
-	declared   *binding
+	checked    bool                               // the config has a method Check
 
 	exact    map[string]*route
 	patterns []*route // the longest first
@@ -281,7 +281,6 @@ func (s *subscription) ready() (bad []error) {
 // readyConfig derives the schema of what bindings may carry.
 func (s *subscription) readyConfig() []error {
 	of := reflect.TypeOf(s.options.Config)
-	s.declared = &binding{sub: s}
 	if of == nil {
 		return nil
 	}
@@ -289,6 +288,7 @@ func (s *subscription) readyConfig() []error {
 		return []error{fmt.Errorf("option Config: is a %s; want a struct, whose fields are the defaults", of)}
 	}
 	var err error
+	s.checked = reflect.PointerTo(of).Implements(reflect.TypeFor[Checker]())
 	if s.config, err = deriveSchema(of, false); err != nil {
 		return []error{fmt.Errorf("option Config: %w", err)}
 	}

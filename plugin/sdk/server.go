@@ -43,7 +43,7 @@ func NewServer(p Plugin, log hclog.Logger) (*Server, error) {
 		return nil, err
 	}
 	disp := newDispatcher(decl, log)
-	subs := &deliveries{decl: decl, log: log, level: disp.level, streams: make(map[string]*deliverStream)}
+	subs := &deliveries{decl: decl, log: log, disp: disp, streams: make(map[string]*deliverStream)}
 	return &Server{decl: decl, disp: disp, subs: subs, log: log, drained: make(chan struct{}), hello: func() {}}, nil
 }
 
@@ -154,6 +154,7 @@ func (p *pluginService) Configure(ctx context.Context, req *pluginv1.ConfigureRe
 		s.log.SetLevel(level)
 		s.disp.min.Store(int32(level))
 	}
+	s.disp.setDataDir(req.GetDataDir())
 	bad := s.configure(ctx, req.GetConfig())
 	s.configured = len(bad) == 0
 	out := &pluginv1.ConfigureResponse{}
@@ -179,7 +180,7 @@ func (s *Server) configure(ctx context.Context, config []byte) []problem {
 		}
 	}
 	var bad []problem
-	ctx = context.WithValue(ctx, loggerKey{}, s.log)
+	ctx = s.disp.checking(ctx)
 	for _, p := range s.powers() {
 		if err := s.guard("check", p.place, func() error { return check(ctx, p.value) }); err != nil {
 			bad = append(bad, problem{message: err.Error()})
@@ -208,18 +209,18 @@ func (d *dispatcher) watch(ctx context.Context, send func(*pluginv1.Status) erro
 		d.mu.Unlock()
 	}()
 
-	said := pluginv1.State_STATE_UNSPECIFIED
+	said, why := pluginv1.State_STATE_UNSPECIFIED, ""
 	timer := time.NewTimer(tick)
 	defer timer.Stop()
 	due := false // a tick has passed; while idle it stays due, so that the next attempt is reported at once
 	for {
-		state, inFlight := d.status() // takes the dispatcher's lock: a dispatcher that hangs falls silent
-		if state != said || due && inFlight > 0 {
-			st := &pluginv1.Status{State: state, InFlight: uint32(inFlight)} //nolint:gosec // a count
+		state, message, inFlight := d.status() // takes the dispatcher's lock: a dispatcher that hangs falls silent
+		if state != said || message != why || due && inFlight > 0 {
+			st := &pluginv1.Status{State: state, Message: message, InFlight: uint32(inFlight)} //nolint:gosec // a count
 			if err := send(st); err != nil {
 				return err
 			}
-			said, due = state, false
+			said, why, due = state, message, false
 			timer.Reset(tick)
 		}
 		var next <-chan time.Time

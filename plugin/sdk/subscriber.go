@@ -2,6 +2,7 @@ package sdk
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"reflect"
 	"time"
@@ -17,8 +18,9 @@ type Subscribers map[string]Subscriber
 // subscription, and a pointer to a struct that embeds [BaseSubscriber] is one, whose methods say what it receives.
 //
 // A subscriber that returns nil is done with the event. An ordinary error has it delivered again later, and what
-// follows it in its order waits; [RetryAfter] says when at the earliest. [Permanent] makes the event a dead letter,
-// which an operator can have delivered again, and goes on with the next one. A panic is an ordinary error.
+// follows it in its order waits; [RetryAfter] says when at the earliest. [Unavailable] says that what the
+// subscriber needs is not there: the event waits for it, however long that takes. [Permanent] makes the event a dead
+// letter, which an operator can have delivered again, and goes on with the next one. A panic is an ordinary error.
 type Subscriber interface{ base() *BaseSubscriber }
 
 // Event is one event as a subscriber receives it. Events may come more than once, with the same ID.
@@ -48,6 +50,20 @@ type Event[P any] struct {
 	Delivery int
 	// Payload is what the event says.
 	Payload P
+}
+
+// Decode decodes the payload of an event that was received as it is: OnNamed("*", ...) gets any event, and decodes those
+// that it knows. What does not decode is an error that is [Permanent].
+func Decode[P any](e Event[json.RawMessage]) (Event[P], error) {
+	out := Event[P]{
+		ID: e.ID, Type: e.Type, Seq: e.Seq, At: e.At, Task: e.Task, TaskSeq: e.TaskSeq, Step: e.Step,
+		Namespace: e.Namespace, Template: e.Template, Version: e.Version,
+		CorrelationID: e.CorrelationID, Traceparent: e.Traceparent, Delivery: e.Delivery,
+	}
+	if err := decode(e.Payload, &out.Payload, false); err != nil {
+		return out, Permanent(&payloadError{e.Type, reflect.TypeFor[P](), err})
+	}
+	return out, nil
 }
 
 // On makes a subscriber of a function. Which event it receives follows from its payload's type.
@@ -109,7 +125,8 @@ type SubscriberOptions struct {
 	// Bound subscriptions receive events only through bindings in templates or in the host's configuration.
 	Bound bool
 	// Config is a value of the type that a binding's config decodes into, such as MailConfig{To: "ops"}; its
-	// fields are the defaults. Read it with [BindingConfig]. Nil = bindings carry no config.
+	// fields are the defaults. Read it with [BindingConfig]. A config that does not fit, or whose method Check refuses
+	// it (see [Checker]), holds up the binding's events until it is mended. Nil = bindings carry no config.
 	Config any
 	// Lanes is how many tasks are handled at once in [TaskOrder]. 0 = [DefaultLanes].
 	Lanes int

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
@@ -50,7 +51,7 @@ func HTTP(tb testing.TB) *HTTPServer {
 		s.mu.Lock()
 		defer s.mu.Unlock()
 		for _, stub := range s.stubs {
-			if left := len(stub.answers); left > 0 && !(stub.repeat && len(stub.taken) > 0) {
+			if left := len(stub.answers); left > 0 && (!stub.repeat || len(stub.taken) == 0) {
 				tb.Errorf("%s %s: %d of %d answers were not asked for", stub.method, stub.pattern, left, left+stub.given)
 			}
 		}
@@ -260,9 +261,7 @@ func (a httpAnswer) write(w http.ResponseWriter, r *http.Request, closed <-chan 
 		a.header.Set("Content-Length", fmt.Sprint(len(a.body)+1))
 	case noFault:
 	}
-	for name, values := range a.header {
-		w.Header()[name] = values
-	}
+	maps.Copy(w.Header(), a.header)
 	w.WriteHeader(a.status)
 	_, _ = w.Write(a.body) // fails for statuses without a body, and when the client has left
 	if a.fault == cutShort {

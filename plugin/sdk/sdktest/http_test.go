@@ -114,7 +114,7 @@ func (r *failing) Fatalf(format string, args ...any) {
 }
 
 // failures runs a test and returns how it fails.
-func failures(t *testing.T, test func(testing.TB)) []string {
+func failures(t *testing.T, test func(*failing)) []string {
 	t.Helper()
 	r := &failing{TB: t}
 	func() {
@@ -133,44 +133,44 @@ func failures(t *testing.T, test func(testing.TB)) []string {
 
 func TestHTTPFailsTheTest(t *testing.T) {
 	for name, tt := range map[string]struct {
-		test func(testing.TB)
+		test func(*failing)
 		want []string
 	}{
-		"all is well": {func(tb testing.TB) {
+		"all is well": {func(tb *failing) {
 			api := sdktest.HTTP(tb)
 			api.On("GET", "/").Reply(200)
 			ask(t, "GET", api.URL, "")
 		}, nil},
-		"an unexpected request": {func(tb testing.TB) {
+		"an unexpected request": {func(tb *failing) {
 			ask(t, "PUT", sdktest.HTTP(tb).URL+"/x?y=1", "")
 		}, []string{"unexpected request PUT /x?y=1"}},
-		"one request too many": {func(tb testing.TB) {
+		"one request too many": {func(tb *failing) {
 			api := sdktest.HTTP(tb)
 			api.On("GET", "/a").Reply(200)
 			ask(t, "GET", api.URL+"/a", "")
 			ask(t, "GET", api.URL+"/a", "")
 		}, []string{"unexpected request GET /a"}},
-		"another query": {func(tb testing.TB) {
+		"another query": {func(tb *failing) {
 			api := sdktest.HTTP(tb)
 			api.On("GET", "/a?b=1").Reply(200)
 			ask(t, "GET", api.URL+"/a?b=2", "")
 		}, []string{"unexpected request GET /a?b=2", "GET /a?b=1: 1 of 1 answers were not asked for"}},
-		"an unused answer": {func(tb testing.TB) {
+		"an unused answer": {func(tb *failing) {
 			api := sdktest.HTTP(tb)
 			api.On("GET", "/a").Reply(503, 200)
 			ask(t, "GET", api.URL+"/a", "")
 		}, []string{"GET /a: 1 of 2 answers were not asked for"}},
-		"an unused answer that repeats": {func(tb testing.TB) {
+		"an unused answer that repeats": {func(tb *failing) {
 			sdktest.HTTP(tb).On("GET", "/a").Reply(200).Repeat()
 		}, []string{"GET /a: 1 of 1 answers were not asked for"}},
-		"no path":         {func(tb testing.TB) { sdktest.HTTP(tb).On("GET", "a") }, []string{`On("GET", "a"): want a path that starts with a slash`}},
-		"no status":       {func(tb testing.TB) { sdktest.HTTP(tb).On("GET", "/").Reply(7) }, []string{"Reply to GET /: 7 is no status"}},
-		"no status first": {func(tb testing.TB) { sdktest.HTTP(tb).On("GET", "/").Reply(sdktest.RetryAfter(1)) }, []string{"Reply to GET /: a status comes first"}},
-		"something else":  {func(tb testing.TB) { sdktest.HTTP(tb).On("GET", "/").Reply("200") }, []string{"Reply to GET /: 200 is a string, want a status or a part of an answer"}},
-		"a body that is no JSON": {func(tb testing.TB) {
+		"no path":         {func(tb *failing) { sdktest.HTTP(tb).On("GET", "a") }, []string{`On("GET", "a"): want a path that starts with a slash`}},
+		"no status":       {func(tb *failing) { sdktest.HTTP(tb).On("GET", "/").Reply(7) }, []string{"Reply to GET /: 7 is no status"}},
+		"no status first": {func(tb *failing) { sdktest.HTTP(tb).On("GET", "/").Reply(sdktest.RetryAfter(1)) }, []string{"Reply to GET /: a status comes first"}},
+		"something else":  {func(tb *failing) { sdktest.HTTP(tb).On("GET", "/").Reply("200") }, []string{"Reply to GET /: 200 is a string, want a status or a part of an answer"}},
+		"a body that is no JSON": {func(tb *failing) {
 			sdktest.HTTP(tb).On("GET", "/").Reply(200, sdktest.JSON(func() {}))
 		}, []string{"Reply to GET /: json: unsupported type: func()", "GET /: 1 of 1 answers were not asked for"}},
-		"two bodies": {func(tb testing.TB) {
+		"two bodies": {func(tb *failing) {
 			sdktest.HTTP(tb).On("GET", "/").Reply(200, sdktest.JSON(1), sdktest.Body("text/plain", "1"))
 		}, []string{"Reply to GET /: an answer has one body", "GET /: 1 of 1 answers were not asked for"}},
 	} {

@@ -43,6 +43,8 @@ type Answer struct {
 	Verdict Verdict
 	// Reason is why it was not acked.
 	Reason string
+	// Unavailable says that what the subscriber needs is not there: the event comes again, and nothing is counted.
+	Unavailable bool
 	// After is how long to wait before the event is delivered again. 0 = as the host says.
 	After time.Duration
 }
@@ -425,7 +427,9 @@ func (s *Subscription) retried(r *pluginv1.Retry) {
 		task = s.open[i].task
 	}
 	_ = s.stream.Send(&pluginv1.DeliverRequest{Kind: &pluginv1.DeliverRequest_Restart{Restart: &pluginv1.Restart{TaskId: task}}})
-	s.answered(r.GetSeq(), Answer{Verdict: Retried, Reason: r.GetReason(), After: r.GetAfter().AsDuration()})
+	s.answered(r.GetSeq(), Answer{
+		Verdict: Retried, Reason: r.GetReason(), After: r.GetAfter().AsDuration(), Unavailable: r.GetUnavailable(),
+	})
 	s.open = slices.DeleteFunc(s.open, func(d *Delivered) bool {
 		if s.byTask && d.task != task {
 			return false
