@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -29,6 +30,8 @@ func TestExamples(t *testing.T) {
 
 	t.Run("01-greeter", func(t *testing.T) { runReadme(t, &terminal{dir: dir}, "01-greeter", false) })
 	t.Run("02-orders", func(t *testing.T) { runReadme(t, &terminal{dir: dir}, "02-orders", false) })
+	t.Run("04-subscribers", func(t *testing.T) { runReadme(t, &terminal{dir: dir}, "04-subscribers", false) })
+	t.Run("05-custom-events", func(t *testing.T) { runReadme(t, &terminal{dir: dir}, "05-custom-events", false) })
 	t.Run("03-census", func(t *testing.T) { runReadme(t, &terminal{dir: dir, input: input}, "03-census", true) })
 	t.Run("census counts what is there", func(t *testing.T) { testCensus(t, dir, root, input) })
 	t.Run("census survives kill -9", func(t *testing.T) { testKill(t, dir, input) })
@@ -37,14 +40,35 @@ func TestExamples(t *testing.T) {
 // runReadme does what a README says, in a home of its own.
 func runReadme(t *testing.T, term *terminal, example string, anyNumber bool) {
 	t.Helper()
-	t.Setenv("TASKER_HOME", filepath.Join(t.TempDir(), ".tasker"))
-	term.ids = map[string]string{}
-	for _, c := range readSession(t, filepath.Join(example, "README.md")) {
-		here := term.run(t, c.line)
+	runSession(t, term, readSession(t, filepath.Join(example, "README.md")), anyNumber)
+}
+
+// runSession types commands and compares what they print. What delivery brings about is waited for.
+func runSession(t *testing.T, term *terminal, commands session, anyNumber bool) {
+	t.Helper()
+	t.Setenv("TASKER_HOME", "")
+	if err := os.RemoveAll(filepath.Join(term.dir, ".tasker")); err != nil {
+		t.Fatal(err)
+	}
+	term.ids, term.addresses = map[string]string{}, map[string]string{}
+	for _, c := range commands {
+		here := term.run(t, c)
+		for range 100 {
+			if !looks.MatchString(c.line) || differ(c, here, anyNumber) == "" {
+				break
+			}
+			<-time.After(100 * time.Millisecond)
+			here = term.run(t, c)
+		}
 		term.learn(c.output, here)
-		compare(t, c, here, anyNumber)
+		if diff := differ(c, here, anyNumber); diff != "" {
+			t.Errorf("$ %s\n%s\nhere:\n%s", c.line, diff, here)
+		}
 	}
 }
+
+// looks are commands that may come too early for what subscribers do, and change nothing.
+var looks = regexp.MustCompile(`^(curl|cat|bin/tasker (subscriber (list|show|dead-letters (list|show))|event tail|plugin logs))\b`)
 
 // task is what `tasker run --json` prints, as far as these tests look.
 type task struct {

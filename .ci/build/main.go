@@ -2,7 +2,7 @@
 //
 // What there is to build is what `go list` finds: cmd/tasker becomes bin/tasker, each main package
 // under plugins/ an executable in bin/plugins, each one under examples/ an executable in bin/examples.
-// A new plugin or example therefore needs no edit here.
+// A new plugin or example therefore needs no edit here. Modules of their own are left alone.
 package main
 
 import (
@@ -14,6 +14,7 @@ import (
 	"os/exec"
 	"os/signal"
 	"path/filepath"
+	"slices"
 	"strings"
 )
 
@@ -69,7 +70,7 @@ func listMains(ctx context.Context) ([]binary, error) {
 			patterns = append(patterns, "./"+dir+"/...")
 		}
 	}
-	args := append([]string{"list", "-f", `{{if eq .Name "main"}}{{.Module.Path}} {{.ImportPath}}{{end}}`}, patterns...)
+	args := append([]string{"list", "-f", `{{if eq .Name "main"}}{{.Module.Path}} {{.ImportPath}} {{join .Imports " "}}{{end}}`}, patterns...)
 	cmd := exec.CommandContext(ctx, "go", args...)
 	cmd.Stderr = os.Stderr
 	listed, err := cmd.Output()
@@ -78,11 +79,13 @@ func listMains(ctx context.Context) ([]binary, error) {
 	}
 	var mains []binary
 	for line := range strings.Lines(string(listed)) {
-		module, pkg, ok := strings.Cut(strings.TrimSpace(line), " ")
-		if !ok {
+		fields := strings.Fields(line)
+		if len(fields) < 2 {
 			continue
 		}
-		mains = append(mains, binary{pkg: pkg, out: outPath(strings.TrimPrefix(pkg, module+"/"))})
+		module, pkg, imports := fields[0], fields[1], fields[2:]
+		plugin := slices.Contains(imports, module+"/plugin/sdk")
+		mains = append(mains, binary{pkg: pkg, out: outPath(strings.TrimPrefix(pkg, module+"/"), plugin)})
 	}
 	if len(mains) == 0 {
 		return nil, errors.New("no main packages found: run it at the top of the repository")
@@ -90,16 +93,18 @@ func listMains(ctx context.Context) ([]binary, error) {
 	return mains, nil
 }
 
-// outPath says where the executable of the main package at dir goes, given relative to the module.
+// outPath says where the executable of the main package at dir goes, given relative to the module, and whether it
+// is a plugin: whether it imports the SDK.
 //
-//	cmd/tasker              tasker
-//	plugins/http            plugins/tasker-plugin-http
-//	examples/03-census      examples/tasker-plugin-census
-//	examples/02-orders/shop examples/orders-shop
+//	cmd/tasker                         tasker
+//	plugins/http                       plugins/tasker-plugin-http
+//	examples/03-census                 examples/tasker-plugin-census
+//	examples/02-orders/shopd           examples/orders-shopd
+//	examples/04-subscribers/alerting   examples/subscribers/tasker-plugin-alerting
 //
-// A nested main is no plugin but a program that its example needs, so it must not look like one to
-// the host that searches the directory; a directory named plugin is the plugin of its parent.
-func outPath(dir string) string {
+// The plugins of an example that has several are in a directory of their own, so that a host gets all of them and
+// no others. A program that an example needs must not look like a plugin to the host that searches the directory.
+func outPath(dir string, plugin bool) string {
 	parts := strings.Split(dir, "/")
 	top, rest := parts[0], parts[1:]
 	if top == "cmd" {
@@ -109,12 +114,14 @@ func outPath(dir string) string {
 	if number, name, ok := strings.Cut(rest[0], "-"); ok && strings.Trim(number, "0123456789") == "" {
 		rest[0] = name
 	}
-	if len(rest) > 1 && rest[len(rest)-1] == "plugin" {
-		rest = rest[:len(rest)-1]
-	} else if len(rest) > 1 {
+	switch {
+	case len(rest) == 1:
+		return top + "/tasker-plugin-" + rest[0]
+	case plugin:
+		return top + "/" + rest[0] + "/tasker-plugin-" + strings.Join(rest[1:], "-")
+	default:
 		return top + "/" + strings.Join(rest, "-")
 	}
-	return top + "/tasker-plugin-" + strings.Join(rest, "-")
 }
 
 // A target says for which machine and how to build.
