@@ -2,6 +2,7 @@ package main
 
 import (
 	"cmp"
+	"context"
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
@@ -126,28 +127,40 @@ func (c config) tls() (*tls.Config, error) {
 	return t, nil
 }
 
-// validate refuses what the schema cannot.
-func (b binding) validate() error {
+var _ sdk.Checker = binding{}
+
+// Check refuses what the schema cannot: addresses, headers and templates.
+func (b binding) Check(context.Context) error {
 	for _, list := range []struct {
 		key       string
 		addresses []string
 	}{{"to", b.To}, {"cc", b.Cc}, {"bcc", b.Bcc}} {
 		for i, a := range list.addresses {
 			if _, err := mail.ParseAddress(a); err != nil {
-				return fmt.Errorf("the binding's config: /%s/%d: %q is no address: %w", list.key, i, a, err)
+				return fmt.Errorf("/%s/%d: %q is no address: %w", list.key, i, a, err)
 			}
 		}
 	}
 	if _, err := mail.ParseAddress(b.ReplyTo); b.ReplyTo != "" && err != nil {
-		return fmt.Errorf("the binding's config: /reply_to: %q is no address: %w", b.ReplyTo, err)
+		return fmt.Errorf("/reply_to: %q is no address: %w", b.ReplyTo, err)
 	}
 	for name, value := range b.Headers {
 		allowed := strings.HasPrefix(name, "X-") || strings.HasPrefix(name, "List-") || name == "Importance"
 		if !allowed || strings.ContainsFunc(name, notInName) || strings.ContainsAny(value, "\r\n") {
-			return fmt.Errorf("the binding's config: /headers/%s: want one line, and a name that begins with X- or List-, or is Importance", name)
+			return fmt.Errorf("/headers/%s: want one line, and a name that begins with X- or List-, or is Importance", name)
 		}
 	}
-	return nil
+	w, err := newWriter()
+	if err != nil {
+		return err
+	}
+	_, err = w.compile(b.templates(b.Digest.Window > 0))
+	return err
+}
+
+// templates are what its templates are made of.
+func (b binding) templates(digest bool) templateKey {
+	return templateKey{subject: b.Subject, text: b.Text, html: b.HTML, digest: digest}
 }
 
 // notInName reports whether a rune cannot be in the name of a header.

@@ -175,7 +175,7 @@ func (ds *digests) of(b binding) (*digest, error) {
 func (ds *digests) add(b binding, e sdk.Event[json.RawMessage]) error {
 	d, err := ds.of(b)
 	if err != nil {
-		return fmt.Errorf("keep a digest: %w", err)
+		return sdk.Unavailable(fmt.Errorf("keep a digest: %w", err))
 	}
 	return d.add(e)
 }
@@ -193,14 +193,14 @@ func (d *digest) add(e sdk.Event[json.RawMessage]) error {
 	case d.failure != nil && sdk.Explain(d.failure).Verdict == sdk.Final:
 		return d.failure
 	case d.failure != nil:
-		return sdk.RetryAfter(d.failure, max(time.Until(d.retryAt), time.Second))
+		return sdk.RetryAfter(sdk.Unavailable(d.failure), max(time.Until(d.retryAt), time.Second))
 	}
 	doc, err := json.Marshal(stored{Received: time.Now(), Event: storedEvent(e)})
 	if err != nil {
 		return sdk.Permanent(err)
 	}
 	if err := d.keep(name, doc); err != nil {
-		return fmt.Errorf("keep an event for its digest: %w", err)
+		return sdk.Unavailable(fmt.Errorf("keep an event for its digest: %w", err))
 	}
 	d.waiting[name] = true
 	if len(d.waiting) >= cmp.Or(d.binding.Digest.MaxEvents, defaultMaxEvents) {

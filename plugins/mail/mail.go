@@ -13,7 +13,8 @@ import (
 const (
 	version = "1.0.0"
 
-	// attempts is the most that there can be; with the host's longest pause, a minute, they take 16 hours.
+	// attempts is the most that there can be; with the host's longest pause, a minute, they take 16 hours. Those that do
+	// not reach the server are not counted.
 	attempts = 1000
 	// lanes is more than there are connections to the server, so that digests are not held up by single mails.
 	lanes = 64
@@ -93,10 +94,7 @@ func (m *mailer) deliver(ctx context.Context, e sdk.Event[json.RawMessage]) erro
 
 func (m *mailer) mail(ctx context.Context, e sdk.Event[json.RawMessage], b binding) error {
 	if m.Host == "" { // a plugin that is installed and not used needs no configuration
-		return sdk.Permanent(errors.New("the plugin's configuration has no host to send mail to"))
-	}
-	if err := b.validate(); err != nil {
-		return sdk.Permanent(err)
+		return sdk.Unavailable(errors.New("the plugin's configuration has no host to send mail to"))
 	}
 	decoded, err := decode(e)
 	if err != nil {

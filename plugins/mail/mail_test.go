@@ -174,17 +174,19 @@ func TestRefusals(t *testing.T) {
 		after   time.Duration
 		reason  string
 		arrives bool
+		away    bool
 	}{
-		"greylisted":       {refuses("rcpt", "", reply(450, "come back later")), sdk.Undecided, 0, `the server refuses recipient <a@example.com>: 450 "4.0.0 come back later"`, false},
-		"one of two later": {refuses("rcpt", "b@", reply(450, "come back later")), sdk.Undecided, 0, `the server refuses recipient <b@example.com>: 450 "4.0.0 come back later"`, false},
-		"unknown":          {refuses("rcpt", "", reply(550, "no such user")), sdk.Final, 0, `the server refuses recipient <a@example.com>: 550 "5.0.0 no such user"; the server refuses recipient <b@example.com>: 550 "5.0.0 no such user"`, false},
-		"one of two":       {refuses("rcpt", "b@", reply(550, "no such user")), sdk.Final, 0, `the mail went to 1 of 2 recipients: the server refuses recipient <b@example.com>: 550 "5.0.0 no such user"`, true},
-		"sender":           {refuses("mail", "", reply(553, "not you")), sdk.Final, 0, `the server refuses sender <tasker@example.com>: 553 "5.0.0 not you"`, false},
-		"sign in first":    {refuses("mail", "", reply(530, "sign in first")), sdk.Retryable, loginPause, `the server refuses sender <tasker@example.com>: 530 "5.0.0 sign in first"`, false},
-		"spam":             {refuses("data", "", reply(554, "spam")), sdk.Final, 0, `the server refuses the mail: 554 "5.0.0 spam"`, false},
-		"full":             {refuses("data", "", reply(452, "disk full")), sdk.Undecided, 0, `the server refuses the mail: 452 "4.0.0 disk full"`, false},
-		"no service":       {refuses("connect", "", reply(421, "not now")), sdk.Undecided, 0, "reach the server: ", false},
-		"drops":            {refuses("data", "", errDrop), sdk.Undecided, 0, "the connection to the server broke: ", false},
+		"greylisted":       {refuses("rcpt", "", reply(450, "come back later")), sdk.Undecided, 0, `the server refuses recipient <a@example.com>: 450 "4.0.0 come back later"`, false, false},
+		"one of two later": {refuses("rcpt", "b@", reply(450, "come back later")), sdk.Undecided, 0, `the server refuses recipient <b@example.com>: 450 "4.0.0 come back later"`, false, false},
+		"unknown":          {refuses("rcpt", "", reply(550, "no such user")), sdk.Final, 0, `the server refuses recipient <a@example.com>: 550 "5.0.0 no such user"; the server refuses recipient <b@example.com>: 550 "5.0.0 no such user"`, false, false},
+		"one of two":       {refuses("rcpt", "b@", reply(550, "no such user")), sdk.Final, 0, `the mail went to 1 of 2 recipients: the server refuses recipient <b@example.com>: 550 "5.0.0 no such user"`, true, false},
+		"sender":           {refuses("mail", "", reply(553, "not you")), sdk.Final, 0, `the server refuses sender <tasker@example.com>: 553 "5.0.0 not you"`, false, false},
+		"sign in first":    {refuses("mail", "", reply(530, "sign in first")), sdk.Retryable, loginPause, `the server refuses sender <tasker@example.com>: 530 "5.0.0 sign in first"`, false, true},
+		"spam":             {refuses("data", "", reply(554, "spam")), sdk.Final, 0, `the server refuses the mail: 554 "5.0.0 spam"`, false, false},
+		"full":             {refuses("data", "", reply(452, "disk full")), sdk.Undecided, 0, `the server refuses the mail: 452 "4.0.0 disk full"`, false, false},
+		"no service":       {refuses("connect", "", reply(421, "not now")), sdk.Retryable, 0, "reach the server: ", false, true},
+		"stops":            {refuses("mail", "", reply(421, "I stop")), sdk.Retryable, 0, `the server refuses sender <tasker@example.com>: 421 "4.0.0 I stop"`, false, true},
+		"drops":            {refuses("data", "", errDrop), sdk.Undecided, 0, "the connection to the server broke: ", false, false},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -193,8 +195,8 @@ func TestRefusals(t *testing.T) {
 			m, _ := start(t, s.config(t, securityStartTLS))
 			err := m.mail(t.Context(), example(t, event.NameTaskFailed), binding{To: []string{"a@example.com", "b@example.com"}})
 			got := sdk.Explain(err)
-			if err == nil || !strings.HasPrefix(err.Error(), tt.reason) || got.Verdict != tt.verdict || got.RetryAfter != tt.after {
-				t.Errorf("error %v, %s after %s; want %s, %s after %s", err, got.Verdict, got.RetryAfter, tt.reason, tt.verdict, tt.after)
+			if err == nil || !strings.HasPrefix(err.Error(), tt.reason) || got.Verdict != tt.verdict || got.RetryAfter != tt.after || got.Unavailable != tt.away {
+				t.Errorf("error %v, %+v; want %s, %s after %s, unavailable %t", err, got, tt.reason, tt.verdict, tt.after, tt.away)
 			}
 			if tt.arrives {
 				if got := s.next(t); !slices.Equal(got.to, []string{"a@example.com"}) {
@@ -209,7 +211,7 @@ func TestRefusals(t *testing.T) {
 	}
 }
 
-// TestUnreachable is about servers that do not come as far as the mail: all of it is tried again.
+// TestUnreachable is about servers that do not come as far as the mail: it waits for them.
 func TestUnreachable(t *testing.T) {
 	s := serveSMTP(t, securityStartTLS)
 	plain := serveSMTP(t, securityNone)
@@ -249,8 +251,8 @@ func TestUnreachable(t *testing.T) {
 			m, _ := start(t, c)
 			err := m.mail(t.Context(), example(t, event.NameTaskFailed), binding{To: []string{"ops@example.com"}})
 			got := sdk.Explain(err)
-			if err == nil || !strings.HasPrefix(err.Error(), tt.reason) || got.Verdict == sdk.Final || got.RetryAfter != tt.after {
-				t.Errorf("error %v, %s after %s; want %s after %s", err, got.Verdict, got.RetryAfter, tt.reason, tt.after)
+			if err == nil || !strings.HasPrefix(err.Error(), tt.reason) || !got.Unavailable || got.RetryAfter != tt.after {
+				t.Errorf("error %v, unavailable %t, after %s; want %s after %s", err, got.Unavailable, got.RetryAfter, tt.reason, tt.after)
 			}
 			if err != nil && strings.Contains(err.Error(), "wrong") {
 				t.Errorf("error %v shows the password", err)
@@ -305,7 +307,7 @@ func TestHangs(t *testing.T) {
 		<-s.entered
 		m.post.config.Timeout = sdk.Duration(time.Millisecond)
 		err := m.mail(t.Context(), example(t, event.NameTaskFailed), binding{To: []string{"ops@example.com"}})
-		if err == nil || err.Error() != "all 1 connections to the server are busy" || sdk.Explain(err).RetryAfter == 0 {
+		if err == nil || err.Error() != "all 1 connections to the server are busy" || sdk.Explain(err).RetryAfter == 0 || !sdk.Explain(err).Unavailable {
 			t.Errorf("error %v, want that all are busy", err)
 		}
 		cancel()
@@ -347,6 +349,35 @@ func TestConfig(t *testing.T) {
 	}
 }
 
+// TestBindingCheck refuses what can be told without an event.
+func TestBindingCheck(t *testing.T) {
+	to := []string{"ops@example.com"}
+	tests := map[string]struct {
+		binding binding
+		want    string
+	}{
+		"recipient":       {binding{To: []string{"ops@example.com", "ops"}}, `/to/1: "ops" is no address: `},
+		"copy":            {binding{To: to, Bcc: []string{"a@b\r\nc"}}, `/bcc/0: "a@b\r\nc" is no address: `},
+		"answers":         {binding{To: to, ReplyTo: "x"}, `/reply_to: "x" is no address: `},
+		"header":          {binding{To: to, Headers: map[string]string{"Bcc": "x@example.com"}}, "/headers/Bcc: want one line"},
+		"header in lines": {binding{To: to, Headers: map[string]string{"X-A": "b\r\nBcc: x@example.com"}}, "/headers/X-A: want one line"},
+		"template":        {binding{To: to, Text: "{{"}, "the template of text: template: own:1: unclosed action"},
+		"digest":          {binding{To: to, HTML: "{{end}}", Digest: digestConfig{Window: 1}}, "the template of html: template: own:1: unexpected {{end}}"},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			if err := tt.binding.Check(t.Context()); err == nil || !strings.HasPrefix(err.Error(), tt.want) {
+				t.Errorf("error %v, want %s", err, tt.want)
+			}
+		})
+	}
+	fine := binding{To: to, Subject: "{{.Type}}", Text: "{{details .}}", HTML: `{{template "headline" .}}`, Headers: map[string]string{"X-A": "b"}}
+	if err := fine.Check(t.Context()); err != nil {
+		t.Error(err)
+	}
+}
+
+// TestBinding rejects events of which a template makes no mail.
 func TestBinding(t *testing.T) {
 	s := serveSMTP(t, securityNone)
 	m, _ := start(t, s.config(t, securityNone))
@@ -355,12 +386,6 @@ func TestBinding(t *testing.T) {
 		binding binding
 		want    string
 	}{
-		"recipient":         {binding{To: []string{"ops@example.com", "ops"}}, `the binding's config: /to/1: "ops" is no address: `},
-		"copy":              {binding{To: to, Bcc: []string{"a@b\r\nc"}}, `the binding's config: /bcc/0: "a@b\r\nc" is no address: `},
-		"answers":           {binding{To: to, ReplyTo: "x"}, `the binding's config: /reply_to: "x" is no address: `},
-		"header":            {binding{To: to, Headers: map[string]string{"Bcc": "x@example.com"}}, "the binding's config: /headers/Bcc: want one line"},
-		"header in lines":   {binding{To: to, Headers: map[string]string{"X-A": "b\r\nBcc: x@example.com"}}, "the binding's config: /headers/X-A: want one line"},
-		"template":          {binding{To: to, Text: "{{"}, "the template of text: template: own:1: unclosed action"},
 		"HTML template":     {binding{To: to, HTML: "{{.Nope}}"}, "the template of html: "},
 		"of a digest":       {binding{To: to, Text: "{{.Type}}", Digest: digestConfig{Window: 1}}, "the template of text: "},
 		"far too much text": {binding{To: to, Text: `{{printf "%2000000d" 1}}`}, "the template of text: the text is too large"},

@@ -24,6 +24,9 @@ import (
 // loginPause keeps wrong credentials from locking the account.
 const loginPause = time.Minute
 
+// replyNoService is what a server says that is about to stop (RFC 5321).
+const replyNoService = 421
+
 // Replies of a server that are about the plugin's configuration and not about the mail: it wants somebody else, or
 // another encryption (RFC 4954).
 const (
@@ -83,8 +86,11 @@ func (p *post) send(ctx context.Context, b binding, h headers, c content) error 
 	if err == nil {
 		err = p.transact(client, m)
 	}
-	if cause := context.Cause(ctx); err != nil && cause != nil && !isReply(err) {
-		return cause // the connection broke for that
+	if cause := context.Cause(ctx); err != nil && cause != nil && !isReply(err) { // the connection broke for that
+		if client == nil { // there was none as yet
+			return sdk.Unavailable(cause)
+		}
+		return cause
 	}
 	return err
 }
@@ -98,13 +104,13 @@ func (p *post) acquire(ctx context.Context) error {
 	case p.slots <- struct{}{}:
 		return nil
 	case <-patience.C:
-		return sdk.RetryAfter(fmt.Errorf("all %d connections to the server are busy", cap(p.slots)), p.config.Timeout.D())
+		return sdk.RetryAfter(sdk.Unavailable(fmt.Errorf("all %d connections to the server are busy", cap(p.slots))), p.config.Timeout.D())
 	case <-ctx.Done():
 		return fmt.Errorf("all connections to the server are busy: %w", context.Cause(ctx))
 	}
 }
 
-// dial connects, starts TLS and signs in. What fails here says nothing about the mail and is tried again. The connection
+// dial connects, starts TLS and signs in. What fails here says nothing about the mail, which waits for it. The connection
 // breaks when the context ends; hangUp closes it, however far it came.
 func (p *post) dial(ctx context.Context) (client *smtp.Client, hangUp func(), err error) {
 	hangUp = func() {}
@@ -134,7 +140,7 @@ func (p *post) dial(ctx context.Context) (client *smtp.Client, hangUp func(), er
 	}
 	c, err := gomail.NewClient(p.config.Host, opts...)
 	if err != nil {
-		return nil, hangUp, err
+		return nil, hangUp, sdk.Unavailable(err)
 	}
 	client, err = c.DialToSMTPClientWithContext(ctx)
 	if err != nil {
@@ -163,9 +169,9 @@ func (p *post) connect(ctx context.Context) (net.Conn, error) {
 // judgeLogin makes an error of one that came before the mail.
 func judgeLogin(err error) error {
 	if reply, ok := errors.AsType[*textproto.Error](err); ok && aboutConfig(reply.Code) {
-		return sdk.RetryAfter(fmt.Errorf("the server refuses the plugin's credentials, correct its configuration: %w", err), loginPause)
+		return sdk.RetryAfter(sdk.Unavailable(fmt.Errorf("the server refuses the plugin's credentials, correct its configuration: %w", err)), loginPause)
 	}
-	return fmt.Errorf("reach the server: %w", err)
+	return sdk.Unavailable(fmt.Errorf("reach the server: %w", err))
 }
 
 // transact hands a mail over: the envelope, then the content. Recipients that the server refuses for good do not keep it
@@ -213,7 +219,7 @@ func (p *post) transact(client *smtp.Client, m *gomail.Msg) error {
 }
 
 // judge makes an error of a reply: 5xx is for good, unless it is about the plugin's configuration; 4xx and a broken
-// connection are for now.
+// connection are for now, and may be about this mail, but for a server that stops.
 func judge(what string, err error) error {
 	reply, ok := errors.AsType[*textproto.Error](err)
 	if !ok {
@@ -222,7 +228,9 @@ func judge(what string, err error) error {
 	err = fmt.Errorf("the server refuses %s: %w", what, err)
 	switch {
 	case aboutConfig(reply.Code):
-		return sdk.RetryAfter(err, loginPause)
+		return sdk.RetryAfter(sdk.Unavailable(err), loginPause)
+	case reply.Code == replyNoService:
+		return sdk.Unavailable(err)
 	case reply.Code >= 500:
 		return sdk.Permanent(err)
 	default:

@@ -67,7 +67,7 @@ func TestReadme(t *testing.T) {
 		if err := d.Decode(&b); err != nil {
 			t.Fatalf("%s: %v", s.Config, err)
 		}
-		if err := b.validate(); err != nil || s.Subscriber != "mail/events" {
+		if err := b.Check(t.Context()); err != nil || s.Subscriber != "mail/events" {
 			t.Errorf("subscriber %s: %v", s.Subscriber, err)
 		}
 		for _, name := range s.Events {

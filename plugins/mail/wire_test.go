@@ -57,7 +57,7 @@ func TestDelivery(t *testing.T) {
 		{Verdict: sdktest.Acked},
 		{Verdict: sdktest.Retried, Reason: refused + `<later@example.com>: 450 "4.0.0 later"`},
 		{Verdict: sdktest.Rejected, Reason: refused + `<never@example.com>: 550 "5.0.0 never"`},
-		{Verdict: sdktest.Rejected, Reason: "the template of subject: template: own:1: unclosed action"},
+		{Verdict: sdktest.Retried, Reason: "the binding's config: the template of subject: template: own:1: unclosed action", Unavailable: true},
 		{Verdict: sdktest.Acked},
 	}
 	for i, want := range tests {
@@ -90,7 +90,7 @@ func TestRefusedConfiguration(t *testing.T) {
 func TestNotConfigured(t *testing.T) {
 	sub := sdktest.Start(t, plugin()).Subscribe(t, "events", sdktest.Binding{Config: to("ops@example.com")})
 	got := sub.Deliver(t, sdktest.Event{Type: event.NameTaskFailed, Binding: 1})
-	if want := (sdktest.Answer{Verdict: sdktest.Rejected, Reason: "the plugin's configuration has no host to send mail to"}); got != want {
+	if want := (sdktest.Answer{Verdict: sdktest.Retried, Unavailable: true, Reason: "the plugin's configuration has no host to send mail to"}); got != want {
 		t.Errorf("answer %+v, want %+v", got, want)
 	}
 }

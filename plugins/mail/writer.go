@@ -90,7 +90,7 @@ func (w *writer) digest(b binding, events []decodedEvent) (content, error) {
 }
 
 func (w *writer) write(b binding, digest bool, data any) (content, error) {
-	t, err := w.compile(templateKey{b.Subject, b.Text, b.HTML, digest})
+	t, err := w.compile(b.templates(digest))
 	if err != nil {
 		return content{}, err
 	}

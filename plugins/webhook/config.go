@@ -2,6 +2,7 @@ package main
 
 import (
 	"cmp"
+	"context"
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/base64"
@@ -78,6 +79,22 @@ func (b binding) format() string {
 		return formatTemplate
 	}
 	return cmp.Or(b.Format, formatJSON)
+}
+
+var _ sdk.Checker = binding{}
+
+// Check refuses what the schema cannot. Whether there is such an endpoint is not the binding's to know.
+func (b binding) Check(context.Context) error {
+	if b.format() != formatTemplate {
+		return nil
+	}
+	if b.Template == "" {
+		return errors.New("/template: there is none")
+	}
+	if _, err := parseTemplate(b.Template); err != nil {
+		return fmt.Errorf("/template: %w", err)
+	}
+	return nil
 }
 
 // Limits of what an endpoint is asked for, and of its secrets.

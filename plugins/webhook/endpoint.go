@@ -10,10 +10,12 @@ import (
 	"log/slog"
 	"maps"
 	"net/http"
+	"net/http/httptrace"
 	"net/url"
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/failsafe-go/failsafe-go/circuitbreaker"
@@ -127,6 +129,9 @@ func (e *endpoint) post(ctx context.Context, m message) error {
 		return err
 	}
 	e.breaker.RecordFailure()
+	if failed.away {
+		err = sdk.Unavailable(err)
+	}
 	if failed.after == 0 {
 		return err
 	}
@@ -145,23 +150,24 @@ func (e *endpoint) acquire(ctx context.Context) error {
 	case e.slots <- struct{}{}:
 		return nil
 	case <-patience.C:
-		return sdk.RetryAfter(fmt.Errorf("endpoint %s is busy with %d requests", e.name, cap(e.slots)), e.timeout)
+		return sdk.RetryAfter(sdk.Unavailable(fmt.Errorf("endpoint %s is busy with %d requests", e.name, cap(e.slots))), e.timeout)
 	case <-ctx.Done():
 		return fmt.Errorf("endpoint %s is busy: %w", e.name, context.Cause(ctx))
 	}
 }
 
-// permit returns an error if the endpoint is to be left alone: it asked for it, or it fails.
+// permit returns an error if the endpoint is to be left alone: it asked for it, or it fails. That is no failure of an
+// event that was not even sent.
 func (e *endpoint) permit() error {
 	e.mu.Lock()
 	wait := time.Until(e.until)
 	e.mu.Unlock()
 	if wait > 0 {
-		return sdk.RetryAfter(fmt.Errorf("endpoint %s has asked for a pause", e.name), max(wait, minRetryAfter))
+		return sdk.RetryAfter(sdk.Unavailable(fmt.Errorf("endpoint %s has asked for a pause", e.name)), max(wait, minRetryAfter))
 	}
 	if !e.breaker.TryAcquirePermit() {
 		wait := cmp.Or(e.breaker.RemainingDelay(), e.delay) // 0: another event is trying it right now
-		return sdk.RetryAfter(fmt.Errorf("endpoint %s fails and is left alone for a while", e.name), max(wait, minRetryAfter))
+		return sdk.RetryAfter(sdk.Unavailable(fmt.Errorf("endpoint %s fails and is left alone for a while", e.name)), max(wait, minRetryAfter))
 	}
 	return nil
 }
@@ -170,6 +176,7 @@ func (e *endpoint) permit() error {
 type failure struct {
 	err   error
 	after time.Duration // what the endpoint asked for, 0 = nothing
+	away  bool          // another event would have fared no better
 }
 
 // Error implements error.
@@ -186,6 +193,10 @@ func (e *endpoint) request(ctx context.Context, m message) error {
 	if err != nil {
 		return sdk.Permanent(fmt.Errorf("endpoint %s: %w", e.name, err))
 	}
+	var connected atomic.Bool
+	req = req.WithContext(httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{
+		GotConn: func(httptrace.GotConnInfo) { connected.Store(true) },
+	}))
 	resp, err := e.client.Do(req)
 	if err != nil {
 		if cause := context.Cause(ctx); cause != nil {
@@ -193,7 +204,7 @@ func (e *endpoint) request(ctx context.Context, m message) error {
 		} else if inner, ok := errors.AsType[*url.Error](err); ok { // it would show the URL
 			err = inner.Err
 		}
-		return &failure{err: fmt.Errorf("endpoint %s: %w", e.name, err)}
+		return &failure{err: fmt.Errorf("endpoint %s: %w", e.name, err), away: !connected.Load()}
 	}
 	defer func() { _ = resp.Body.Close() }()
 	answer, _ := io.ReadAll(io.LimitReader(resp.Body, maxDrained)) // the status has said it all
@@ -234,7 +245,7 @@ func (e *endpoint) verdict(resp *http.Response, answer []byte) error {
 	case status >= 200 && status < 300:
 		return nil
 	case status == http.StatusRequestTimeout, status == http.StatusTooEarly, status == http.StatusTooManyRequests, status >= 500:
-		return &failure{err: err, after: retryAfter(resp.Header.Get("Retry-After"))}
+		return &failure{err: err, after: retryAfter(resp.Header.Get("Retry-After")), away: isAway(status)}
 	case status >= 300 && status < 400:
 		return sdk.Permanent(fmt.Errorf("endpoint %s redirects (%d) to %s, which is not followed: correct its url%s",
 			e.name, status, origin(resp), e.mayFollow(resp)))
@@ -242,6 +253,17 @@ func (e *endpoint) verdict(resp *http.Response, answer []byte) error {
 		return sdk.Permanent(fmt.Errorf("endpoint %s is gone (410): take it out of the bindings", e.name))
 	default:
 		return sdk.Permanent(err)
+	}
+}
+
+// isAway reports whether a status is about the endpoint. The others above 500 may be about the event, which then must not
+// hold up the others for good.
+func isAway(status int) bool {
+	switch status {
+	case http.StatusBadGateway, http.StatusServiceUnavailable, http.StatusGatewayTimeout:
+		return true
+	default:
+		return status < http.StatusInternalServerError
 	}
 }
 

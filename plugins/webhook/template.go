@@ -180,13 +180,17 @@ func (t *templates) execute(source string, e sdk.Event[json.RawMessage], isJSON 
 	return body.Bytes(), nil
 }
 
+func parseTemplate(source string) (*template.Template, error) {
+	return template.New("body").Funcs(functions()).Parse(source)
+}
+
 func (t *templates) compile(source string) (*template.Template, error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if c, ok := t.compiled[source]; ok {
 		return c, nil
 	}
-	c, err := template.New("body").Funcs(functions()).Parse(source)
+	c, err := parseTemplate(source)
 	if err != nil {
 		return nil, err
 	}

@@ -16,7 +16,8 @@ import (
 const (
 	version = "1.0.0"
 
-	// attempts is the most that there can be; with the host's longest pause, a minute, they take 16 hours.
+	// attempts is the most that there can be; with the host's longest pause, a minute, they take 16 hours. Those that do
+	// not reach the endpoint are not counted.
 	attempts = 1000
 	// lanes is far more than an endpoint takes at once: whoever waits for a slow one keeps nobody from the others.
 	lanes = 256
@@ -96,7 +97,7 @@ func (w *webhooks) post(ctx context.Context, e sdk.Event[json.RawMessage], b bin
 	to, ok := w.served[b.Endpoint]
 	if !ok {
 		known := strings.Join(slices.Sorted(maps.Keys(w.served)), ", ")
-		return sdk.Permanent(fmt.Errorf("the plugin's configuration has no endpoint %q, only [%s]", b.Endpoint, known))
+		return sdk.Unavailable(fmt.Errorf("the plugin's configuration has no endpoint %q, only [%s]", b.Endpoint, known))
 	}
 	m, err := w.encode(e, b)
 	if err != nil {

@@ -184,29 +184,33 @@ func TestVerdicts(t *testing.T) {
 		want   sdk.Verdict
 		after  time.Duration
 		reason string
+		away   bool
 	}{
 		"ok":                 {answer: status(200)},
 		"accepted":           {answer: status(202)},
 		"no content":         {answer: func(w http.ResponseWriter, _ *http.Request, _ []byte) { w.WriteHeader(http.StatusNoContent) }},
-		"bad request":        {status(400, text...), sdk.Final, 0, "endpoint e answers 400 Bad Request: the answer to *** at ***"},
-		"unauthorized":       {status(401), sdk.Final, 0, "endpoint e answers 401 Unauthorized"},
-		"gone":               {status(410), sdk.Final, 0, "endpoint e is gone (410): take it out of the bindings"},
-		"request timeout":    {status(408), sdk.Undecided, 0, "endpoint e answers 408 Request Timeout"},
-		"too early":          {status(425), sdk.Undecided, 0, "endpoint e answers 425 Too Early"},
-		"too many":           {status(429, "Retry-After", "7"), sdk.Retryable, 7 * time.Second, "endpoint e answers 429 Too Many Requests"},
-		"too many, at once":  {status(429, "Retry-After", "0"), sdk.Undecided, 0, "endpoint e answers 429 Too Many Requests"},
-		"too many, nonsense": {status(429, "Retry-After", "soon"), sdk.Undecided, 0, "endpoint e answers 429 Too Many Requests"},
-		"unavailable":        {status(503, "Retry-After", in90), sdk.Retryable, maxRetryAfter, "endpoint e answers 503 Service Unavailable"},
-		"unavailable before": {status(503, "Retry-After", past), sdk.Undecided, 0, "endpoint e answers 503 Service Unavailable"},
-		"broken":             {status(500), sdk.Undecided, 0, "endpoint e answers 500 Internal Server Error"},
+		"bad request":        {status(400, text...), sdk.Final, 0, "endpoint e answers 400 Bad Request: the answer to *** at ***", false},
+		"unauthorized":       {status(401), sdk.Final, 0, "endpoint e answers 401 Unauthorized", false},
+		"gone":               {status(410), sdk.Final, 0, "endpoint e is gone (410): take it out of the bindings", false},
+		"request timeout":    {status(408), sdk.Retryable, 0, "endpoint e answers 408 Request Timeout", true},
+		"too early":          {status(425), sdk.Retryable, 0, "endpoint e answers 425 Too Early", true},
+		"too many":           {status(429, "Retry-After", "7"), sdk.Retryable, 7 * time.Second, "endpoint e answers 429 Too Many Requests", true},
+		"too many, at once":  {status(429, "Retry-After", "0"), sdk.Retryable, 0, "endpoint e answers 429 Too Many Requests", true},
+		"too many, nonsense": {status(429, "Retry-After", "soon"), sdk.Retryable, 0, "endpoint e answers 429 Too Many Requests", true},
+		"unavailable":        {status(503, "Retry-After", in90), sdk.Retryable, maxRetryAfter, "endpoint e answers 503 Service Unavailable", true},
+		"unavailable before": {status(503, "Retry-After", past), sdk.Retryable, 0, "endpoint e answers 503 Service Unavailable", true},
+		"no gateway":         {status(502), sdk.Retryable, 0, "endpoint e answers 502 Bad Gateway", true},
+		"slow gateway":       {status(504), sdk.Retryable, 0, "endpoint e answers 504 Gateway Timeout", true},
+		"broken, for now":    {status(500, "Retry-After", "7"), sdk.Retryable, 7 * time.Second, "endpoint e answers 500 Internal Server Error", false},
+		"broken":             {status(500), sdk.Undecided, 0, "endpoint e answers 500 Internal Server Error", false},
 		"moved": {
 			status(301, "Location", "https://other.example/token"), sdk.Final, 0,
-			"endpoint e redirects (301) to https://other.example, which is not followed: correct its url",
+			"endpoint e redirects (301) to https://other.example, which is not followed: correct its url", false,
 		},
-		"moved nowhere": {status(302), sdk.Final, 0, "endpoint e redirects (302) to nowhere, which is not followed: correct its url"},
+		"moved nowhere": {status(302), sdk.Final, 0, "endpoint e redirects (302) to nowhere, which is not followed: correct its url", false},
 		"may be followed": {
 			status(307, "Location", "SERVER/other"), sdk.Final, 0,
-			"endpoint e redirects (307) to http://SERVER, which is not followed: correct its url, or set follow_redirects",
+			"endpoint e redirects (307) to http://SERVER, which is not followed: correct its url, or set follow_redirects", false,
 		},
 	}
 	for name, tt := range tests {
@@ -221,8 +225,8 @@ func TestVerdicts(t *testing.T) {
 				return
 			}
 			got := sdk.Explain(err)
-			if got.Verdict != tt.want || got.RetryAfter != tt.after {
-				t.Errorf("verdict %s after %s, want %s after %s", got.Verdict, got.RetryAfter, tt.want, tt.after)
+			if got.Verdict != tt.want || got.RetryAfter != tt.after || got.Unavailable != tt.away {
+				t.Errorf("verdict %s after %s, unavailable %t, want %s after %s, %t", got.Verdict, got.RetryAfter, got.Unavailable, tt.want, tt.after, tt.away)
 			}
 			if reason := strings.ReplaceAll(err.Error(), strings.TrimPrefix(s.URL, "http://"), "SERVER"); reason != tt.reason {
 				t.Errorf("reason %q, want %q", reason, tt.reason)
@@ -317,15 +321,15 @@ func TestBroken(t *testing.T) {
 		w := s.webhooks(t, nil)
 		s.Close()
 		err := w.post(t.Context(), example(t, event.NameTaskCompleted), binding{Endpoint: "e"})
-		if err == nil || sdk.Explain(err).Verdict != sdk.Undecided || strings.Contains(err.Error(), "secret-path") {
-			t.Errorf("error %v, want one that is retried, without the path", err)
+		if err == nil || !sdk.Explain(err).Unavailable || strings.Contains(err.Error(), "secret-path") {
+			t.Errorf("error %v, want that the endpoint is away, without the path", err)
 		}
 	})
 	t.Run("no such endpoint", func(t *testing.T) {
 		w := serve(t, nil).webhooks(t, nil)
 		err := w.post(t.Context(), example(t, event.NameTaskCompleted), binding{Endpoint: "x"})
-		if want := `the plugin's configuration has no endpoint "x", only [e]`; err == nil || err.Error() != want || sdk.Explain(err).Verdict != sdk.Final {
-			t.Errorf("error %v, want %s, permanently", err, want)
+		if want := `the plugin's configuration has no endpoint "x", only [e]`; err == nil || err.Error() != want || !sdk.Explain(err).Unavailable {
+			t.Errorf("error %v, want %s, until there is one", err, want)
 		}
 	})
 }
@@ -457,7 +461,7 @@ func TestBusy(t *testing.T) {
 	s.next(t)
 	w.served["e"].timeout = time.Millisecond // the first request has its minute
 	err := w.post(t.Context(), example(t, event.NameTaskCompleted), binding{Endpoint: "e"})
-	if err == nil || err.Error() != "endpoint e is busy with 1 requests" || sdk.Explain(err).RetryAfter == 0 {
+	if err == nil || err.Error() != "endpoint e is busy with 1 requests" || sdk.Explain(err).RetryAfter == 0 || !sdk.Explain(err).Unavailable {
 		t.Errorf("error %v, want that it is busy", err)
 	}
 	ctx, cancel := context.WithCancelCause(t.Context())

@@ -39,6 +39,7 @@ func TestDelivery(t *testing.T) {
 	sub := p.Subscribe(
 		t, "events", sdktest.Binding{Config: values{"endpoint": "e"}}, sdktest.Binding{Config: values{"endpoint": "e", "format": "slack"}},
 		sdktest.Binding{Config: values{"endpoint": "x"}}, sdktest.Binding{Config: values{"endpoint": "e", "template": "{{.Task}}"}},
+		sdktest.Binding{Config: values{"endpoint": "e", "template": "{{"}}, sdktest.Binding{Config: values{"endpoint": "e", "format": "template"}},
 	)
 	tests := map[string]struct {
 		binding int
@@ -47,13 +48,18 @@ func TestDelivery(t *testing.T) {
 	}{
 		"acked":            {1, 200, sdktest.Answer{Verdict: sdktest.Acked}},
 		"chat":             {2, 200, sdktest.Answer{Verdict: sdktest.Acked}},
-		"no such endpoint": {3, 200, sdktest.Answer{Verdict: sdktest.Rejected, Reason: `the plugin's configuration has no endpoint "x", only [e]`}},
+		"no such endpoint": {3, 200, sdktest.Answer{Verdict: sdktest.Retried, Unavailable: true, Reason: `the plugin's configuration has no endpoint "x", only [e]`}},
 		"no JSON":          {4, 200, sdktest.Answer{Verdict: sdktest.Rejected, Reason: "format template: the template made no JSON: invalid character '1' after top-level value"}},
 		"refused":          {1, 422, sdktest.Answer{Verdict: sdktest.Rejected, Reason: "endpoint e answers 422 Unprocessable Entity"}},
 		"broken":           {1, 500, sdktest.Answer{Verdict: sdktest.Retried, Reason: "endpoint e answers 500 Internal Server Error"}},
-		"not now":          {1, 503, sdktest.Answer{Verdict: sdktest.Retried, Reason: "endpoint e answers 503 Service Unavailable", After: 7 * time.Second}},
+		"not now":          {1, 503, sdktest.Answer{Verdict: sdktest.Retried, Reason: "endpoint e answers 503 Service Unavailable", After: 7 * time.Second, Unavailable: true}},
+		"no template": {5, 200, sdktest.Answer{
+			Verdict: sdktest.Retried, Unavailable: true,
+			Reason: `the binding's config: /template: template: body:1: unclosed action`,
+		}},
+		"no text": {6, 200, sdktest.Answer{Verdict: sdktest.Retried, Unavailable: true, Reason: "the binding's config: /template: there is none"}},
 	}
-	for _, name := range []string{"acked", "chat", "no such endpoint", "no JSON", "refused", "broken", "not now"} { // the last one makes a pause
+	for _, name := range []string{"acked", "chat", "no such endpoint", "no JSON", "no template", "no text", "refused", "broken", "not now"} { // the last one makes a pause
 		tt := tests[name]
 		t.Run(name, func(t *testing.T) {
 			code.Store(int64(tt.status))
