@@ -13,8 +13,8 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/nats-io/nkeys"
-	"go.uber.org/goleak"
 
+	"github.com/tasker-engine/tasker/host/hosttest"
 	"github.com/tasker-engine/tasker/plugin/sdk"
 	"github.com/tasker-engine/tasker/plugin/sdk/event"
 	"github.com/tasker-engine/tasker/plugin/sdk/sdktest"
@@ -25,7 +25,7 @@ func TestMain(m *testing.M) {
 	if sdktest.Launched() {
 		main()
 	}
-	goleak.VerifyTestMain(m)
+	hosttest.Main(m)
 }
 
 type values = map[string]any

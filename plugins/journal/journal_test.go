@@ -12,8 +12,8 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
-	"go.uber.org/goleak"
 
+	"github.com/tasker-engine/tasker/host/hosttest"
 	"github.com/tasker-engine/tasker/plugin/sdk"
 	"github.com/tasker-engine/tasker/plugin/sdk/event"
 	"github.com/tasker-engine/tasker/plugin/sdk/sdktest"
@@ -24,7 +24,7 @@ func TestMain(m *testing.M) {
 	if sdktest.Launched() {
 		main()
 	}
-	goleak.VerifyTestMain(m)
+	hosttest.Main(m)
 }
 
 type values = map[string]any

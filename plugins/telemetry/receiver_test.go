@@ -180,6 +180,16 @@ func describe(s *tracepb.Span) string {
 	return line
 }
 
+// attributeOf returns the value of an attribute.
+func attributeOf(s *tracepb.Span, key string) *commonpb.AnyValue {
+	for _, kv := range s.GetAttributes() {
+		if kv.GetKey() == key {
+			return kv.GetValue()
+		}
+	}
+	return nil
+}
+
 func show(v *commonpb.AnyValue) string {
 	if list := v.GetArrayValue().GetValues(); list != nil {
 		var all []string

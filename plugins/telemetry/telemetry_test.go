@@ -16,10 +16,10 @@ import (
 	"github.com/google/go-cmp/cmp"
 	coltracepb "go.opentelemetry.io/proto/otlp/collector/trace/v1"
 	tracepb "go.opentelemetry.io/proto/otlp/trace/v1"
-	"go.uber.org/goleak"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
+	"github.com/tasker-engine/tasker/host/hosttest"
 	"github.com/tasker-engine/tasker/plugin/sdk/event"
 	"github.com/tasker-engine/tasker/plugin/sdk/sdktest"
 )
@@ -29,7 +29,7 @@ func TestMain(m *testing.M) {
 	if sdktest.Launched() {
 		main()
 	}
-	goleak.VerifyTestMain(m)
+	hosttest.Main(m)
 }
 
 type values = map[string]any
