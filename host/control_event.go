@@ -13,6 +13,8 @@ type (
 	CatalogEntry = api.CatalogEntry
 	// SubscriptionStatus is one subscription and how it is doing.
 	SubscriptionStatus = api.SubscriptionStatus
+	// Outage is something that a subscriber needs and cannot reach.
+	Outage = api.Outage
 	// BindingInfo is one binding of a subscription.
 	BindingInfo = api.BindingInfo
 	// Position is a place in the log.

@@ -101,6 +101,9 @@ func subscriptionStatus(s *delivery.Status) api.SubscriptionStatus {
 	out.State, out.Instance = string(s.State), s.Instance
 	out.LastSeq, out.Behind, out.BehindFor = s.LastSeq, s.Behind, s.BehindFor
 	out.Unacked, out.DeadLetters = s.Unacked, s.Dead
+	for _, o := range s.Unavailable {
+		out.Unavailable = append(out.Unavailable, api.Outage(o))
+	}
 	return out
 }
 

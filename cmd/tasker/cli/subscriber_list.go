@@ -36,6 +36,15 @@ type subscriberJSON struct {
 	Bindings      []bindingJSON `json:"bindings"`
 	CreatedAt     *string       `json:"created_at"`
 	AckedAt       *string       `json:"acked_at"`
+	Unavailable   []outageJSON  `json:"unavailable"`
+}
+
+type outageJSON struct {
+	Since   *string `json:"since"`
+	Reason  string  `json:"reason"`
+	NextTry *string `json:"next_try"`
+	Tries   int     `json:"tries"`
+	Binding *string `json:"binding"`
 }
 
 type pauseJSON struct {
@@ -75,7 +84,10 @@ func newSubscriberJSON(s *host.SubscriptionStatus) subscriberJSON {
 		Instance: optional(s.Instance), Through: s.Through, LastSeq: s.LastSeq, BehindEvents: s.Behind,
 		BehindSeconds: s.BehindFor.Seconds(), Unacked: s.Unacked, Delivered: s.Delivered, DeadLetters: s.DeadLetters,
 		Failing: []failingJSON{}, Replays: []replayJSON{}, Bindings: []bindingJSON{},
-		CreatedAt: stamp(s.CreatedAt), AckedAt: stamp(s.AckedAt),
+		CreatedAt: stamp(s.CreatedAt), AckedAt: stamp(s.AckedAt), Unavailable: []outageJSON{},
+	}
+	for _, o := range s.Unavailable {
+		out.Unavailable = append(out.Unavailable, outageJSON{stamp(o.Since), o.Reason, stamp(o.NextTry), o.Tries, optional(o.Binding)})
 	}
 	if p := s.Paused; p != nil {
 		out.Paused = &pauseJSON{At: stamp(p.At), By: optional(p.By), Reason: optional(p.Reason)}
@@ -112,7 +124,8 @@ plugins that are not there now are listed as long as their cursor is kept.
 --json prints an array of {"name", "description", "state", "events", "filter", "order",
 "bound", "window", "max_attempts", "timeout", "instance", "through", "last_seq",
 "behind_events", "behind_seconds", "unacked", "delivered", "dead_letters", "paused",
-"failing", "replays", "bindings", "created_at", "acked_at"}; durations are seconds.`,
+"failing", "replays", "bindings", "created_at", "acked_at", "unavailable"}; durations are
+seconds.`,
 		Example: `  tasker subscriber list
   tasker subscriber list --json | jq -r '.[] | select(.dead_letters > 0) | .name'`,
 		Args: args(0, 0),
@@ -152,9 +165,27 @@ func (a *app) printSubscribers(found []host.SubscriptionStatus) {
 			orDash(names(s.Events)))
 	}
 	t.print(a.out)
+	for i := range found {
+		for _, o := range found[i].Unavailable {
+			a.note("%s: unavailable %s", found[i].Name, a.outage(&o))
+		}
+	}
 	if dead > 0 {
 		a.note("%s: %s", plural(dead, "dead letter"), a.remedy("tasker subscriber dead-letters list"))
 	}
+}
+
+// outage says since when something is not there, what is done about it, and why.
+func (a *app) outage(o *host.Outage) string {
+	next := "an event tries now"
+	if wait := o.NextTry.Sub(a.now()); wait > 0 {
+		next = "next try in " + seconds(wait)
+	}
+	through := ""
+	if o.Binding != "" {
+		through = " for " + o.Binding
+	}
+	return "since " + clock(o.Since) + through + ", " + next + ": " + cut(oneLine(o.Reason), maxShownCause)
 }
 
 // behind is how far a subscription is behind the log.

@@ -16,11 +16,13 @@ func (a *app) subscriberShowCommand() *cobra.Command {
 		Short: "Show all about one subscription",
 		Long: `Show what a subscription asks for and how it is doing: its events, filter and order, the
 bindings that apply with the file that each comes from, the events that fail with the
-reason and the time of the next try, who paused it, and what is replayed.` + subscriberNames + `
+reason and the time of the next try, what it needs and cannot reach since when, who
+paused it, and what is replayed.` + subscriberNames + `
 
 --json prints one object with the keys of ` + "`subscriber list --json`" + `; "bindings" are
 {"source", "template", "events", "filter", "config", "enabled", "problem"}, "failing" are
-{"seq", "failures", "kills", "reason", "retry_at"}.`,
+{"seq", "failures", "kills", "reason", "retry_at"}, "unavailable" are {"since", "reason",
+"next_try", "tries", "binding"}.`,
 		Example: `  tasker subscriber show mail/failures
   tasker subscriber show mail --json | jq .failing`,
 		Args:              args(1, 1),
@@ -58,6 +60,9 @@ func (a *app) printSubscriber(s *host.SubscriptionStatus) {
 	line("state", s.State)
 	if s.Paused != nil {
 		line("paused", byWhom("", s.Paused.By, s.Paused.Reason)+" since "+clock(s.Paused.At))
+	}
+	for _, o := range s.Unavailable {
+		line("unavailable", a.outage(&o))
 	}
 	line("instance", s.Instance)
 	line("events", strings.Join(s.Events, ", "))

@@ -241,6 +241,9 @@ func TestPrintSubscriber(t *testing.T) {
 			{Source: "tasker.yaml", Events: []string{"step.failed"}, Problem: "config: /to: missing"},
 		},
 		AckedAt: second(1), CreatedAt: second(0),
+		Unavailable: []host.Outage{
+			{Since: second(-9), Reason: "no server", NextTry: second(6), Tries: 3, Binding: "tasker.yaml"}, {Since: second(-3), Reason: "no disk", NextTry: second(0)},
+		},
 	}
 	a.printSubscriber(&s)
 	a.printSubscribers([]host.SubscriptionStatus{s})
@@ -255,7 +258,18 @@ func TestPrintSubscriber(t *testing.T) {
 			t.Errorf("%q is missing in:\n%s", want, &out)
 		}
 	}
-	if want := "2 dead letters: tasker --home here subscriber dead-letters list\n"; notes.String() != want {
+	for _, want := range []string{
+		"unavailable   since " + clock(second(-9)) + " for tasker.yaml, next try in 6.0s: no server\n",
+		"unavailable   since " + clock(second(-3)) + ", an event tries now: no disk\n",
+	} {
+		if !strings.Contains(out.String(), want) {
+			t.Errorf("%q is missing in:\n%s", want, &out)
+		}
+	}
+	want := "mail/failures: unavailable since " + clock(second(-9)) + " for tasker.yaml, next try in 6.0s: no server\n" +
+		"mail/failures: unavailable since " + clock(second(-3)) + ", an event tries now: no disk\n" +
+		"2 dead letters: tasker --home here subscriber dead-letters list\n"
+	if notes.String() != want {
 		t.Errorf("note %q, want %q", &notes, want)
 	}
 }

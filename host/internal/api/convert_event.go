@@ -84,6 +84,7 @@ func statusToWire(s SubscriptionStatus) *hostv1.SubscriptionStatus {
 		Bindings:    each(s.Bindings, bindingToWire),
 		CreatedAt:   timeToWire(s.CreatedAt),
 		AckedAt:     timeToWire(s.AckedAt),
+		Unavailable: each(s.Unavailable, outageToWire),
 	}
 }
 
@@ -113,6 +114,7 @@ func statusFromWire(s *hostv1.SubscriptionStatus) SubscriptionStatus {
 		Bindings:    each(s.GetBindings(), bindingFromWire),
 		CreatedAt:   timeFromWire(s.GetCreatedAt()),
 		AckedAt:     timeFromWire(s.GetAckedAt()),
+		Unavailable: each(s.GetUnavailable(), outageFromWire),
 	}
 }
 
@@ -128,6 +130,18 @@ func pauseFromWire(p *hostv1.SubscriptionPause) *store.Pause {
 		return nil
 	}
 	return &store.Pause{At: timeFromWire(p.GetAt()), By: p.GetBy(), Reason: p.GetReason()}
+}
+
+func outageToWire(o Outage) *hostv1.Outage {
+	return &hostv1.Outage{
+		Since: timeToWire(o.Since), Reason: o.Reason, NextTry: timeToWire(o.NextTry), Tries: count(o.Tries), Binding: o.Binding,
+	}
+}
+
+func outageFromWire(o *hostv1.Outage) Outage {
+	return Outage{
+		Since: timeFromWire(o.GetSince()), Reason: o.GetReason(), NextTry: timeFromWire(o.GetNextTry()), Tries: int(o.GetTries()), Binding: o.GetBinding(),
+	}
 }
 
 func failingToWire(f store.Failing) *hostv1.FailingEvent {

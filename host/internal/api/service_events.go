@@ -81,6 +81,16 @@ type SubscriptionStatus struct {
 	Bindings    []BindingInfo
 	CreatedAt   time.Time
 	AckedAt     time.Time // zero = never
+	Unavailable []Outage  // the oldest first
+}
+
+// Outage says that what a subscriber needs is not there: its events wait, and fail not.
+type Outage struct {
+	Since   time.Time
+	Reason  string
+	NextTry time.Time // not after now: an event is on its way
+	Tries   int
+	Binding string // source of the binding whose events wait, empty = the declared subscription
 }
 
 // BindingInfo is one binding of a subscription.
