@@ -33,6 +33,9 @@ type decoder struct {
 	suggest suggester
 	found   Diagnostics
 	schemas map[*node]bool // input schemas that were checked already: environments share them
+
+	compiled    map[*node]compiled // expressions, for the same reason
+	expressions int
 }
 
 func (d *decoder) add(at pos, hint, format string, args ...any) {

@@ -37,7 +37,7 @@ func newGraph(t *Template) *graph {
 		s := &t.Steps[i]
 		deps := slices.Clone(s.DependsOn)
 		slices.Sort(deps)
-		keys[i] = fmt.Sprint(s.Handler, s.Optional, s.Skippable, deps, s.Dependents)
+		keys[i] = fmt.Sprint(s.Handler, s.Optional, s.Skippable, s.Join, s.When, deps, s.Dependents)
 		alike[keys[i]] = append(alike[keys[i]], ordinal(i))
 	}
 	for i := range t.Steps {
@@ -118,7 +118,28 @@ func (g *graph) notes(i int) string {
 	if s.Skippable {
 		notes = append(notes, "skippable")
 	}
+	if s.Join != "" {
+		notes = append(notes, "join "+string(s.Join))
+	}
+	if s.When != "" {
+		notes = append(notes, "when "+shortCondition(s.When))
+	}
 	return strings.Join(notes, ", ")
+}
+
+// shortCondition is a condition on one line, cut where it is long.
+func shortCondition(s string) string {
+	const most = 60
+	words := []rune(oneLine(strings.Join(strings.Fields(s), " ")))
+	if len(words) > most {
+		return string(words[:most]) + "..."
+	}
+	return string(words)
+}
+
+// mermaidText writes characters that mean something in a label as entities.
+func mermaidText(s string) string {
+	return strings.NewReplacer(`"`, "#quot;", "<", "#lt;", ">", "#gt;", "&", "#amp;", "#", "#35;").Replace(s)
 }
 
 // Mermaid returns the steps and their dependencies as a Mermaid flow chart. Steps that
@@ -130,7 +151,7 @@ func (t *Template) Mermaid() string {
 	for i := range g.groups {
 		label := fmt.Sprintf("%s<br/>%s", g.label(i), t.Steps[g.groups[i].steps[0]].Handler)
 		if notes := g.notes(i); notes != "" {
-			label += "<br/>" + notes
+			label += "<br/>" + mermaidText(notes)
 		}
 		open, end := "[", "]"
 		if len(g.groups[i].steps) > 1 {

@@ -45,7 +45,10 @@ type stepSpec struct {
 	config      *node
 	optional    bool
 	skippable   bool
-	join        string
+	join        Join
+	joinAt      pos
+	with        *node
+	when        *node
 }
 
 // templateSpec is a template as it was written, environment applied.
@@ -142,8 +145,8 @@ func stepKeys() []key[stepSpec] {
 		{"optional", func(d *decoder, s *stepSpec, n *node) { d.readBool("optional", n, &s.optional) }},
 		{"skippable", func(d *decoder, s *stepSpec, n *node) { d.readBool("skippable", n, &s.skippable) }},
 		{"join", readJoin},
-		{"with", nil},
-		{"when", nil},
+		{"with", readWith},
+		{"when", readWhen},
 	}
 	for _, k := range settingsKeys() {
 		keys = append(keys, key[stepSpec]{k.name, func(d *decoder, s *stepSpec, n *node) { k.read(d, &s.settings, n) }})

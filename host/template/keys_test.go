@@ -40,9 +40,9 @@ func proofs() map[string]proof {
 		"template.events":           {whole, "TestTemplateEvents"},
 		"template.concurrency":      {here, "TestDiagnostics"}, // refused
 		"template.retention":        {here, "TestDiagnostics"}, // refused
-		"step.with":                 {here, "TestDiagnostics"}, // refused
-		"step.when":                 {here, "TestDiagnostics"}, // refused
-		"step.join":                 {here, "TestDiagnostics"}, // only all
+		"step.with":                 {here, "TestResolveAndTaken"},
+		"step.when":                 {here, "TestResolveAndTaken"},
+		"step.join":                 {here, "TestResolveAndTaken"},
 		"step.name":                 {here, "TestStepByNameAndHandlers"},
 		"step.description":          {here, "TestSnapshotGolden"},
 		"step.handler":              {here, "TestStepByNameAndHandlers"},

@@ -26,7 +26,7 @@ func Parse(filename string, src []byte, opts Options) (*Template, error) {
 	}
 	d := &decoder{
 		file: filename, source: strings.TrimPrefix(string(src), "\xef\xbb\xbf"), suggest: suggester{budget: suggestBudget},
-		found: found, schemas: make(map[*node]bool),
+		found: found, schemas: make(map[*node]bool), compiled: make(map[*node]compiled),
 	}
 	if root.kind != kindMap {
 		d.add(root.at, "a template is a map with name, version and steps", "want a map, got %s", root.kind)

@@ -67,6 +67,9 @@ type stepRecord struct {
 	Priority         int32           `json:"priority,omitempty"`
 	Optional         bool            `json:"optional,omitempty"`
 	Skippable        bool            `json:"skippable,omitempty"`
+	Join             Join            `json:"join,omitempty"`
+	With             json.RawMessage `json:"with,omitempty"`
+	When             string          `json:"when,omitempty"`
 }
 
 // FromSnapshot is the inverse of [Template.Snapshot]. It loads the snapshots of this and
@@ -118,6 +121,7 @@ func (r *snapshotRecord) template() (*Template, error) {
 		t.Events = append(t.Events, Event(e))
 	}
 	t.index()
+	t.lazyFlows()
 	t.schema = lazySchema(t.Input)
 	return t, nil
 }
@@ -133,6 +137,7 @@ func (r *stepRecord) step() (Step, error) {
 		Timeout: (*time.Duration)(r.Timeout), HeartbeatTimeout: (*time.Duration)(r.HeartbeatTimeout),
 		ScheduleToStart: (*time.Duration)(r.ScheduleToStart), TotalTimeout: (*time.Duration)(r.TotalTimeout),
 		OnCrash: r.OnCrash, Priority: r.Priority, Optional: r.Optional, Skippable: r.Skippable,
+		Join: r.Join, With: r.With, When: r.When,
 	}, nil
 }
 
@@ -155,6 +160,7 @@ func (t *Template) encode() ([]byte, error) {
 			Timeout: (*task.Duration)(s.Timeout), HeartbeatTimeout: (*task.Duration)(s.HeartbeatTimeout),
 			ScheduleToStart: (*task.Duration)(s.ScheduleToStart), TotalTimeout: (*task.Duration)(s.TotalTimeout),
 			OnCrash: s.OnCrash, Priority: s.Priority, Optional: s.Optional, Skippable: s.Skippable,
+			Join: s.Join, With: s.With, When: s.When,
 		}
 	}
 	for i := range t.Subscriptions {

@@ -88,20 +88,6 @@ func readDependsOn(d *decoder, s *stepSpec, n *node) {
 	}
 }
 
-func readJoin(d *decoder, s *stepSpec, n *node) {
-	if n.kind == kindText && n.text == joinAll {
-		return
-	}
-	if (n.kind == kindText && n.text == "any") || n.kind == kindMap {
-		d.add(n.at, "remove it: a step waits for all its dependencies", "a join other than all is not yet supported")
-		return
-	}
-	readWord(d, "join", n, &s.join, joinAll)
-}
-
-// joinAll is the only join so far: a step waits for all its dependencies.
-const joinAll = "all"
-
 // readSteps reads the list of steps.
 func readSteps(d *decoder, t *templateSpec, n *node) {
 	t.hasSteps = true
@@ -185,6 +171,10 @@ func (d *decoder) build(spec *templateSpec) Template {
 	}
 	t.Subscriptions = d.subscriptions(spec.subscriptions)
 	t.Events = d.events(spec)
+	if spec.input != nil {
+		t.Input, _ = spec.input.json() // finish reports what is wrong with it
+	}
+	d.flows(&t, spec.steps)
 	return t
 }
 

@@ -50,6 +50,8 @@ type Template struct {
 	version      *semver.Version
 	schema       func() (*jsonschema.Schema, error) // compiled once
 	environments []string
+	flows        []func() (*dataflow, error) // by step: its expressions; nil = no step has any
+	origin       *origin                     // nil = there is nothing to find places for
 }
 
 // Step is a step spec: one node of a template. Settings that are nil or empty were set
@@ -75,6 +77,13 @@ type Step struct {
 
 	Optional  bool // when its attempts are exhausted it is skipped and the task goes on
 	Skippable bool // bypass_steps may name it
+
+	Join Join // "" = [JoinAll]
+	// With makes the input of the step: canonical JSON whose texts that begin with "=" are
+	// expressions, a map or one expression; nil = the task's input.
+	With json.RawMessage
+	// When is a condition: the step is skipped when it is false; "" = the step is taken.
+	When string
 }
 
 // Subscription binds a subscriber to the tasks of a template (rule E9). What it names is
@@ -108,7 +117,7 @@ func EventSources() []string {
 // defaults, JSON becomes canonical. The error wraps [task.ErrInvalid].
 func New(spec Template) (*Template, error) {
 	t := spec
-	t.environments = nil
+	t.environments, t.flows, t.origin = nil, nil, nil
 	if t.Namespace == "" {
 		t.Namespace = DefaultNamespace
 	}
@@ -122,6 +131,13 @@ func New(spec Template) (*Template, error) {
 	if err := t.checkSteps(); err != nil {
 		return nil, fmt.Errorf("template %s: %w: %w", t.Name, task.ErrInvalid, err)
 	}
+	t.index()
+	for i := range t.Steps {
+		if err := t.checkFlow(ordinal(i)); err != nil {
+			return nil, fmt.Errorf("template %s: %w: step %s: %w", t.Name, task.ErrInvalid, t.Steps[i].Name, err)
+		}
+	}
+	t.lazyFlows()
 	if err := errors.Join(t.checkSubscriptions(), t.checkEvents()); err != nil {
 		return nil, fmt.Errorf("template %s: %w: %w", t.Name, task.ErrInvalid, err)
 	}

@@ -325,7 +325,7 @@ func TestFromSnapshotRefuses(t *testing.T) {
 	for name, tc := range map[string]struct{ snapshot, want string }{
 		"no JSON":            {`{`, "unexpected EOF"},
 		"newer format":       {`{"format":2}`, "format 2, this version reads 1"},
-		"unknown field":      {head + `{"name":"a","handler":"mock/noop","when":"x"}]}`, `unknown field "when"`},
+		"unknown field":      {head + `{"name":"a","handler":"mock/noop","whenever":"x"}]}`, `unknown field "whenever"`},
 		"bad handler":        {head + `{"name":"a","handler":"noop"}]}`, "step 0"},
 		"unknown dependency": {head + `{"name":"a","handler":"mock/noop","depends_on":[4]}]}`, "depends on step 4 of 1"},
 		"bad version":        {`{"format":1,"version":"x","steps":[]}`, `version "x"`},

@@ -24,8 +24,13 @@ type Scope struct {
 func NewScope(input json.RawMessage, results map[string]json.RawMessage) (*Scope, error) {
 	k := &shapes{byType: make(map[string]*Shape), results: make(map[string]*Shape), missed: make(map[string]string)}
 	in := k.shape(input)
+	byDoc := make(map[string]*Shape) // many steps have the same handler
 	for _, step := range slices.Sorted(maps.Keys(results)) {
-		k.results[step] = k.shape(results[step])
+		doc := string(results[step])
+		if byDoc[doc] == nil {
+			byDoc[doc] = k.shape(results[step])
+		}
+		k.results[step] = byDoc[doc]
 	}
 	env, err := newValueEnv(in.celType(), k)
 	if err != nil {
