@@ -11,6 +11,9 @@ import (
 )
 
 func main() {
+	if cli.ServePlugin(os.Args[0]) {
+		return
+	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	code := cli.Run(ctx, os.Args[1:], os.Stdin, os.Stdout, os.Stderr)
 	stop()

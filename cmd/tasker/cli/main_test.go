@@ -20,6 +20,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/tasker-engine/tasker/host"
+	"github.com/tasker-engine/tasker/host/bench"
 )
 
 // suite is the test binary: it checks for leaks and cleans up behind the scripts.
@@ -36,7 +37,11 @@ func (s suite) Run() int {
 }
 
 func TestMain(m *testing.M) {
-	testscript.Main(suite{m}, map[string]func(){"tasker": taskerMain})
+	roles := map[string]func(){"tasker": taskerMain}
+	for _, role := range []string{bench.RoleHandler, bench.RoleFloor, bench.RoleSink + "1", bench.RoleSink + "3"} {
+		roles[pluginPrefix+role] = func() { ServePlugin(os.Args[0]) } // as main.main does, for `tasker bench`
+	}
+	testscript.Main(suite{m}, roles)
 }
 
 // taskerMain is main.main: the scripts run this binary under another name.
