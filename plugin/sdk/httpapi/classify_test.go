@@ -265,7 +265,6 @@ func TestMisbehaviour(t *testing.T) {
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
 			server := serve(t, tt.answer)
-			server.Config.ErrorLog = nil
 			tt.opts.BaseURL = server.URL
 			got := run(t, posts(client(t, tt.opts), "/x"), sdktest.Attempt{Input: 1})
 			if tt.code == "" {
