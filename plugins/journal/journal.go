@@ -19,8 +19,6 @@ import (
 const (
 	version = "1.0.0"
 
-	// attempts times the longest pause of the host, a minute, is most of a day: what fails is the disk.
-	attempts = 1000
 	// eventTimeout is long enough to read a file at its opening, or to compress one that is put aside.
 	eventTimeout = 5 * time.Minute
 	// maxOpen is how many files are open at once.
@@ -67,7 +65,7 @@ var (
 
 // SubscriberOptions says how events come.
 func (*journal) SubscriberOptions() sdk.SubscriberOptions {
-	return sdk.SubscriberOptions{Description: "Appends events to files, in the order of the log.", MaxAttempts: attempts, Timeout: eventTimeout}
+	return sdk.SubscriberOptions{Description: "Appends events to files, in the order of the log.", Timeout: eventTimeout}
 }
 
 // Check completes the configuration, and refuses what the schema cannot.
@@ -123,11 +121,11 @@ func (j *journal) OnEvent(ctx context.Context, e sdk.Event[json.RawMessage]) err
 	defer j.mu.Unlock()
 	f, err := j.file(path)
 	if err != nil {
-		return err
+		return sdk.Unavailable(err)
 	}
 	if err := f.append(&en); err != nil {
-		delete(j.files, path) // it is closed; what opens it again mends it
-		return err
+		delete(j.files, path)       // it is closed; what opens it again mends it
+		return sdk.Unavailable(err) // no event is at fault for the disk
 	}
 	if j.config.Fsync == fsyncBatch && f.dirty && j.timer == nil {
 		j.timer = time.AfterFunc(j.config.FsyncAfter.D(), j.sync)

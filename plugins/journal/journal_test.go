@@ -295,7 +295,7 @@ func TestNoDirectory(t *testing.T) {
 		t.Fatal(err)
 	}
 	sent := s.Send(t, numbered(1)...)
-	if a := sent[0].Wait(t); a.Verdict != sdktest.Retried || !strings.HasPrefix(a.Reason, "journal: ") {
+	if a := sent[0].Wait(t); a.Verdict != sdktest.Retried || !a.Unavailable || !strings.HasPrefix(a.Reason, "journal: ") {
 		t.Errorf("answer %v", a)
 	}
 	if err := os.Remove(blocked); err != nil {

@@ -166,8 +166,9 @@ func (a *app) printSubscribers(found []host.SubscriptionStatus) {
 	}
 	t.print(a.out)
 	for i := range found {
-		for _, o := range found[i].Unavailable {
-			a.note("%s: unavailable %s", found[i].Name, a.outage(&o))
+		s := &found[i]
+		for j := range s.Unavailable {
+			a.note("%s: unavailable %s", s.Name, a.outage(&s.Unavailable[j]))
 		}
 	}
 	if dead > 0 {
