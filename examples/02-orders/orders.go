@@ -9,6 +9,7 @@ import (
 
 	"github.com/tasker-engine/tasker/examples/02-orders/internal/shop"
 	"github.com/tasker-engine/tasker/plugin/sdk"
+	"github.com/tasker-engine/tasker/plugin/sdk/httpapi"
 )
 
 // Order is the input of the template.
@@ -36,11 +37,11 @@ type QuoteLine struct {
 	TotalCents int    `json:"total_cents"`
 }
 
-// orders holds what the handlers share.
-type orders struct{ http *client }
-
 // validate checks the order and prices it with what the shop asks today.
-func (o *orders) validate(ctx context.Context, in Order) (Quote, error) {
+type validate struct{ *httpapi.Client }
+
+// Process asks for the products; the results are the quote.
+func (v validate) Process(ctx context.Context, in Order) (Quote, error) {
 	query := url.Values{}
 	for i, l := range in.Lines {
 		if l.Quantity < 1 {
@@ -48,8 +49,12 @@ func (o *orders) validate(ctx context.Context, in Order) (Quote, error) {
 		}
 		query.Add("sku", l.SKU)
 	}
+	answer, err := v.Get(ctx, in.url("products?"+query.Encode()))
+	if err != nil {
+		return Quote{}, err
+	}
 	var products []shop.Product
-	if err := o.http.get(ctx, in.url("products?"+query.Encode()), &products); err != nil {
+	if err := answer.Decode(&products); err != nil {
 		return Quote{}, err
 	}
 	if len(products) != len(in.Lines) {
@@ -64,23 +69,32 @@ func (o *orders) validate(ctx context.Context, in Order) (Quote, error) {
 	return q, nil
 }
 
-// reserve puts the stock aside.
-func (o *orders) reserve(ctx context.Context, in Order) (shop.Reservation, error) {
-	var out shop.Reservation
-	err := o.http.post(ctx, in.url("reservations"), shop.ReservationRequest{Order: in.Order, Lines: in.Lines}, &out)
-	return out, err
+// reserve puts the stock aside. The reservation in the answer is what is stored: that is the ProcessResults of [httpapi.API].
+type reserve struct{ httpapi.API[shop.Reservation] }
+
+// Process asks for the reservation.
+func (r reserve) Process(ctx context.Context, in Order) (*httpapi.Response, error) {
+	return r.Post(ctx, in.url("reservations"), shop.ReservationRequest{Order: in.Order, Lines: in.Lines})
 }
 
 // charge takes the money. That it does so once, however often it runs, is the work of the idempotency key
-// that post sends along.
-func (o *orders) charge(ctx context.Context, in Order) (shop.Charge, error) {
+// that the client sends along.
+type charge struct{ httpapi.API[shop.Charge] }
+
+// Process asks for the money.
+func (c charge) Process(ctx context.Context, in Order) (*httpapi.Response, error) {
 	q, err := sdk.Result[Quote](ctx, "validate")
 	if err != nil {
-		return shop.Charge{}, err
+		return nil, err
 	}
-	var out shop.Charge
-	ask := shop.ChargeRequest{Order: in.Order, Card: in.Card, AmountCents: q.TotalCents, Currency: q.Currency}
-	if err := o.http.post(ctx, in.url("charges"), ask, &out); err != nil {
+	return c.Post(ctx, in.url("charges"), shop.ChargeRequest{Order: in.Order, Card: in.Card, AmountCents: q.TotalCents, Currency: q.Currency})
+}
+
+// ProcessResults makes sure that the right amount was taken.
+func (c charge) ProcessResults(ctx context.Context, r *httpapi.Response) (shop.Charge, error) {
+	out, errOut := c.API.ProcessResults(ctx, r)
+	q, errQ := sdk.Result[Quote](ctx, "validate")
+	if err := errors.Join(errOut, errQ); err != nil {
 		return shop.Charge{}, err
 	}
 	if out.AmountCents != q.TotalCents {
@@ -90,27 +104,31 @@ func (o *orders) charge(ctx context.Context, in Order) (shop.Charge, error) {
 }
 
 // ship sends what was reserved, once it is paid.
-func (o *orders) ship(ctx context.Context, in Order) (shop.Shipment, error) {
+type ship struct{ httpapi.API[shop.Shipment] }
+
+// Process asks for the parcel to be sent.
+func (s ship) Process(ctx context.Context, in Order) (*httpapi.Response, error) {
 	r, err := sdk.Result[shop.Reservation](ctx, "reserve_stock")
 	if err != nil {
-		return shop.Shipment{}, err
+		return nil, err
 	}
-	var out shop.Shipment
-	err = o.http.post(ctx, in.url("shipments"), shop.ShipmentRequest{Order: in.Order, Reservation: r.ID, Address: in.Address}, &out)
-	return out, err
+	return s.Post(ctx, in.url("shipments"), shop.ShipmentRequest{Order: in.Order, Reservation: r.ID, Address: in.Address})
 }
 
 // notify tells the customer what was paid and where the parcel is.
-func (o *orders) notify(ctx context.Context, in Order) (shop.Notification, error) {
+type notify struct {
+	httpapi.API[shop.Notification]
+}
+
+// Process asks for the message to be sent.
+func (n notify) Process(ctx context.Context, in Order) (*httpapi.Response, error) {
 	c, errC := sdk.Result[shop.Charge](ctx, "charge")
 	s, errS := sdk.Result[shop.Shipment](ctx, "ship")
 	if err := errors.Join(errC, errS); err != nil {
-		return shop.Notification{}, err
+		return nil, err
 	}
 	text := fmt.Sprintf("Order %s: %d.%02d %s paid, parcel %s is on its way.", in.Order, c.AmountCents/100, c.AmountCents%100, c.Currency, s.Tracking)
-	var out shop.Notification
-	err := o.http.post(ctx, in.url("notifications"), shop.NotificationRequest{Order: in.Order, To: in.Customer, Text: text}, &out)
-	return out, err
+	return n.Post(ctx, in.url("notifications"), shop.NotificationRequest{Order: in.Order, To: in.Customer, Text: text})
 }
 
 // url is the address of something in the shop.

@@ -13,6 +13,7 @@ import (
 
 	"github.com/tasker-engine/tasker/examples/02-orders/internal/shop"
 	"github.com/tasker-engine/tasker/plugin/sdk"
+	"github.com/tasker-engine/tasker/plugin/sdk/httpapi"
 	"github.com/tasker-engine/tasker/plugin/sdk/sdktest"
 )
 
@@ -24,6 +25,16 @@ func order(url string) Order {
 		Order: "1001", Customer: "ada@example.com", Address: "12 Analytical Row", Card: "tok_visa", Shop: url,
 		Lines: []shop.Line{{SKU: "pot-cast", Quantity: 1}, {SKU: "cup-blue", Quantity: 4}},
 	}
+}
+
+// start runs the plugin.
+func start(t *testing.T) *sdktest.Plugin {
+	t.Helper()
+	client, err := httpapi.New(httpapi.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return sdktest.Start(t, plugin(client))
 }
 
 func ledger(t *testing.T, url string) shop.Ledger {
@@ -74,7 +85,7 @@ func fulfil(t *testing.T, p *sdktest.Plugin, task string, in Order) int {
 // TestNothingHappensTwice: whatever the shop does, and it does everything here, each order is charged, reserved,
 // shipped and announced exactly once.
 func TestNothingHappensTwice(t *testing.T) {
-	p := sdktest.Start(t, plugin())
+	p := start(t)
 	for seed := range uint64(20) {
 		server := httptest.NewServer(shop.New(shop.Options{Seed: seed, Trouble: 0.6, Delay: time.Millisecond}))
 		for _, task := range []string{"a", "b"} {
@@ -96,7 +107,7 @@ func TestNothingHappensTwice(t *testing.T) {
 func TestHappyPath(t *testing.T) {
 	server := httptest.NewServer(shop.New(shop.Options{}))
 	defer server.Close()
-	p := sdktest.Start(t, plugin())
+	p := start(t)
 	if got := fulfil(t, p, "a", order(server.URL)); got != 5 {
 		t.Errorf("%d attempts for 5 steps of a well-behaved shop", got)
 	}
@@ -112,7 +123,7 @@ func TestAnswerNotAwaited(t *testing.T) {
 		handler.ServeHTTP(w, r)
 	}))
 	defer server.Close()
-	p := sdktest.Start(t, plugin())
+	p := start(t)
 	a := sdktest.Attempt{
 		Handler: "charge", Input: order(server.URL), IdempotencyKey: "k",
 		Results: map[string]any{"validate": Quote{TotalCents: 100, Currency: "EUR"}},
@@ -164,7 +175,7 @@ func slowFirst(t *testing.T) uint64 {
 func TestRefusals(t *testing.T) {
 	server := httptest.NewServer(shop.New(shop.Options{}))
 	defer server.Close()
-	p := sdktest.Start(t, plugin())
+	p := start(t)
 	for _, test := range []struct {
 		name, handler string
 		change        func(*Order)
@@ -183,5 +194,26 @@ func TestRefusals(t *testing.T) {
 				t.Errorf("failure = %+v, want a permanent %s: %s", got, test.code, test.message)
 			}
 		})
+	}
+}
+
+// TestCharge: one line says how the shop behaves; the amount that it takes is checked.
+func TestCharge(t *testing.T) {
+	api := sdktest.HTTP(t)
+	charges := api.On("POST", "/v1/charges").Reply(429, sdktest.RetryAfter(2), 200, sdktest.JSON(shop.Charge{ID: "ch_1", AmountCents: 99}))
+	p := start(t)
+	a := sdktest.Attempt{Handler: "charge", Input: order(api.URL), IdempotencyKey: "k", Results: map[string]any{"validate": Quote{TotalCents: 100, Currency: "EUR"}}}
+
+	if got := p.Run(t, a).Failure; got == nil || got.RetryAfter != 2*time.Second {
+		t.Errorf("failure %+v, want to wait 2s", got)
+	}
+	if got := p.Run(t, a).Failure; got == nil || got.Verdict != sdk.Final || got.Message != "charge ch_1 is of 99 cents, asked for 100" {
+		t.Errorf("failure %+v, want the wrong amount", got)
+	}
+	for _, r := range charges.Requests() {
+		var body shop.ChargeRequest
+		if r.Decode(t, &body); body.AmountCents != 100 || r.Header.Get("Idempotency-Key") != "k" {
+			t.Errorf("asked for %d cents under the key %q", body.AmountCents, r.Header.Get("Idempotency-Key"))
+		}
 	}
 }

@@ -28,7 +28,15 @@ type decoded struct{ api }
 
 func (decoded) ProcessResults(_ context.Context, r *httpapi.Response) (number, error) {
 	var out number
-	return out, r.Decode(&out)
+	err := r.Decode(&out)
+	return out, err
+}
+
+// bodies stores the body alone.
+type bodies struct{ httpapi.API[number] }
+
+func (b bodies) Process(ctx context.Context, in number) (*httpapi.Response, error) {
+	return b.Post(ctx, "/increment", in)
 }
 
 type shaped struct {
@@ -75,6 +83,7 @@ func TestContract(t *testing.T) {
 		"Typed":                  {handler: sdk.Typed(a), want: whole},
 		"Typed, options":         {handler: sdk.Typed(a, sdk.Options{Version: 4}), want: whole},
 		"Typed, decoded results": {handler: sdk.Typed(decoded{a}), want: `{"n":2}`},
+		"Typed, API":             {handler: sdk.Typed(bodies{httpapi.API[number]{Client: a.Client}}), want: `{"n":2}`},
 		"Typed, replaced results": {
 			handler: sdk.Typed(shaped{a, func(context.Context, *httpapi.Response) (any, error) { return number{2}, nil }}), want: `{"n":2}`,
 		},

@@ -9,13 +9,15 @@
 //
 //	func (c *charge) ProcessResults(ctx context.Context, r *httpapi.Response) (Receipt, error) { // optional
 //		var out Receipt
-//		return out, r.Decode(&out)
+//		err := r.Decode(&out)
+//		return out, err
 //	}
 //
 //	sdk.Handlers{"charge": sdk.Typed(&charge{client})}
 //
 // That is an ordinary handler: nothing here is known to the host. Without a ProcessResults the status, some of the headers
-// and the decoded body are stored, which is how a [Response] marshals to JSON.
+// and the decoded body are stored, which is how a [Response] marshals to JSON. Embed an [API] instead of a client to store the
+// decoded body alone.
 //
 // # What an answer means
 //

@@ -2,6 +2,7 @@ package httpapi
 
 import (
 	"bytes"
+	"context"
 	"encoding/base64"
 	"encoding/json"
 	"fmt"
@@ -120,4 +121,20 @@ func encode(v any) ([]byte, error) {
 		return nil, err
 	}
 	return bytes.TrimRight(buf.Bytes(), "\n"), nil
+}
+
+// API is a [Client] with a ProcessResults that stores the decoded body of an answer, as T. Embed it in a handler:
+//
+//	type charge struct{ httpapi.API[Receipt] }
+//
+//	func (c charge) Process(ctx context.Context, in Order) (*httpapi.Response, error) {
+//		return c.Post(ctx, "/charges", in)
+//	}
+type API[T any] struct{ *Client }
+
+// ProcessResults decodes the body, as [Response.Decode] does.
+func (API[T]) ProcessResults(_ context.Context, r *Response) (T, error) {
+	var out T
+	err := r.Decode(&out)
+	return out, err
 }
