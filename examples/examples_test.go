@@ -40,17 +40,23 @@ func TestExamples(t *testing.T) {
 // runReadme does what a README says, in a home of its own.
 func runReadme(t *testing.T, term *terminal, example string, anyNumber bool) {
 	t.Helper()
-	runSession(t, term, readSession(t, filepath.Join(example, "README.md")), anyNumber)
+	term.begin(t)
+	term.follow(t, readSession(t, filepath.Join(example, "README.md")), anyNumber)
 }
 
-// runSession types commands and compares what they print. What delivery brings about is waited for.
-func runSession(t *testing.T, term *terminal, commands session, anyNumber bool) {
+// begin makes sure that nothing is left of another session.
+func (term *terminal) begin(t *testing.T) {
 	t.Helper()
 	t.Setenv("TASKER_HOME", "")
 	if err := os.RemoveAll(filepath.Join(term.dir, ".tasker")); err != nil {
 		t.Fatal(err)
 	}
 	term.ids, term.addresses = map[string]string{}, map[string]string{}
+}
+
+// follow types commands and compares what they print. What delivery brings about is waited for.
+func (term *terminal) follow(t *testing.T, commands session, anyNumber bool) {
+	t.Helper()
 	for _, c := range commands {
 		here := term.run(t, c)
 		for range 100 {

@@ -28,23 +28,56 @@ type command struct {
 	output string
 }
 
-// readSession collects the console blocks of a README.
-func readSession(t *testing.T, readme string) session {
+// A block is a fenced part of a README or a guide.
+type block struct {
+	language string
+	file     string // the path that the text before the block names last; "" = none
+	text     string
+}
+
+var (
+	fenced = regexp.MustCompile("(?sm)\\A(.*?)^```(\\w+)\n(.*?)^```\n")
+	named  = regexp.MustCompile("`([a-z]+/[\\w.]+)`[^`]*\\z")
+)
+
+func readBlocks(t *testing.T, path string) (blocks []block) {
 	t.Helper()
-	text, err := os.ReadFile(readme)
+	text, err := os.ReadFile(path)
 	if err != nil {
 		t.Fatal(err)
 	}
-	var s session
-	inside := false
-	for line := range strings.Lines(string(text)) {
-		switch {
-		case strings.HasPrefix(line, "```"):
-			inside = strings.TrimSpace(line) == "```console"
-		case inside && strings.HasPrefix(line, "$ "):
+	for rest := string(text); ; {
+		m := fenced.FindStringSubmatch(rest)
+		if m == nil {
+			return blocks
+		}
+		rest = rest[len(m[0]):]
+		b := block{language: m[2], text: m[3]}
+		if name := named.FindStringSubmatch(m[1]); name != nil {
+			b.file = name[1]
+		}
+		blocks = append(blocks, b)
+	}
+}
+
+// session returns what a console block shows.
+func (b block) session() (s session) {
+	for line := range strings.Lines(b.text) {
+		if strings.HasPrefix(line, "$ ") {
 			s = append(s, command{line: strings.TrimSpace(line[2:])})
-		case inside:
+		} else if len(s) > 0 {
 			s[len(s)-1].output += line
+		}
+	}
+	return s
+}
+
+// readSession collects the console blocks of a README.
+func readSession(t *testing.T, readme string) (s session) {
+	t.Helper()
+	for _, b := range readBlocks(t, readme) {
+		if b.language == "console" {
+			s = append(s, b.session()...)
 		}
 	}
 	if len(s) == 0 {
@@ -166,9 +199,13 @@ func (term *terminal) awaitHost(t *testing.T) {
 // readdress changes an address in the templates of the examples.
 func (term *terminal) readdress(t *testing.T, readme, here string) {
 	t.Helper()
-	templates, err := filepath.Glob(filepath.Join(term.dir, "examples", "*", "template.yaml"))
-	if err != nil || len(templates) == 0 {
-		t.Fatalf("no templates: %v", err)
+	var templates []string
+	for _, pattern := range []string{"*/template.yaml", "examples/*/template.yaml"} {
+		found, err := filepath.Glob(filepath.Join(term.dir, pattern))
+		if err != nil {
+			t.Fatal(err)
+		}
+		templates = append(templates, found...)
 	}
 	for _, path := range templates {
 		text, err := os.ReadFile(path)

@@ -45,7 +45,7 @@ func post(ctx context.Context, template string, alert Alert) error {
 	req.Header.Set("Content-Type", "application/json")
 	resp, err := http.DefaultClient.Do(req)
 	if err != nil {
-		return err
+		return sdk.Unavailable(err)
 	}
 	if _ = resp.Body.Close(); resp.StatusCode != http.StatusOK {
 		return fmt.Errorf("the Alertmanager answered %s", resp.Status)

@@ -32,7 +32,7 @@ func forward(ctx context.Context, e sdk.Event[json.RawMessage]) error {
 	req.Header.Set("Event-Type", e.Type)
 	resp, err := http.DefaultClient.Do(req)
 	if err != nil {
-		return err
+		return sdk.Unavailable(err) // it waits, however long that takes
 	}
 	_ = resp.Body.Close()
 	switch {

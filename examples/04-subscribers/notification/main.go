@@ -45,7 +45,7 @@ func (n *notifier) say(ctx context.Context, text string) error {
 	}
 	resp, err := http.DefaultClient.Do(req)
 	if err != nil {
-		return err // tried again
+		return sdk.Unavailable(err) // the event waits until the chat is there again
 	}
 	if _ = resp.Body.Close(); resp.StatusCode >= http.StatusMultipleChoices {
 		return fmt.Errorf("the chat answered %s", resp.Status)
