@@ -5,17 +5,12 @@ import (
 	"context"
 	"encoding/json"
 	"slices"
-	"sync"
 	"testing"
-	"time"
-
-	"google.golang.org/protobuf/proto"
 
 	"github.com/tasker-engine/tasker/host"
+	"github.com/tasker-engine/tasker/host/bench"
 	"github.com/tasker-engine/tasker/host/hosttest"
 	"github.com/tasker-engine/tasker/host/task"
-	"github.com/tasker-engine/tasker/plugin/sdk/event"
-	eventv1 "github.com/tasker-engine/tasker/proto/tasker/event/v1"
 )
 
 // linear5 is the workload of these benchmarks: five steps that do nothing, in a row.
@@ -53,69 +48,17 @@ func newLoad(tb testing.TB, change func(*host.Options), plugins ...string) *load
 	return &load{Host: h, tb: tb}
 }
 
-// run creates n tasks, every so often or, with every 0, as soon as one of inFlight ends,
-// waits for all of them, and returns what each took from its creation to its end by the
-// host's clock, sorted, and how long all of them took.
-func (l *load) run(n, inFlight int, every time.Duration) (took []time.Duration, all time.Duration) {
+// run drives a load of linear tasks.
+func (l *load) run(with bench.Load) *bench.Sample {
 	l.tb.Helper()
 	ctx, cancel := context.WithTimeout(l.tb.Context(), hosttest.Patience)
 	defer cancel()
-	stats, err := l.StoreStats(ctx)
+	with.Request = task.Request{Source: []byte(linear5), SourceName: "linear.yaml"}
+	s, err := bench.Drive(ctx, l.Host, with)
 	if err != nil {
 		l.tb.Fatal(err)
 	}
-	slots := make(chan struct{}, inFlight)
-	var watching sync.WaitGroup
-	watching.Go(func() { took = l.watch(ctx, stats.LastSeq+1, n, slots) })
-	began := time.Now()
-	tick := time.NewTicker(max(every, time.Nanosecond))
-	defer tick.Stop()
-	for range n {
-		if every > 0 {
-			<-tick.C
-		} else {
-			slots <- struct{}{}
-		}
-		if _, err := l.CreateTask(ctx, task.Request{Source: []byte(linear5), SourceName: "linear.yaml"}); err != nil {
-			l.tb.Fatal(err)
-		}
-	}
-	watching.Wait()
-	slices.Sort(took)
-	return took, time.Since(began)
-}
-
-// watch reads the log until n tasks have ended.
-func (l *load) watch(ctx context.Context, from uint64, n int, slots <-chan struct{}) (took []time.Duration) {
-	began := make(map[string]int64)
-	err := l.Events(ctx, host.EventQuery{From: from, Follow: true}, func(entry host.LogEntry) error {
-		var e eventv1.Event
-		if err := proto.Unmarshal(entry.Encoded, &e); err != nil {
-			return err
-		}
-		switch e.GetType() {
-		case event.NameTaskInitialized:
-			began[e.GetTaskId()] = e.GetAt()
-		case event.NameTaskCompleted:
-			took = append(took, time.Duration(e.GetAt()-began[e.GetTaskId()]))
-			select {
-			case <-slots:
-			default:
-			}
-			if len(took) == n {
-				return errSeen
-			}
-		}
-		return nil
-	})
-	if len(took) != n {
-		l.tb.Errorf("%d of %d tasks ended: %v", len(took), n, err)
-	}
-	return took
-}
-
-func quantile(sorted []time.Duration, q float64) time.Duration {
-	return sorted[min(int(q*float64(len(sorted))), len(sorted)-1)]
+	return s
 }
 
 func median[T cmp.Ordered](of []T) T {
@@ -152,8 +95,8 @@ func BenchmarkHungSubscriber(b *testing.B) {
 	}{{"in-flight=1", 200, 1}, {"in-flight=64", 2000, 64}} {
 		b.Run(flight.name, func(b *testing.B) {
 			compare(b, without, with, func(l *load) float64 {
-				took, _ := l.run(flight.tasks, flight.inFlight, 0)
-				return float64(quantile(took, 0.5))
+				s := l.run(bench.Load{Tasks: flight.tasks, InFlight: flight.inFlight})
+				return float64(s.Task.ValueAtPercentile(50))
 			})
 		})
 	}
@@ -166,14 +109,12 @@ func BenchmarkSubscribersUnderLoad(b *testing.B) {
 	without := newLoad(b, func(*host.Options) {}, mockPlugin)
 	with := newLoad(b, func(*host.Options) {}, mockPlugin, sinkPlugin)
 	const tasks = 5000
-	with.run(tasks, 64, 0)
-	_, all := with.run(tasks, 64, 0)
-	every := time.Duration(float64(all) / tasks / 0.7)
+	with.run(bench.Load{Tasks: tasks, InFlight: 64})
+	rate := 0.7 * tasks / with.run(bench.Load{Tasks: tasks, InFlight: 64}).Took.Seconds()
 	b.Run("share=0.7", func(b *testing.B) {
 		compare(b, without, with, func(l *load) float64 {
-			took, _ := l.run(tasks, tasks, every)
-			return float64(quantile(took, 0.99))
+			return float64(l.run(bench.Load{Tasks: tasks, Rate: rate}).Task.ValueAtPercentile(99))
 		})
 	})
-	b.Logf("a task every %s, %.0f events/s to each subscription", every, 12/every.Seconds())
+	b.Logf("%.0f tasks/s, %.0f events/s to each subscription", rate, 12*rate)
 }
