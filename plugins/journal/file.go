@@ -17,8 +17,12 @@ import (
 	"github.com/tasker-engine/tasker/plugin/sdk"
 )
 
-// remembered is how many events of a file are recognised when they come again.
-const remembered = 20_000
+const (
+	// remembered is how many events of a file are recognised when they come again.
+	remembered = 20_000
+	// tail is how much of the end of a file is read to know them, in bytes.
+	tail = 16 << 20
+)
 
 // file is a file that events are appended to. What has failed is closed and opened again.
 type file struct {
@@ -207,11 +211,38 @@ func read(path, format string) (c contents, err error) {
 		}
 		c.take(line, format)
 		last = line
+		if f, plain := r.(*os.File); plain && len(c.keys) == 1 {
+			if err := c.skip(f, lines); err != nil {
+				return c, fmt.Errorf("%s: %w", path, err)
+			}
+		}
 	}
 	if last != nil {
 		c.sum = sum(last)
 	}
 	return c, nil
+}
+
+// skip goes on at the first line within the tail of a file.
+func (c *contents) skip(f *os.File, lines *bufio.Reader) error {
+	info, err := f.Stat()
+	if err != nil || info.Size()-tail <= c.size {
+		return err
+	}
+	if _, err := f.Seek(info.Size()-tail, io.SeekStart); err != nil {
+		return err
+	}
+	lines.Reset(f)
+	rest, err := lines.ReadBytes('\n')
+	if errors.Is(err, io.EOF) { // one line that is longer than that, and torn: read all
+		if _, err := f.Seek(c.size, io.SeekStart); err != nil {
+			return err
+		}
+		lines.Reset(f)
+		return nil
+	}
+	c.size = info.Size() - tail + int64(len(rest))
+	return err
 }
 
 // take takes a line.

@@ -160,3 +160,42 @@ func TestChain(t *testing.T) {
 		t.Errorf("verify of no file says %d", code)
 	}
 }
+
+// TestLargeFile is opened without being read as a whole: its end is known, and its beginning.
+func TestLargeFile(t *testing.T) {
+	c := config{Path: filepath.Join(t.TempDir(), "events"), Fsync: fsyncNever, Chain: true}
+	events := entries(40)
+	for i := range events {
+		events[i].Payload = []byte(`"` + strings.Repeat("x", 600<<10) + `"`)
+	}
+	write(t, c, events[:35])
+	write(t, c, events[20:]) // 16 to 35 are within the tail
+	whole := plain(t, c.Path)
+	if diff := cmp.Diff(upTo(40), seqs(t, whole)); diff != "" {
+		t.Errorf("sequences (-want +got):\n%s", diff)
+	}
+	var errs bytes.Buffer
+	if code := verify([]string{c.Path}, io.Discard, &errs); code != 0 {
+		t.Errorf("verify says %d: %s", code, errs.String())
+	}
+	for _, cut := range []int{1, 1 << 10, 700 << 10} {
+		if err := os.WriteFile(c.Path, []byte(whole[:len(whole)-cut]), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		write(t, c, events[30:])
+		if plain(t, c.Path) != whole {
+			t.Errorf("cut by %d bytes the file is another", cut)
+		}
+	}
+	j, _ := opened(t, c)
+	f, err := openFile(c.Path, j.config, j.log)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !f.first.Equal(at(0)) || f.size != int64(len(whole)) {
+		t.Errorf("first event at %s, size %d; want %s, %d", f.first, f.size, at(0), len(whole))
+	}
+	if err := f.close(); err != nil {
+		t.Error(err)
+	}
+}

@@ -2,6 +2,7 @@ package main
 
 import (
 	"slices"
+	"strings"
 
 	commonpb "go.opentelemetry.io/proto/otlp/common/v1"
 	tracepb "go.opentelemetry.io/proto/otlp/trace/v1"
@@ -45,7 +46,7 @@ func stepAttributes(e *event.Step) []*commonpb.KeyValue {
 func end(s *tracepb.Span, ok bool, failure *event.Error) {
 	switch {
 	case failure != nil:
-		s.Status = &tracepb.Status{Code: tracepb.Status_STATUS_CODE_ERROR, Message: failure.Message}
+		s.Status = &tracepb.Status{Code: tracepb.Status_STATUS_CODE_ERROR, Message: cut(failure.Message)}
 		s.Attributes = append(
 			s.Attributes, text(keyErrorType, failure.Class), text(keyErrorCode, failure.Code),
 			text(keyErrorSource, failure.Source), text(keyErrorCategory, string(failure.Category())),
@@ -66,7 +67,18 @@ func text(key, value string) *commonpb.KeyValue {
 	if value == "" {
 		return nil
 	}
-	return &commonpb.KeyValue{Key: key, Value: textValue(value)}
+	return &commonpb.KeyValue{Key: key, Value: textValue(cut(value))}
+}
+
+// maxText is the length of the longest text in a span, in bytes: requests have a limit, too.
+const maxText = 2 << 10
+
+// cut shortens a text that is too long.
+func cut(s string) string {
+	if len(s) <= maxText {
+		return s
+	}
+	return strings.ToValidUTF8(s[:maxText], "") + "..."
 }
 
 // texts returns an attribute, nil if there are no values.

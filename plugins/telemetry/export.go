@@ -19,7 +19,7 @@ import (
 
 const (
 	// maxJobs is how many events' spans one request has at most.
-	maxJobs = 512
+	maxJobs = 256
 	// closeTimeout is how long the end of the connection may take.
 	closeTimeout = 5 * time.Second
 )

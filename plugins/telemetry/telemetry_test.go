@@ -439,3 +439,20 @@ func TestDelivery(t *testing.T) {
 	p := sdktest.Start(t, plugin(), sdktest.Options{Config: values{"endpoint": receive(t).url}})
 	p.CheckDelivery(t, sdktest.DeliveryCheck{Subscription: "spans"})
 }
+
+// TestLongText is shortened: a request has a limit.
+func TestLongText(t *testing.T) {
+	t.Chdir(t.TempDir())
+	r := receive(t)
+	e := event.StepFailed{Step: step("charge", 1, 1, 2), Error: event.Error{Message: strings.Repeat("é", 100_000), Kind: "permanent"}, Final: true}
+	allAcked(t, start(t, values{"endpoint": r.url}).Send(t, sdktest.Event{Payload: e})...)
+	want := strings.Repeat("é", maxText/2) + "..."
+	for _, s := range r.spans {
+		if got := s.GetStatus().GetMessage(); got != want {
+			t.Errorf("span %s has %d bytes of message, want %d", s.GetName(), len(got), len(want))
+		}
+	}
+	if len(r.spans) != 2 {
+		t.Errorf("%d spans, want 2", len(r.spans))
+	}
+}
