@@ -25,7 +25,9 @@ type Alert struct {
 	EndsAt time.Time         `json:"endsAt,omitzero"` // set: it is resolved
 }
 
-func failed(ctx context.Context, e sdk.Event[event.TaskFailed]) error { return post(ctx, e.Template, Alert{}) }
+func failed(ctx context.Context, e sdk.Event[event.TaskFailed]) error {
+	return post(ctx, e.Template, Alert{})
+}
 
 func completed(ctx context.Context, e sdk.Event[event.TaskCompleted]) error {
 	return post(ctx, e.Template, Alert{EndsAt: e.At})
