@@ -237,3 +237,34 @@ func TestUnavailableLetter(t *testing.T) {
 		want(t, "retry of another", err, task.ErrNotFound)
 	})
 }
+
+// TestManyTasksWait: of more tasks than may wait, the others are not read before some go
+// on; all get their events in the end.
+func TestManyTasksWait(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m, w := bubble(t)
+		var kinds []string
+		for i := range delivery.MaxHeld + 100 {
+			kinds = append(kinds, "task.started@"+taskOf(i), "task.failed@"+taskOf(i))
+		}
+		w.add(kinds...)
+		var j journal
+		var back atomic.Bool
+		w.instance("p#1", lanes(&j, func(*pluginv1.SequencedEvent) time.Duration {
+			if back.Load() {
+				return -1
+			}
+			return 0
+		}))
+		w.Connect("p#1", []delivery.Subscription{sub("p/all", func(s *delivery.Subscription) { s.Order = delivery.OrderTask })})
+		wait(20 * time.Second)
+		if n := j.count(); n > 5*16+delivery.MaxBatchEvents*delivery.DefaultWindow {
+			t.Errorf("%d deliveries in 20 s, want what was in flight, and then one at a time", n)
+		}
+		back.Store(true)
+		wait(time.Minute)
+		if c := m.cursor("p/all"); c.Through < uint64(len(kinds)) || len(m.letters) > 0 {
+			t.Errorf("in the end the cursor is %+v of %d, there are %d dead letters", c, len(kinds), len(m.letters))
+		}
+	})
+}
