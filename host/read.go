@@ -72,6 +72,12 @@ func (r reading) Task(ctx context.Context, idOrPrefix string) (*task.View, error
 		if s.Output, err = r.document(ctx, id, s.Results); err != nil {
 			return nil, fmt.Errorf("results of step %s: %w", s.Name, err)
 		}
+		if s.Attempt == nil {
+			continue
+		}
+		if s.Input, err = r.document(ctx, id, s.Attempt.Input); err != nil {
+			return nil, fmt.Errorf("input of step %s: %w", s.Name, err)
+		}
 	}
 	return v, nil
 }
@@ -108,17 +114,21 @@ func (r reading) document(ctx context.Context, id task.ID, v task.Value) ([]byte
 }
 
 // Value returns the document behind a reference that an assignment or an event carries:
-// "input" or "result/<ordinal>".
+// "input", "input/<ordinal>" or "result/<ordinal>".
 func (r reading) Value(ctx context.Context, id task.ID, ref string) ([]byte, error) {
 	if ref == publish.InputRef {
 		return r.store.Value(ctx, id, task.InputBlob)
 	}
-	ordinal, ok := strings.CutPrefix(ref, "result/")
+	kind, ordinal, _ := strings.Cut(ref, "/")
 	o, err := strconv.ParseUint(ordinal, 10, 31)
-	if !ok || err != nil {
-		return nil, fmt.Errorf("reference %q of task %s: %w", ref, id, task.ErrNotFound)
+	switch {
+	case err != nil:
+	case kind == "result":
+		return r.store.Value(ctx, id, task.ResultBlob(task.Ordinal(o)))
+	case kind == publish.InputRef:
+		return r.store.Value(ctx, id, task.StepInputBlob(task.Ordinal(o)))
 	}
-	return r.store.Value(ctx, id, task.ResultBlob(task.Ordinal(o)))
+	return nil, fmt.Errorf("reference %q of task %s: %w", ref, id, task.ErrNotFound)
 }
 
 // ListTasks implements [Service].

@@ -81,6 +81,8 @@ const (
 	CodeInvalidEvent     = "invalid_event"     // a custom event does not fit its declaration
 	CodeFailFast         = "fail_fast"         // another step failed and on_failure is fail_fast
 	CodeCancelRequested  = "cancel_requested"  // somebody cancelled the task
+	CodeWhenFailed       = "when_failed"       // the step's condition could not be evaluated
+	CodeWithFailed       = "with_failed"       // the step's input could not be made
 )
 
 // Failure describes why an attempt failed (rule R9). It is stored with the attempt and

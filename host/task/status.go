@@ -44,7 +44,7 @@ const (
 	StepError            StepStatus = "error"             // exhausted or failed permanently
 	StepCancelled        StepStatus = "cancelled"         // stopped by a cancel, fail_fast or the task's deadline
 	StepResolvedManually StepStatus = "resolved_manually" // an operator supplied the result
-	StepSkipped          StepStatus = "skipped"           // by design: bypassed, or optional and exhausted
+	StepSkipped          StepStatus = "skipped"           // by design: bypassed, not taken, or optional and exhausted
 )
 
 // StepStatuses lists every step status in the order of the life of a step.
@@ -108,6 +108,9 @@ const (
 	StepLosePark        = "lose_park"
 	StepLoseCancel      = "lose_cancel"
 	StepBypass          = "bypass"
+	StepSkip            = "skip"
+	StepRefuse          = "refuse"
+	StepRefuseOptional  = "refuse_optional"
 	StepCancel          = "cancel"
 	StepRetry           = "retry"
 	StepRetryParked     = "retry_parked"
@@ -118,7 +121,7 @@ const (
 //
 //	pending ----claim----> in_progress --succeed--> complete
 //	   ^  \                  |  |  |  `--fail_permanent, fail_limit, lose_fail--> error
-//	   |   `--bypass------>  |  |  `--fail_optional, ..., lose_optional--> skipped
+//	   |   `--bypass, skip-> |  |  `--fail_optional, ..., lose_optional--> skipped
 //	   |     skipped         |  `--lose_park--> waiting (an operator decides)
 //	   |                     `--fail_retry, lose_retry--> waiting_for_retry --claim--> in_progress
 //	   `--retry-- error, cancelled          error, cancelled, waiting --resolve--> resolved_manually
@@ -126,7 +129,8 @@ const (
 // A step whose retry is due is claimed straight from waiting_for_retry. cancel leads
 // from every non-terminal status to cancelled, as lose_cancel does when the attempt of a
 // step that is to stop is lost; expire (a time limit passed while the step was not
-// running) leads to error.
+// running) and refuse (its condition or its input cannot be made) lead to error. skip is
+// what a condition that is false does.
 func StepTransitions() []StepTransition { return slices.Clone(stepTransitions) }
 
 // stepTransitions is made once, because every change of a status looks into it, and
@@ -150,6 +154,9 @@ var stepTransitions = func() []StepTransition {
 		{StepLosePark, running, StepWaiting, []string{"step.attempt_lost", "step.waiting"}},
 		{StepLoseCancel, running, StepCancelled, []string{"step.attempt_lost", "step.cancelled"}},
 		{StepBypass, []StepStatus{StepPending}, StepSkipped, []string{"step.skipped"}},
+		{StepSkip, []StepStatus{StepPending}, StepSkipped, []string{"step.skipped"}},
+		{StepRefuse, idle, StepError, []string{"step.failed"}},
+		{StepRefuseOptional, idle, StepSkipped, []string{"step.failed", "step.skipped"}},
 		{
 			StepCancel,
 			[]StepStatus{StepPending, StepWaitingForRetry, StepWaiting, StepInProgress},

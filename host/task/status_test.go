@@ -17,8 +17,8 @@ import (
 func TestStepTransitions(t *testing.T) {
 	want := map[task.StepStatus]map[task.StepStatus]string{
 		task.StepPending: {
-			task.StepInProgress: "claim", task.StepSkipped: "bypass expire_optional",
-			task.StepError: "expire", task.StepCancelled: "cancel",
+			task.StepInProgress: "claim", task.StepSkipped: "bypass expire_optional refuse_optional skip",
+			task.StepError: "expire refuse", task.StepCancelled: "cancel",
 		},
 		task.StepInProgress: {
 			task.StepComplete:        "succeed",
@@ -29,7 +29,7 @@ func TestStepTransitions(t *testing.T) {
 			task.StepCancelled:       "cancel lose_cancel",
 		},
 		task.StepWaitingForRetry: {
-			task.StepInProgress: "claim", task.StepError: "expire", task.StepSkipped: "expire_optional",
+			task.StepInProgress: "claim", task.StepError: "expire refuse", task.StepSkipped: "expire_optional refuse_optional",
 			task.StepCancelled: "cancel",
 		},
 		task.StepWaiting: {

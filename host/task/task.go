@@ -34,7 +34,7 @@ func (v Value) Size() int64 {
 
 // BlobRef refers to a large value of the same task.
 type BlobRef struct {
-	N      uint32 // blob number in the task: see [InputBlob] and [ResultBlob]
+	N      uint32 // blob number in the task: see [InputBlob], [ResultBlob] and [StepInputBlob]
 	Size   int64  // bytes
 	SHA256 string // hex
 }
@@ -44,6 +44,25 @@ const InputBlob uint32 = 0
 
 // ResultBlob returns the blob number of a step's results.
 func ResultBlob(o Ordinal) uint32 { return uint32(o) + 1 }
+
+// firstInputBlob is the blob number of the first step's own input.
+const firstInputBlob uint32 = 1 << 31
+
+// StepInputBlob returns the blob number of the input that a step makes for itself.
+func StepInputBlob(o Ordinal) uint32 { return firstInputBlob + uint32(o) }
+
+// BlobStep returns the step that a blob number belongs to, and whether it is the step's
+// input and not its results. false for the task's input.
+func BlobStep(n uint32) (o Ordinal, input, ok bool) {
+	switch {
+	case n >= firstInputBlob:
+		return Ordinal(n - firstInputBlob), true, true
+	case n > InputBlob:
+		return Ordinal(n - 1), false, true
+	default:
+		return 0, false, false
+	}
+}
 
 // Spec is what a task was asked to do; it never changes after creation.
 type Spec struct {
@@ -159,6 +178,9 @@ const (
 	NoteBypassed = "bypassed" // named in bypass_steps
 	NoteOptional = "optional" // optional, and its attempts are exhausted
 	NoteParked   = "parked"   // its attempt was lost and on_crash is park
+	NoteWhen     = "when"     // its condition was false
+	// NoteWhenDependencies: all its dependencies were skipped by their conditions.
+	NoteWhenDependencies = "when_dependencies"
 )
 
 // Attempt is one execution of a step by a handler.
@@ -170,6 +192,9 @@ type Attempt struct {
 	StartedAt time.Time
 	EndedAt   time.Time
 	Failure   *Failure // unless running or succeeded
+	// Input is what the step's mapping made; it is the same for all attempts. The zero Value
+	// means the task's input.
+	Input Value
 	// BeatAt is when the attempt was last heard of; not stored.
 	BeatAt time.Time
 }
@@ -258,6 +283,7 @@ type Assignment struct {
 	Limit            uint32     // the retry limit
 	IdempotencyKey   string
 	Input            Value
+	OwnInput         bool // Input was made by the step's mapping
 	Config           json.RawMessage
 	Results          []DependencyResult
 	Checkpoint       json.RawMessage // the last checkpoint of an earlier attempt

@@ -97,4 +97,7 @@ type StepView struct {
 	ProgressNote string
 	// Output is the results as JSON, fetched where they lie in a blob; nil = none.
 	Output json.RawMessage
+	// Input is what the step's mapping made for its last attempt, fetched likewise; nil =
+	// the task's input, or no attempt yet.
+	Input json.RawMessage
 }

@@ -144,6 +144,8 @@ type attemptJSON struct {
 	Instance  string  `json:"instance"`
 	StartedAt *string `json:"started_at"`
 	EndedAt   *string `json:"ended_at"`
+	// Input is what the step's `with` made, null when it is the task's.
+	Input json.RawMessage `json:"input"`
 }
 
 type failureJSON struct {
@@ -231,7 +233,7 @@ func newStepJSON(s *task.StepView) stepJSON {
 	if at := s.Attempt; at != nil {
 		out.Attempt = &attemptJSON{
 			Number: at.Number, Status: string(at.Status), Instance: at.Instance,
-			StartedAt: stamp(at.StartedAt), EndedAt: stamp(at.EndedAt),
+			StartedAt: stamp(at.StartedAt), EndedAt: stamp(at.EndedAt), Input: s.Input,
 		}
 	}
 	return out

@@ -18,9 +18,9 @@ func (a *app) taskShowCommand() *cobra.Command {
 		Long: `Show a task with its steps. ID may be shortened as long as it is unambiguous.
 
 --json prints all of the task: the keys of ` + "`tasker run --json`" + ` and those of its request,
-its derived status and health, and for each step its settings, its last attempt, its
-failure and why it is not running. With --events there is "events", an array of the objects
-of ` + "`event tail --json`" + `.`,
+its derived status and health, and for each step its settings, its last attempt with the
+input that ` + "`with`" + ` made for it, its failure and why it is not running. With --events
+there is "events", an array of the objects of ` + "`event tail --json`" + `.`,
 		Example: `  tasker task show 01JD
   tasker task show 01JD --events
   tasker task show 01JD --json | jq '.steps[] | select(.status == "error")'`,
@@ -129,6 +129,23 @@ func (a *app) printTask(v *task.View) {
 	a.out.printf("\n")
 	for _, d := range newTree(v).draw(v, a.now(), 1000, 0) {
 		a.out.printf("%s\n", d.text)
+	}
+	a.printInputs(v)
+}
+
+// printInputs prints the inputs that steps made for themselves.
+func (a *app) printInputs(v *task.View) {
+	first := true
+	for i := range v.Steps {
+		s := &v.Steps[i]
+		if len(s.Input) == 0 {
+			continue
+		}
+		if first {
+			a.out.printf("\ninputs made by `with`\n")
+			first = false
+		}
+		a.out.printf("  %s %s\n", s.Name, cut(oneLine(string(s.Input)), maxShownResult))
 	}
 }
 

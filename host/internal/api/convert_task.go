@@ -184,7 +184,7 @@ func attemptToWire(a *task.Attempt) *hostv1.Attempt {
 	return &hostv1.Attempt{
 		Number: a.Number, Status: string(a.Status), Epoch: a.Epoch, Instance: a.Instance,
 		StartedAt: timeToWire(a.StartedAt), EndedAt: timeToWire(a.EndedAt), Failure: failureToWire(a.Failure),
-		BeatAt: timeToWire(a.BeatAt),
+		BeatAt: timeToWire(a.BeatAt), Input: valueToWire(a.Input),
 	}
 }
 
@@ -195,7 +195,7 @@ func attemptFromWire(a *hostv1.Attempt) *task.Attempt {
 	return &task.Attempt{
 		Number: a.GetNumber(), Status: task.AttemptStatus(a.GetStatus()), Epoch: a.GetEpoch(), Instance: a.GetInstance(),
 		StartedAt: timeFromWire(a.GetStartedAt()), EndedAt: timeFromWire(a.GetEndedAt()), Failure: failureFromWire(a.GetFailure()),
-		BeatAt: timeFromWire(a.GetBeatAt()),
+		BeatAt: timeFromWire(a.GetBeatAt()), Input: valueFromWire(a.GetInput()),
 	}
 }
 
@@ -262,6 +262,7 @@ func stepToWire(s *task.StepView) *hostv1.Step {
 		Progress:      s.Progress,
 		ProgressNote:  s.ProgressNote,
 		Output:        s.Output,
+		Input:         s.Input,
 	}
 }
 
@@ -305,5 +306,6 @@ func stepFromWire(s *hostv1.Step) (task.StepView, error) {
 		Progress:     s.GetProgress(),
 		ProgressNote: s.GetProgressNote(),
 		Output:       rawJSON(s.GetOutput()),
+		Input:        rawJSON(s.GetInput()),
 	}, nil
 }

@@ -32,7 +32,7 @@ func (s *Store) Blob(ctx context.Context, id task.ID, n uint32) ([]byte, error) 
 	return out, nil
 }
 
-// Value returns a task's input or a step's results by blob number, wherever they lie.
+// Value returns a task's input, or a step's results or own input, by blob number, wherever they lie.
 // It reads one record and, for a large value, its blob. Errors: task.ErrNotFound,
 // store.ErrCorrupt.
 func (s *Store) Value(ctx context.Context, id task.ID, n uint32) ([]byte, error) {
@@ -65,12 +65,16 @@ func readValue(t *txn, k taskKey, n uint32) (*storev1.Value, error) {
 		spec, err := readSpec(t, k)
 		return spec.GetInput(), err
 	}
-	key := k.step(n - task.ResultBlob(0))
+	o, input, _ := task.BlobStep(n)
+	key := k.step(uint32(o))
 	value := t.get(kindSteps, key[:])
 	if value == nil {
 		return nil, task.ErrNotFound
 	}
 	r := &storev1.StepRecord{}
 	_, err := decodePrefixed(value, r, fmt.Sprintf("steps/%x", key))
+	if input {
+		return r.GetAttempt().GetInput(), err
+	}
 	return r.GetResults(), err
 }

@@ -104,9 +104,13 @@ func stepToRecord(s *task.Step, revision, seq uint64) (*storev1.StepRecord, erro
 	if err != nil {
 		return nil, err
 	}
+	attempt, err := attemptToRecord(s.Attempt)
+	if err != nil {
+		return nil, err
+	}
 	r := &storev1.StepRecord{
 		Status: string(s.Status), Attempts: s.Attempts, Failures: s.Failures, Losses: s.Losses,
-		Settings: settingsToRecord(s.Settings), Attempt: attemptToRecord(s.Attempt),
+		Settings: settingsToRecord(s.Settings), Attempt: attempt,
 		StartedAt: nanos(s.StartedAt), CompletedAt: nanos(s.CompletedAt), ReadyAt: nanos(s.ReadyAt),
 		RetryAt: nanos(s.RetryAt), HoldUntil: nanos(s.HoldUntil),
 		Results: results, Failure: failureToRecord(s.Failure), Note: text(s.Note),
@@ -140,14 +144,18 @@ func applyStepRecord(s *task.Step, r *storev1.StepRecord) {
 	}
 }
 
-func attemptToRecord(a *task.Attempt) *storev1.AttemptRecord {
+func attemptToRecord(a *task.Attempt) (*storev1.AttemptRecord, error) {
 	if a == nil {
-		return nil
+		return nil, nil //nolint:nilnil // no attempt is a record without one
+	}
+	input, err := valueToRecord(a.Input)
+	if err != nil {
+		return nil, err
 	}
 	return &storev1.AttemptRecord{
 		Number: a.Number, Status: string(a.Status), Epoch: a.Epoch, Instance: text(a.Instance),
-		StartedAt: nanos(a.StartedAt), EndedAt: nanos(a.EndedAt), Failure: failureToRecord(a.Failure),
-	}
+		StartedAt: nanos(a.StartedAt), EndedAt: nanos(a.EndedAt), Failure: failureToRecord(a.Failure), Input: input,
+	}, nil
 }
 
 func attemptFromRecord(r *storev1.AttemptRecord) *task.Attempt {
@@ -157,6 +165,7 @@ func attemptFromRecord(r *storev1.AttemptRecord) *task.Attempt {
 	return &task.Attempt{
 		Number: r.GetNumber(), Status: task.AttemptStatus(r.GetStatus()), Epoch: r.GetEpoch(), Instance: r.GetInstance(),
 		StartedAt: fromNanos(r.GetStartedAt()), EndedAt: fromNanos(r.GetEndedAt()), Failure: failureFromRecord(r.GetFailure()),
+		Input: valueFromRecord(r.GetInput()),
 	}
 }
 

@@ -163,6 +163,7 @@ func (v *verifier) task(k taskKey, spec *storev1.SpecRecord) {
 			v.report(place, remedyRecord, "unknown status %q", r.GetStatus())
 		}
 		addBlob(blobs, r.GetResults())
+		addBlob(blobs, r.GetAttempt().GetInput())
 		records = append(records, written{place, r.GetRevision(), r.GetTaskSeq(), log})
 		return nil
 	})

@@ -198,7 +198,11 @@ func blobName(n uint32) string {
 	if n == task.InputBlob {
 		return "the input"
 	}
-	return fmt.Sprintf("the result of step %d", n-task.ResultBlob(0))
+	o, input, _ := task.BlobStep(n)
+	if input {
+		return fmt.Sprintf("the input of step %d", o)
+	}
+	return fmt.Sprintf("the result of step %d", o)
 }
 
 func (j *setJob) encodeStep(step *task.Step, ws *store.WriteSet) error {

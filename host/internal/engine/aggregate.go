@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"slices"
 	"time"
 
 	"github.com/tasker-engine/tasker/host/task"
@@ -13,12 +14,16 @@ type Aggregate struct {
 	Task     *task.Task
 	Template *template.Template
 
-	// unmet counts, per step, the dependencies that do not let it run yet.
+	// unmet counts, per step, the dependencies that do not let it run yet; with `join: any`
+	// it is 0 as soon as one has succeeded.
 	unmet []uint32
 	// byStatus counts steps by status; ready counts the pending ones without unmet
 	// dependencies.
 	byStatus [9]int
 	ready    int
+
+	large     map[uint32]any            // decoded blobs that expressions read, by number
+	readersOf map[uint32][]task.Ordinal // who reads a blob; nil = not asked for yet
 }
 
 // Restore makes an aggregate from a stored task and the template of its snapshot, which
@@ -32,6 +37,9 @@ func Restore(t *task.Task, tmpl *template.Template) *Aggregate {
 			if !t.Steps[dep].Status.Satisfies() {
 				a.unmet[i]++
 			}
+		}
+		if tmpl.Steps[i].Join == template.JoinAny && slices.ContainsFunc(tmpl.Steps[i].DependsOn, a.succeeded) {
+			a.unmet[i] = 0
 		}
 	}
 	for i := range t.Steps {
@@ -135,6 +143,13 @@ func (a *Aggregate) ClaimableSteps(now time.Time) []task.Ordinal {
 // timed-out attempt may still work (rule S8). Zero for a step that never failed.
 func notBefore(s *task.Step) time.Time { return latest(s.RetryAt, s.HoldUntil) }
 
+// succeeded reports whether a step has what another one with `join: any` waits for. A
+// skipped one has not: a branch that was not taken must not start what comes after another.
+func (a *Aggregate) succeeded(o task.Ordinal) bool {
+	s := a.Task.Steps[o].Status
+	return s == task.StepComplete || s == task.StepResolvedManually
+}
+
 // readyAt is since when a step could have been claimed, as far as time limits go.
 func (a *Aggregate) readyAt(s *task.Step) time.Time {
 	at := latest(notBefore(s), s.ReadyAt)
@@ -142,10 +157,23 @@ func (a *Aggregate) readyAt(s *task.Step) time.Time {
 		return at
 	}
 	at = latest(at, a.Task.CreatedAt)
-	for _, dep := range a.Template.Steps[s.Ordinal].DependsOn {
-		at = latest(at, a.Task.Steps[dep].CompletedAt)
+	return latest(at, a.joinedAt(&a.Template.Steps[s.Ordinal]))
+}
+
+// joinedAt is when the last dependency that a step had to wait for ended.
+func (a *Aggregate) joinedAt(spec *template.Step) time.Time {
+	var last, first time.Time
+	for _, dep := range spec.DependsOn {
+		end := a.Task.Steps[dep].CompletedAt
+		last = latest(last, end)
+		if spec.Join == template.JoinAny && a.succeeded(dep) {
+			first = earliest(first, end)
+		}
 	}
-	return at
+	if !first.IsZero() {
+		return first
+	}
+	return last
 }
 
 // Priority returns the priority with which a step is claimed: the task's plus the
@@ -166,13 +194,17 @@ func (a *Aggregate) Assignment(o task.Ordinal, results bool) *task.Assignment {
 		Tags: t.Tags, CorrelationID: t.CorrelationID, Previous: s.Failure,
 	}
 	out.Handler.Version = s.Settings.HandlerVersion
+	if len(spec.With) > 0 {
+		out.Input, out.OwnInput = s.Attempt.Input, true
+	}
 	if !results || len(spec.DependsOn) == 0 {
 		return out
 	}
-	out.Results = make([]task.DependencyResult, len(spec.DependsOn))
-	for i, dep := range spec.DependsOn {
-		d := &t.Steps[dep]
-		out.Results[i] = task.DependencyResult{Step: d.Name, Ordinal: dep, Status: d.Status, Value: d.Results}
+	out.Results = make([]task.DependencyResult, 0, len(spec.DependsOn))
+	for _, dep := range spec.DependsOn {
+		if d := &t.Steps[dep]; d.Status.Satisfies() { // with `join: any` others may be on their way
+			out.Results = append(out.Results, task.DependencyResult{Step: d.Name, Ordinal: dep, Status: d.Status, Value: d.Results})
+		}
 	}
 	return out
 }

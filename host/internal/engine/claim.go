@@ -21,7 +21,15 @@ func (c Claim) apply(d *Decision) error {
 	if s == nil || !d.agg.Claimable(c.Ordinal, d.now) {
 		return fmt.Errorf("step %d cannot be claimed now: %w", c.Ordinal, task.ErrTransition)
 	}
+	input, err := d.input(s)
+	if d.fault != nil {
+		return d.fault
+	}
 	d.discoveredSteps() // before the step.started of one of them
+	if err != nil {
+		d.refuse(s, task.CodeWithFailed, err)
+		return fmt.Errorf("step %s: %w: %w", s.Name, ErrUnresolved, err)
+	}
 	if err := d.step(s, task.StepClaim); err != nil {
 		return err
 	}
@@ -31,7 +39,7 @@ func (c Claim) apply(d *Decision) error {
 	}
 	s.Attempts++
 	s.Attempt = &task.Attempt{
-		Number: s.Attempts, Status: task.AttemptRunning, Epoch: d.host.Epoch, Instance: c.Instance, StartedAt: d.now,
+		Number: s.Attempts, Status: task.AttemptRunning, Epoch: d.host.Epoch, Instance: c.Instance, StartedAt: d.now, Input: input,
 	}
 	s.ReadyAt, s.Note = time.Time{}, ""
 	if s.StartedAt.IsZero() {

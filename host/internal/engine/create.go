@@ -45,7 +45,7 @@ func (Create) apply(d *Decision) error {
 	}
 	d.unblocked = nil // found here with the steps that have no dependencies
 	for _, o := range d.agg.ClaimableSteps(d.now) {
-		d.becameReady(o)
+		d.enter(o)
 	}
 	return nil
 }

@@ -53,7 +53,9 @@ type Decision struct {
 	woken       []task.Ordinal // whose record may be the same, but not their wake-up time
 	blobs       []store.Blob
 	discovered  []task.Ordinal // became ready and were not published as viable yet
-	unblocked   []task.Ordinal // by the input being applied, ascending
+	unblocked   []task.Ordinal // by the input being applied, in that order
+	undecided   []task.Ordinal // wait for nothing but a large value that their condition reads
+	decoded     map[uint32]any // small values that expressions read, by blob number
 	fault       error          // a status was to change against the tables: nothing is committed
 
 	ready    []task.Ordinal
@@ -103,26 +105,30 @@ func (a *Aggregate) Begin(h *Host, now time.Time) *Decision {
 func (d *Decision) Now() time.Time { return d.now }
 
 // Apply applies one input. An error means that the input was refused and changed
-// nothing; the decision can go on with others.
+// nothing, but for [ErrUnresolved]; the decision can go on with others.
 func (d *Decision) Apply(in Input) error {
+	d.evaluate()
 	err := in.apply(d)
 	d.settle()
 	return err
 }
 
 // settle deals with the steps whose last dependency was satisfied by an input, after
-// the input's own events: they are ready, or cancelled when the task is winding down.
+// the input's own events: they are ready, skipped, or cancelled when the task is winding
+// down. What is skipped lets further steps run.
 func (d *Decision) settle() {
-	unblocked := d.unblocked
-	d.unblocked = nil
-	for _, o := range unblocked {
-		s := &d.agg.Task.Steps[o]
-		switch {
-		case s.Status != task.StepPending:
-		case d.agg.Task.Stop != nil:
-			d.cancelStep(s)
-		default:
-			d.becameReady(o)
+	for len(d.unblocked) > 0 {
+		unblocked := d.unblocked
+		d.unblocked = nil
+		for _, o := range unblocked {
+			s := &d.agg.Task.Steps[o]
+			switch {
+			case s.Status != task.StepPending:
+			case d.agg.Task.Stop != nil:
+				d.cancelStep(s)
+			default:
+				d.enter(o)
+			}
 		}
 	}
 }
@@ -131,6 +137,7 @@ func (d *Decision) settle() {
 // claimed by it, in the order in which they became so, and forgets them. A step may be
 // returned again by a later decision.
 func (d *Decision) Ready() []task.Ordinal {
+	d.evaluate()
 	ready := d.ready
 	d.ready = nil
 	return slices.DeleteFunc(ready, func(o task.Ordinal) bool { return !d.agg.Claimable(o, d.now) })
@@ -140,8 +147,13 @@ func (d *Decision) Ready() []task.Ordinal {
 // and what follows.
 func (d *Decision) Finish() (Outcome, error) {
 	t := d.agg.Task
+	d.evaluate()
+	if len(d.undecided) > 0 {
+		d.fault = errNotProvided
+	}
 	d.discoveredSteps()
 	d.finalize()
+	d.agg.dropLarge()
 	events, seq, err := d.publish.Events()
 	if d.fault != nil || err != nil {
 		return Outcome{}, errors.Join(d.fault, err)
@@ -226,8 +238,15 @@ func (d *Decision) step(s *task.Step, transition string) error {
 func (d *Decision) satisfied(s *task.Step) {
 	for _, o := range d.agg.Template.Steps[s.Ordinal].Dependents {
 		child := &d.agg.Task.Steps[o]
+		left := d.agg.unmet[o]
+		if left == 0 { // with `join: any`
+			continue
+		}
+		if left--; s.Status != task.StepSkipped && d.agg.Template.Steps[o].Join == template.JoinAny {
+			left = 0
+		}
 		d.agg.count(child, -1)
-		d.agg.unmet[o]--
+		d.agg.unmet[o] = left
 		d.agg.count(child, 1)
 		if d.agg.unmet[o] == 0 {
 			d.unblocked = append(d.unblocked, o)

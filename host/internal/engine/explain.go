@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/tasker-engine/tasker/host/task"
+	"github.com/tasker-engine/tasker/host/template"
 )
 
 // Plugins tells what is known of a handler when a step that wants it is explained; a
@@ -154,9 +155,20 @@ func (x *explainer) reason(s *task.Step) *task.Reason {
 	case task.StepCancelled:
 		return &task.Reason{Code: task.ReasonCancelledByStop, Text: "cancelled: " + s.Note, Since: s.CompletedAt}
 	case task.StepSkipped:
-		return &task.Reason{Code: task.ReasonSkipped, Text: "skipped: " + s.Note, Since: s.CompletedAt}
+		return &task.Reason{Code: task.ReasonSkipped, Text: x.skippedText(s), Since: s.CompletedAt}
 	default:
 		return nil
+	}
+}
+
+func (x *explainer) skippedText(s *task.Step) string {
+	switch s.Note {
+	case task.NoteWhen:
+		return "skipped: when " + strings.Join(strings.Fields(x.Template.Steps[s.Ordinal].When), " ") + " was false"
+	case task.NoteWhenDependencies:
+		return "skipped: the conditions of all its dependencies were false"
+	default:
+		return "skipped: " + s.Note
 	}
 }
 
@@ -181,17 +193,24 @@ func hopeless(s *task.Step) bool {
 func (x *explainer) blockedReason(s *task.Step) *task.Reason {
 	var failed, waiting []string
 	first := none
+	hopeful := false
 	for _, dep := range x.Template.Steps[s.Ordinal].DependsOn {
 		d := &x.Task.Steps[dep]
 		if d.Status.Satisfies() {
 			continue
 		}
 		waiting = append(waiting, string(d.Name))
+		hopeful = hopeful || x.failedAbove(dep) == none
 		if root := x.failedAbove(dep); root != none && !slices.Contains(failed, string(x.Task.Steps[root].Name)) {
 			failed = append(failed, string(x.Task.Steps[root].Name))
 			if first == none {
 				first = root
 			}
+		}
+	}
+	if x.Template.Steps[s.Ordinal].Join == template.JoinAny && hopeful {
+		return &task.Reason{
+			Code: task.ReasonDependencies, On: waiting, Text: "waits for the first of " + strings.Join(waiting, ", "),
 		}
 	}
 	if len(failed) > 0 {
@@ -215,15 +234,35 @@ func (x *explainer) failedAbove(o task.Ordinal) int {
 	case task.StepError, task.StepCancelled:
 		x.root[o] = int(o)
 	case task.StepPending:
-		for _, dep := range x.Template.Steps[o].DependsOn {
-			if root := x.failedAbove(dep); root != none {
-				x.root[o] = root
-				break
-			}
-		}
+		x.root[o] = x.failedBelow(o)
 	default:
 	}
 	return x.root[o]
+}
+
+// failedBelow returns the failed step that keeps a pending one from running, none when
+// none does: with `join: any` each dependency that is left must be hopeless.
+func (x *explainer) failedBelow(o task.Ordinal) int {
+	if x.unmet[o] == 0 {
+		return none
+	}
+	spec := &x.Template.Steps[o]
+	first := none
+	for _, dep := range spec.DependsOn {
+		if x.Task.Steps[dep].Status.Satisfies() {
+			continue
+		}
+		root := x.failedAbove(dep)
+		switch {
+		case root == none && spec.Join == template.JoinAny:
+			return none
+		case root != none && spec.Join != template.JoinAny:
+			return root
+		case root != none && first == none:
+			first = root
+		}
+	}
+	return first
 }
 
 // heldReason says why the task as a whole starts nothing, nil when it does.

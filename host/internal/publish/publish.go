@@ -106,7 +106,10 @@ func data(v task.Value, ref string) (json.RawMessage, *event.Ref) {
 
 // startedInput is data for the input in the event of every attempt: by reference from a
 // lower limit on.
-func (p *Task) startedInput() (json.RawMessage, *event.Ref) {
+func (p *Task) startedInput(s *task.Step) (json.RawMessage, *event.Ref) {
+	if len(p.template.Steps[s.Ordinal].With) > 0 {
+		return data(s.Attempt.Input, StepInputRef(s.Ordinal))
+	}
 	v := p.task.Input
 	if size := v.Size(); v.Ref == nil && size > event.MaxStartedInput {
 		return nil, &event.Ref{Ref: InputRef, Size: size, SHA256: p.task.InputHash}
@@ -116,6 +119,11 @@ func (p *Task) startedInput() (json.RawMessage, *event.Ref) {
 
 // InputRef is the reference of a task's input.
 const InputRef = "input"
+
+// StepInputRef returns the reference of the input that a step makes for itself.
+func StepInputRef(o task.Ordinal) string {
+	return InputRef + "/" + strconv.FormatUint(uint64(o), 10)
+}
 
 // ResultRef returns the reference of a step's results.
 func ResultRef(o task.Ordinal) string { return "result/" + strconv.FormatUint(uint64(o), 10) }

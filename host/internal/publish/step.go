@@ -11,7 +11,7 @@ import (
 func (p *Task) StepStarted(s *task.Step) {
 	spec := &p.template.Steps[s.Ordinal]
 	e := event.StepStarted{Step: p.step(s), Instance: s.Attempt.Instance}
-	e.Inputs, e.InputsRef = p.startedInput()
+	e.Inputs, e.InputsRef = p.startedInput(s)
 	if len(spec.DependsOn) > 0 {
 		e.Dependencies = make([]string, len(spec.DependsOn))
 		for i, o := range spec.DependsOn {
@@ -73,7 +73,11 @@ func (p *Task) StepResolvedManually(s *task.Step, op task.Operation, previous ta
 
 // StepSkipped publishes [event.StepSkipped] with the step's note as the reason.
 func (p *Task) StepSkipped(s *task.Step) {
-	p.record(event.StepSkipped{Step: p.step(s), Reason: s.Note}, s.Name)
+	e := event.StepSkipped{Step: p.step(s), Reason: s.Note}
+	if s.Note == task.NoteWhen {
+		e.When = p.template.Steps[s.Ordinal].When
+	}
+	p.record(e, s.Name)
 }
 
 // StepWaiting publishes [event.StepWaiting] with the step's note as the reason.

@@ -1,7 +1,9 @@
 package runner
 
 import (
+	"context"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/tasker-engine/tasker/host/internal/engine"
@@ -41,7 +43,11 @@ func (r *Runner) decide(e *entry) {
 			again = append(again, in.claim.instance.Plugin)
 			continue
 		}
-		err := d.Apply(in.in)
+		err, missing := r.apply(e, d, in)
+		if missing != nil {
+			r.uncommitted(e, slices.Concat(kept, inputs[i:]), missing)
+			return
+		}
 		if err == nil {
 			kept = append(kept, in)
 			continue
@@ -52,7 +58,12 @@ func (r *Runner) decide(e *entry) {
 		}
 		r.refused(e, in, err, d.Now())
 	}
-	kept = append(kept, r.claimReady(e, d)...)
+	claimed, err := r.claimReady(e, d)
+	kept = append(kept, claimed...)
+	if err != nil {
+		r.uncommitted(e, kept, err)
+		return
+	}
 	out, err := d.Finish()
 	if err != nil {
 		r.uncommitted(e, kept, fmt.Errorf("decision failed: %w: %w", task.ErrInvalid, err))
@@ -80,22 +91,62 @@ func (r *Runner) refused(e *entry, in input, err error, now time.Time) {
 
 // claimReady claims what became ready in a decision as far as slots are free; the rest
 // waits in the queues.
-func (r *Runner) claimReady(e *entry, d *engine.Decision) (claimed []input) {
-	for _, o := range d.Ready() {
-		c := r.reserve(e, o)
-		if c == nil {
-			r.enqueue(e, o)
-			r.arm(e, o, d.Now())
-			continue
+func (r *Runner) claimReady(e *entry, d *engine.Decision) (claimed []input, missing error) {
+	for ready := d.Ready(); len(ready) > 0; ready = d.Ready() { // a claim that fails its step may let others run
+		for _, o := range ready {
+			c := r.reserve(e, o)
+			if c == nil {
+				r.enqueue(e, o)
+				r.arm(e, o, d.Now())
+				continue
+			}
+			in := input{in: c.input(), claim: c}
+			err, missing := r.apply(e, d, in)
+			switch {
+			case missing != nil:
+				return append(claimed, in), missing
+			case err != nil:
+				r.refused(e, in, err, d.Now())
+			default:
+				claimed = append(claimed, in)
+			}
 		}
-		in := input{in: c.input(), claim: c}
-		if err := d.Apply(in.in); err != nil {
-			r.refused(e, in, err, d.Now())
-			continue
-		}
-		claimed = append(claimed, in)
 	}
-	return claimed
+	return claimed, nil
+}
+
+// apply applies an input, with the large values that it needs. missing says that one of
+// them could not be read: then nothing of the decision can be used.
+func (r *Runner) apply(e *entry, d *engine.Decision, in input) (err, missing error) {
+	if !e.agg.Template.HasValues() {
+		return d.Apply(in.in), nil
+	}
+	if in.claim != nil {
+		if missing := r.provide(e, d, d.Needs(in.claim.ordinal)); missing != nil {
+			return nil, missing
+		}
+	}
+	err = d.Apply(in.in)
+	for wants := d.Wants(); len(wants) > 0; wants = d.Wants() {
+		if missing := r.provide(e, d, wants); missing != nil {
+			return err, missing
+		}
+	}
+	return err, nil
+}
+
+// provide reads blobs for a decision; the aggregate keeps them while they may be read.
+func (r *Runner) provide(e *entry, d *engine.Decision, blobs []uint32) error {
+	for _, n := range blobs {
+		doc, err := r.opts.Store.Blob(context.Background(), e.agg.Task.ID, n)
+		if err != nil {
+			return fmt.Errorf("read what an expression needs: %w", err)
+		}
+		if err := d.Provide(n, doc); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func (r *Runner) submit(e *entry, inputs []input, out engine.Outcome) {

@@ -51,7 +51,7 @@ type Sink interface {
 
 // Values resolves references of large values.
 type Values interface {
-	// Value returns the document behind "input" or "result/<ordinal>" of a task.
+	// Value returns the document behind "input", "input/<ordinal>" or "result/<ordinal>" of a task.
 	Value(ctx context.Context, id task.ID, ref string) ([]byte, error)
 }
 

@@ -16,7 +16,7 @@ import (
 
 // This file is the seam between the domain and the wire: nothing else converts.
 
-// inputRef is the reference of a task's input.
+// inputRef is the reference of a task's input, and with "/<ordinal>" of a step's own.
 const inputRef = "input"
 
 // resultRef returns the reference of a step's results.
@@ -44,8 +44,12 @@ func toWireAttempt(a *task.Assignment) (*pluginv1.Attempt, []string) {
 		PreviousError:    toWireError(a.Previous),
 	}
 	var refs []string
-	if w.Input = toWireValue(a.Input, inputRef, pluginv1.MaxFrameBytes); w.GetInput().GetRef() != "" {
-		refs = append(refs, inputRef)
+	ref := inputRef
+	if a.OwnInput {
+		ref += "/" + strconv.FormatUint(uint64(a.ID.Ordinal), 10)
+	}
+	if w.Input = toWireValue(a.Input, ref, pluginv1.MaxFrameBytes); w.GetInput().GetRef() != "" {
+		refs = append(refs, ref)
 	}
 	budget := pluginv1.MaxInlineResults
 	for _, d := range a.Results {

@@ -93,7 +93,8 @@ type StepResolvedManually struct {
 type StepSkipped struct {
 	Step
 
-	Reason string `json:"reason" doc:"bypassed or optional"`
+	Reason string `json:"reason" doc:"bypassed, optional, when, or when_dependencies: all its dependencies were skipped by their conditions"`
+	When   string `json:"when,omitempty" doc:"the condition that was false"`
 }
 
 // StepWaiting is recorded when a step waits for an operator.

@@ -1463,7 +1463,10 @@ type Step struct {
 	// What the attempt says it is doing.
 	ProgressNote string `protobuf:"bytes,27,opt,name=progress_note,json=progressNote,proto3" json:"progress_note,omitempty"`
 	// The results, JSON. Empty when not asked for, or none.
-	Output        []byte `protobuf:"bytes,28,opt,name=output,proto3" json:"output,omitempty"`
+	Output []byte `protobuf:"bytes,28,opt,name=output,proto3" json:"output,omitempty"`
+	// The input that the step made for its last attempt, JSON. Empty when not asked for, or
+	// when it is the task's.
+	Input         []byte `protobuf:"bytes,29,opt,name=input,proto3" json:"input,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1694,6 +1697,13 @@ func (x *Step) GetOutput() []byte {
 	return nil
 }
 
+func (x *Step) GetInput() []byte {
+	if x != nil {
+		return x.Input
+	}
+	return nil
+}
+
 // Attempt is one execution of a step.
 type Attempt struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -1712,7 +1722,9 @@ type Attempt struct {
 	// Why it did not succeed.
 	Failure *Failure `protobuf:"bytes,7,opt,name=failure,proto3" json:"failure,omitempty"`
 	// When it was last heard of.
-	BeatAt        *timestamppb.Timestamp `protobuf:"bytes,8,opt,name=beat_at,json=beatAt,proto3" json:"beat_at,omitempty"`
+	BeatAt *timestamppb.Timestamp `protobuf:"bytes,8,opt,name=beat_at,json=beatAt,proto3" json:"beat_at,omitempty"`
+	// Where its input lies, when the step makes its own. Absent = the task's.
+	Input         *Value `protobuf:"bytes,9,opt,name=input,proto3" json:"input,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1799,6 +1811,13 @@ func (x *Attempt) GetFailure() *Failure {
 func (x *Attempt) GetBeatAt() *timestamppb.Timestamp {
 	if x != nil {
 		return x.BeatAt
+	}
+	return nil
+}
+
+func (x *Attempt) GetInput() *Value {
+	if x != nil {
+		return x.Input
 	}
 	return nil
 }
@@ -7191,7 +7210,7 @@ const file_tasker_host_v1_control_proto_rawDesc = "" +
 	"\apartial\x18\a \x01(\fR\apartial\x12:\n" +
 	"\vretry_after\x18\b \x01(\v2\x19.google.protobuf.DurationR\n" +
 	"retryAfter\x12\x14\n" +
-	"\x05stack\x18\t \x03(\tR\x05stack\"\xac\b\n" +
+	"\x05stack\x18\t \x03(\tR\x05stack\"\xc2\b\n" +
 	"\x04Step\x12\x18\n" +
 	"\aordinal\x18\x01 \x01(\rR\aordinal\x12\x12\n" +
 	"\x04name\x18\x02 \x01(\tR\x04name\x12\x16\n" +
@@ -7227,7 +7246,8 @@ const file_tasker_host_v1_control_proto_rawDesc = "" +
 	"\x06reason\x18\x19 \x01(\v2\x16.tasker.host.v1.ReasonR\x06reason\x12\x1a\n" +
 	"\bprogress\x18\x1a \x01(\x01R\bprogress\x12#\n" +
 	"\rprogress_note\x18\x1b \x01(\tR\fprogressNote\x12\x16\n" +
-	"\x06output\x18\x1c \x01(\fR\x06output\"\xc5\x02\n" +
+	"\x06output\x18\x1c \x01(\fR\x06output\x12\x14\n" +
+	"\x05input\x18\x1d \x01(\fR\x05input\"\xf2\x02\n" +
 	"\aAttempt\x12\x16\n" +
 	"\x06number\x18\x01 \x01(\rR\x06number\x12\x16\n" +
 	"\x06status\x18\x02 \x01(\tR\x06status\x12\x14\n" +
@@ -7237,7 +7257,8 @@ const file_tasker_host_v1_control_proto_rawDesc = "" +
 	"started_at\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\tstartedAt\x125\n" +
 	"\bended_at\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\aendedAt\x121\n" +
 	"\afailure\x18\a \x01(\v2\x17.tasker.host.v1.FailureR\afailure\x123\n" +
-	"\abeat_at\x18\b \x01(\v2\x1a.google.protobuf.TimestampR\x06beatAt\"j\n" +
+	"\abeat_at\x18\b \x01(\v2\x1a.google.protobuf.TimestampR\x06beatAt\x12+\n" +
+	"\x05input\x18\t \x01(\v2\x15.tasker.host.v1.ValueR\x05input\"j\n" +
 	"\n" +
 	"LateResult\x12\x16\n" +
 	"\x06number\x18\x01 \x01(\rR\x06number\x12\x18\n" +
@@ -7815,140 +7836,141 @@ var file_tasker_host_v1_control_proto_depIdxs = []int32{
 	103, // 35: tasker.host.v1.Attempt.ended_at:type_name -> google.protobuf.Timestamp
 	16,  // 36: tasker.host.v1.Attempt.failure:type_name -> tasker.host.v1.Failure
 	103, // 37: tasker.host.v1.Attempt.beat_at:type_name -> google.protobuf.Timestamp
-	103, // 38: tasker.host.v1.LateResult.at:type_name -> google.protobuf.Timestamp
-	103, // 39: tasker.host.v1.Reason.since:type_name -> google.protobuf.Timestamp
-	103, // 40: tasker.host.v1.Reason.until:type_name -> google.protobuf.Timestamp
-	103, // 41: tasker.host.v1.ListTasksRequest.created_from:type_name -> google.protobuf.Timestamp
-	103, // 42: tasker.host.v1.ListTasksRequest.created_to:type_name -> google.protobuf.Timestamp
-	23,  // 43: tasker.host.v1.ListTasksResponse.tasks:type_name -> tasker.host.v1.TaskSummary
-	10,  // 44: tasker.host.v1.TaskSummary.spec:type_name -> tasker.host.v1.TaskSpec
-	14,  // 45: tasker.host.v1.TaskSummary.stop:type_name -> tasker.host.v1.Stop
-	16,  // 46: tasker.host.v1.TaskSummary.failure:type_name -> tasker.host.v1.Failure
-	103, // 47: tasker.host.v1.TaskSummary.started_at:type_name -> google.protobuf.Timestamp
-	103, // 48: tasker.host.v1.TaskSummary.completed_at:type_name -> google.protobuf.Timestamp
-	103, // 49: tasker.host.v1.TaskSummary.updated_at:type_name -> google.protobuf.Timestamp
-	8,   // 50: tasker.host.v1.WatchTaskResponse.part:type_name -> tasker.host.v1.TaskPart
-	26,  // 51: tasker.host.v1.CancelTaskRequest.operation:type_name -> tasker.host.v1.Operation
-	26,  // 52: tasker.host.v1.PauseTaskRequest.operation:type_name -> tasker.host.v1.Operation
-	26,  // 53: tasker.host.v1.ResumeTaskRequest.operation:type_name -> tasker.host.v1.Operation
-	26,  // 54: tasker.host.v1.RetryTaskRequest.operation:type_name -> tasker.host.v1.Operation
-	26,  // 55: tasker.host.v1.ResolveTaskRequest.operation:type_name -> tasker.host.v1.Operation
-	41,  // 56: tasker.host.v1.ListTemplatesResponse.templates:type_name -> tasker.host.v1.Template
-	41,  // 57: tasker.host.v1.GetTemplateResponse.template:type_name -> tasker.host.v1.Template
-	11,  // 58: tasker.host.v1.Template.ref:type_name -> tasker.host.v1.TemplateRef
-	44,  // 59: tasker.host.v1.ListPluginsResponse.plugins:type_name -> tasker.host.v1.Plugin
-	103, // 60: tasker.host.v1.Plugin.since:type_name -> google.protobuf.Timestamp
-	103, // 61: tasker.host.v1.Plugin.retry_at:type_name -> google.protobuf.Timestamp
-	45,  // 62: tasker.host.v1.Plugin.handlers:type_name -> tasker.host.v1.Handler
-	46,  // 63: tasker.host.v1.Plugin.subscriptions:type_name -> tasker.host.v1.Subscription
-	47,  // 64: tasker.host.v1.Plugin.emits:type_name -> tasker.host.v1.Emit
-	102, // 65: tasker.host.v1.Handler.timeout:type_name -> google.protobuf.Duration
-	52,  // 66: tasker.host.v1.ListCrashesResponse.crashes:type_name -> tasker.host.v1.Crash
-	103, // 67: tasker.host.v1.Crash.at:type_name -> google.protobuf.Timestamp
-	103, // 68: tasker.host.v1.TailEventsRequest.since:type_name -> google.protobuf.Timestamp
-	57,  // 69: tasker.host.v1.TailEventsResponse.entries:type_name -> tasker.host.v1.LogEntry
-	60,  // 70: tasker.host.v1.ListCatalogResponse.entries:type_name -> tasker.host.v1.CatalogEntry
-	63,  // 71: tasker.host.v1.ListSubscriptionsResponse.subscriptions:type_name -> tasker.host.v1.SubscriptionStatus
-	102, // 72: tasker.host.v1.SubscriptionStatus.timeout:type_name -> google.protobuf.Duration
-	102, // 73: tasker.host.v1.SubscriptionStatus.behind_for:type_name -> google.protobuf.Duration
-	65,  // 74: tasker.host.v1.SubscriptionStatus.paused:type_name -> tasker.host.v1.SubscriptionPause
-	66,  // 75: tasker.host.v1.SubscriptionStatus.failing:type_name -> tasker.host.v1.FailingEvent
-	67,  // 76: tasker.host.v1.SubscriptionStatus.replays:type_name -> tasker.host.v1.ReplayPart
-	68,  // 77: tasker.host.v1.SubscriptionStatus.bindings:type_name -> tasker.host.v1.Binding
-	103, // 78: tasker.host.v1.SubscriptionStatus.created_at:type_name -> google.protobuf.Timestamp
-	103, // 79: tasker.host.v1.SubscriptionStatus.acked_at:type_name -> google.protobuf.Timestamp
-	64,  // 80: tasker.host.v1.SubscriptionStatus.unavailable:type_name -> tasker.host.v1.Outage
-	103, // 81: tasker.host.v1.Outage.since:type_name -> google.protobuf.Timestamp
-	103, // 82: tasker.host.v1.Outage.next_try:type_name -> google.protobuf.Timestamp
-	103, // 83: tasker.host.v1.SubscriptionPause.at:type_name -> google.protobuf.Timestamp
-	103, // 84: tasker.host.v1.FailingEvent.retry_at:type_name -> google.protobuf.Timestamp
-	11,  // 85: tasker.host.v1.Binding.template:type_name -> tasker.host.v1.TemplateRef
-	103, // 86: tasker.host.v1.Position.at:type_name -> google.protobuf.Timestamp
-	26,  // 87: tasker.host.v1.PauseSubscriptionRequest.operation:type_name -> tasker.host.v1.Operation
-	69,  // 88: tasker.host.v1.RewindSubscriptionRequest.to:type_name -> tasker.host.v1.Position
-	69,  // 89: tasker.host.v1.ReplaySubscriptionRequest.from:type_name -> tasker.host.v1.Position
-	69,  // 90: tasker.host.v1.ReplaySubscriptionRequest.to:type_name -> tasker.host.v1.Position
-	82,  // 91: tasker.host.v1.ListDeadLettersResponse.letters:type_name -> tasker.host.v1.DeadLetter
-	103, // 92: tasker.host.v1.DeadLetter.at:type_name -> google.protobuf.Timestamp
-	102, // 93: tasker.host.v1.TryEventRequest.timeout:type_name -> google.protobuf.Duration
-	102, // 94: tasker.host.v1.TryEventResponse.took:type_name -> google.protobuf.Duration
-	103, // 95: tasker.host.v1.GetHealthResponse.since:type_name -> google.protobuf.Timestamp
-	91,  // 96: tasker.host.v1.GetHealthResponse.store:type_name -> tasker.host.v1.StoreHealth
-	98,  // 97: tasker.host.v1.GetHealthResponse.plugins:type_name -> tasker.host.v1.GetHealthResponse.PluginsEntry
-	99,  // 98: tasker.host.v1.GetHealthResponse.tasks:type_name -> tasker.host.v1.GetHealthResponse.TasksEntry
-	94,  // 99: tasker.host.v1.GetStoreStatsResponse.buckets:type_name -> tasker.host.v1.BucketStats
-	100, // 100: tasker.host.v1.GetStoreStatsResponse.tasks:type_name -> tasker.host.v1.GetStoreStatsResponse.TasksEntry
-	101, // 101: tasker.host.v1.GetStoreStatsResponse.operations:type_name -> tasker.host.v1.GetStoreStatsResponse.OperationsEntry
-	102, // 102: tasker.host.v1.GetStoreStatsResponse.commit_time:type_name -> google.protobuf.Duration
-	102, // 103: tasker.host.v1.BackupStoreResponse.took:type_name -> google.protobuf.Duration
-	95,  // 104: tasker.host.v1.GetStoreStatsResponse.OperationsEntry.value:type_name -> tasker.host.v1.OperationStats
-	2,   // 105: tasker.host.v1.ControlService.CreateTask:input_type -> tasker.host.v1.CreateTaskRequest
-	4,   // 106: tasker.host.v1.ControlService.FindUnfinishedTask:input_type -> tasker.host.v1.FindUnfinishedTaskRequest
-	6,   // 107: tasker.host.v1.ControlService.GetTask:input_type -> tasker.host.v1.GetTaskRequest
-	21,  // 108: tasker.host.v1.ControlService.ListTasks:input_type -> tasker.host.v1.ListTasksRequest
-	24,  // 109: tasker.host.v1.ControlService.WatchTask:input_type -> tasker.host.v1.WatchTaskRequest
-	27,  // 110: tasker.host.v1.ControlService.CancelTask:input_type -> tasker.host.v1.CancelTaskRequest
-	29,  // 111: tasker.host.v1.ControlService.PauseTask:input_type -> tasker.host.v1.PauseTaskRequest
-	31,  // 112: tasker.host.v1.ControlService.ResumeTask:input_type -> tasker.host.v1.ResumeTaskRequest
-	33,  // 113: tasker.host.v1.ControlService.RetryTask:input_type -> tasker.host.v1.RetryTaskRequest
-	35,  // 114: tasker.host.v1.ControlService.ResolveTask:input_type -> tasker.host.v1.ResolveTaskRequest
-	37,  // 115: tasker.host.v1.ControlService.ListTemplates:input_type -> tasker.host.v1.ListTemplatesRequest
-	39,  // 116: tasker.host.v1.ControlService.GetTemplate:input_type -> tasker.host.v1.GetTemplateRequest
-	42,  // 117: tasker.host.v1.ControlService.ListPlugins:input_type -> tasker.host.v1.ListPluginsRequest
-	48,  // 118: tasker.host.v1.ControlService.ListPluginLogs:input_type -> tasker.host.v1.ListPluginLogsRequest
-	50,  // 119: tasker.host.v1.ControlService.ListCrashes:input_type -> tasker.host.v1.ListCrashesRequest
-	53,  // 120: tasker.host.v1.ControlService.ResumePlugin:input_type -> tasker.host.v1.ResumePluginRequest
-	55,  // 121: tasker.host.v1.ControlService.TailEvents:input_type -> tasker.host.v1.TailEventsRequest
-	58,  // 122: tasker.host.v1.ControlService.ListCatalog:input_type -> tasker.host.v1.ListCatalogRequest
-	61,  // 123: tasker.host.v1.ControlService.ListSubscriptions:input_type -> tasker.host.v1.ListSubscriptionsRequest
-	70,  // 124: tasker.host.v1.ControlService.PauseSubscription:input_type -> tasker.host.v1.PauseSubscriptionRequest
-	72,  // 125: tasker.host.v1.ControlService.ResumeSubscription:input_type -> tasker.host.v1.ResumeSubscriptionRequest
-	74,  // 126: tasker.host.v1.ControlService.RewindSubscription:input_type -> tasker.host.v1.RewindSubscriptionRequest
-	76,  // 127: tasker.host.v1.ControlService.ReplaySubscription:input_type -> tasker.host.v1.ReplaySubscriptionRequest
-	78,  // 128: tasker.host.v1.ControlService.ForgetSubscription:input_type -> tasker.host.v1.ForgetSubscriptionRequest
-	80,  // 129: tasker.host.v1.ControlService.ListDeadLetters:input_type -> tasker.host.v1.ListDeadLettersRequest
-	83,  // 130: tasker.host.v1.ControlService.RetryDeadLetters:input_type -> tasker.host.v1.RetryDeadLettersRequest
-	85,  // 131: tasker.host.v1.ControlService.DiscardDeadLetters:input_type -> tasker.host.v1.DiscardDeadLettersRequest
-	87,  // 132: tasker.host.v1.ControlService.TryEvent:input_type -> tasker.host.v1.TryEventRequest
-	89,  // 133: tasker.host.v1.ControlService.GetHealth:input_type -> tasker.host.v1.GetHealthRequest
-	92,  // 134: tasker.host.v1.ControlService.GetStoreStats:input_type -> tasker.host.v1.GetStoreStatsRequest
-	96,  // 135: tasker.host.v1.ControlService.BackupStore:input_type -> tasker.host.v1.BackupStoreRequest
-	3,   // 136: tasker.host.v1.ControlService.CreateTask:output_type -> tasker.host.v1.CreateTaskResponse
-	5,   // 137: tasker.host.v1.ControlService.FindUnfinishedTask:output_type -> tasker.host.v1.FindUnfinishedTaskResponse
-	7,   // 138: tasker.host.v1.ControlService.GetTask:output_type -> tasker.host.v1.GetTaskResponse
-	22,  // 139: tasker.host.v1.ControlService.ListTasks:output_type -> tasker.host.v1.ListTasksResponse
-	25,  // 140: tasker.host.v1.ControlService.WatchTask:output_type -> tasker.host.v1.WatchTaskResponse
-	28,  // 141: tasker.host.v1.ControlService.CancelTask:output_type -> tasker.host.v1.CancelTaskResponse
-	30,  // 142: tasker.host.v1.ControlService.PauseTask:output_type -> tasker.host.v1.PauseTaskResponse
-	32,  // 143: tasker.host.v1.ControlService.ResumeTask:output_type -> tasker.host.v1.ResumeTaskResponse
-	34,  // 144: tasker.host.v1.ControlService.RetryTask:output_type -> tasker.host.v1.RetryTaskResponse
-	36,  // 145: tasker.host.v1.ControlService.ResolveTask:output_type -> tasker.host.v1.ResolveTaskResponse
-	38,  // 146: tasker.host.v1.ControlService.ListTemplates:output_type -> tasker.host.v1.ListTemplatesResponse
-	40,  // 147: tasker.host.v1.ControlService.GetTemplate:output_type -> tasker.host.v1.GetTemplateResponse
-	43,  // 148: tasker.host.v1.ControlService.ListPlugins:output_type -> tasker.host.v1.ListPluginsResponse
-	49,  // 149: tasker.host.v1.ControlService.ListPluginLogs:output_type -> tasker.host.v1.ListPluginLogsResponse
-	51,  // 150: tasker.host.v1.ControlService.ListCrashes:output_type -> tasker.host.v1.ListCrashesResponse
-	54,  // 151: tasker.host.v1.ControlService.ResumePlugin:output_type -> tasker.host.v1.ResumePluginResponse
-	56,  // 152: tasker.host.v1.ControlService.TailEvents:output_type -> tasker.host.v1.TailEventsResponse
-	59,  // 153: tasker.host.v1.ControlService.ListCatalog:output_type -> tasker.host.v1.ListCatalogResponse
-	62,  // 154: tasker.host.v1.ControlService.ListSubscriptions:output_type -> tasker.host.v1.ListSubscriptionsResponse
-	71,  // 155: tasker.host.v1.ControlService.PauseSubscription:output_type -> tasker.host.v1.PauseSubscriptionResponse
-	73,  // 156: tasker.host.v1.ControlService.ResumeSubscription:output_type -> tasker.host.v1.ResumeSubscriptionResponse
-	75,  // 157: tasker.host.v1.ControlService.RewindSubscription:output_type -> tasker.host.v1.RewindSubscriptionResponse
-	77,  // 158: tasker.host.v1.ControlService.ReplaySubscription:output_type -> tasker.host.v1.ReplaySubscriptionResponse
-	79,  // 159: tasker.host.v1.ControlService.ForgetSubscription:output_type -> tasker.host.v1.ForgetSubscriptionResponse
-	81,  // 160: tasker.host.v1.ControlService.ListDeadLetters:output_type -> tasker.host.v1.ListDeadLettersResponse
-	84,  // 161: tasker.host.v1.ControlService.RetryDeadLetters:output_type -> tasker.host.v1.RetryDeadLettersResponse
-	86,  // 162: tasker.host.v1.ControlService.DiscardDeadLetters:output_type -> tasker.host.v1.DiscardDeadLettersResponse
-	88,  // 163: tasker.host.v1.ControlService.TryEvent:output_type -> tasker.host.v1.TryEventResponse
-	90,  // 164: tasker.host.v1.ControlService.GetHealth:output_type -> tasker.host.v1.GetHealthResponse
-	93,  // 165: tasker.host.v1.ControlService.GetStoreStats:output_type -> tasker.host.v1.GetStoreStatsResponse
-	97,  // 166: tasker.host.v1.ControlService.BackupStore:output_type -> tasker.host.v1.BackupStoreResponse
-	136, // [136:167] is the sub-list for method output_type
-	105, // [105:136] is the sub-list for method input_type
-	105, // [105:105] is the sub-list for extension type_name
-	105, // [105:105] is the sub-list for extension extendee
-	0,   // [0:105] is the sub-list for field type_name
+	12,  // 38: tasker.host.v1.Attempt.input:type_name -> tasker.host.v1.Value
+	103, // 39: tasker.host.v1.LateResult.at:type_name -> google.protobuf.Timestamp
+	103, // 40: tasker.host.v1.Reason.since:type_name -> google.protobuf.Timestamp
+	103, // 41: tasker.host.v1.Reason.until:type_name -> google.protobuf.Timestamp
+	103, // 42: tasker.host.v1.ListTasksRequest.created_from:type_name -> google.protobuf.Timestamp
+	103, // 43: tasker.host.v1.ListTasksRequest.created_to:type_name -> google.protobuf.Timestamp
+	23,  // 44: tasker.host.v1.ListTasksResponse.tasks:type_name -> tasker.host.v1.TaskSummary
+	10,  // 45: tasker.host.v1.TaskSummary.spec:type_name -> tasker.host.v1.TaskSpec
+	14,  // 46: tasker.host.v1.TaskSummary.stop:type_name -> tasker.host.v1.Stop
+	16,  // 47: tasker.host.v1.TaskSummary.failure:type_name -> tasker.host.v1.Failure
+	103, // 48: tasker.host.v1.TaskSummary.started_at:type_name -> google.protobuf.Timestamp
+	103, // 49: tasker.host.v1.TaskSummary.completed_at:type_name -> google.protobuf.Timestamp
+	103, // 50: tasker.host.v1.TaskSummary.updated_at:type_name -> google.protobuf.Timestamp
+	8,   // 51: tasker.host.v1.WatchTaskResponse.part:type_name -> tasker.host.v1.TaskPart
+	26,  // 52: tasker.host.v1.CancelTaskRequest.operation:type_name -> tasker.host.v1.Operation
+	26,  // 53: tasker.host.v1.PauseTaskRequest.operation:type_name -> tasker.host.v1.Operation
+	26,  // 54: tasker.host.v1.ResumeTaskRequest.operation:type_name -> tasker.host.v1.Operation
+	26,  // 55: tasker.host.v1.RetryTaskRequest.operation:type_name -> tasker.host.v1.Operation
+	26,  // 56: tasker.host.v1.ResolveTaskRequest.operation:type_name -> tasker.host.v1.Operation
+	41,  // 57: tasker.host.v1.ListTemplatesResponse.templates:type_name -> tasker.host.v1.Template
+	41,  // 58: tasker.host.v1.GetTemplateResponse.template:type_name -> tasker.host.v1.Template
+	11,  // 59: tasker.host.v1.Template.ref:type_name -> tasker.host.v1.TemplateRef
+	44,  // 60: tasker.host.v1.ListPluginsResponse.plugins:type_name -> tasker.host.v1.Plugin
+	103, // 61: tasker.host.v1.Plugin.since:type_name -> google.protobuf.Timestamp
+	103, // 62: tasker.host.v1.Plugin.retry_at:type_name -> google.protobuf.Timestamp
+	45,  // 63: tasker.host.v1.Plugin.handlers:type_name -> tasker.host.v1.Handler
+	46,  // 64: tasker.host.v1.Plugin.subscriptions:type_name -> tasker.host.v1.Subscription
+	47,  // 65: tasker.host.v1.Plugin.emits:type_name -> tasker.host.v1.Emit
+	102, // 66: tasker.host.v1.Handler.timeout:type_name -> google.protobuf.Duration
+	52,  // 67: tasker.host.v1.ListCrashesResponse.crashes:type_name -> tasker.host.v1.Crash
+	103, // 68: tasker.host.v1.Crash.at:type_name -> google.protobuf.Timestamp
+	103, // 69: tasker.host.v1.TailEventsRequest.since:type_name -> google.protobuf.Timestamp
+	57,  // 70: tasker.host.v1.TailEventsResponse.entries:type_name -> tasker.host.v1.LogEntry
+	60,  // 71: tasker.host.v1.ListCatalogResponse.entries:type_name -> tasker.host.v1.CatalogEntry
+	63,  // 72: tasker.host.v1.ListSubscriptionsResponse.subscriptions:type_name -> tasker.host.v1.SubscriptionStatus
+	102, // 73: tasker.host.v1.SubscriptionStatus.timeout:type_name -> google.protobuf.Duration
+	102, // 74: tasker.host.v1.SubscriptionStatus.behind_for:type_name -> google.protobuf.Duration
+	65,  // 75: tasker.host.v1.SubscriptionStatus.paused:type_name -> tasker.host.v1.SubscriptionPause
+	66,  // 76: tasker.host.v1.SubscriptionStatus.failing:type_name -> tasker.host.v1.FailingEvent
+	67,  // 77: tasker.host.v1.SubscriptionStatus.replays:type_name -> tasker.host.v1.ReplayPart
+	68,  // 78: tasker.host.v1.SubscriptionStatus.bindings:type_name -> tasker.host.v1.Binding
+	103, // 79: tasker.host.v1.SubscriptionStatus.created_at:type_name -> google.protobuf.Timestamp
+	103, // 80: tasker.host.v1.SubscriptionStatus.acked_at:type_name -> google.protobuf.Timestamp
+	64,  // 81: tasker.host.v1.SubscriptionStatus.unavailable:type_name -> tasker.host.v1.Outage
+	103, // 82: tasker.host.v1.Outage.since:type_name -> google.protobuf.Timestamp
+	103, // 83: tasker.host.v1.Outage.next_try:type_name -> google.protobuf.Timestamp
+	103, // 84: tasker.host.v1.SubscriptionPause.at:type_name -> google.protobuf.Timestamp
+	103, // 85: tasker.host.v1.FailingEvent.retry_at:type_name -> google.protobuf.Timestamp
+	11,  // 86: tasker.host.v1.Binding.template:type_name -> tasker.host.v1.TemplateRef
+	103, // 87: tasker.host.v1.Position.at:type_name -> google.protobuf.Timestamp
+	26,  // 88: tasker.host.v1.PauseSubscriptionRequest.operation:type_name -> tasker.host.v1.Operation
+	69,  // 89: tasker.host.v1.RewindSubscriptionRequest.to:type_name -> tasker.host.v1.Position
+	69,  // 90: tasker.host.v1.ReplaySubscriptionRequest.from:type_name -> tasker.host.v1.Position
+	69,  // 91: tasker.host.v1.ReplaySubscriptionRequest.to:type_name -> tasker.host.v1.Position
+	82,  // 92: tasker.host.v1.ListDeadLettersResponse.letters:type_name -> tasker.host.v1.DeadLetter
+	103, // 93: tasker.host.v1.DeadLetter.at:type_name -> google.protobuf.Timestamp
+	102, // 94: tasker.host.v1.TryEventRequest.timeout:type_name -> google.protobuf.Duration
+	102, // 95: tasker.host.v1.TryEventResponse.took:type_name -> google.protobuf.Duration
+	103, // 96: tasker.host.v1.GetHealthResponse.since:type_name -> google.protobuf.Timestamp
+	91,  // 97: tasker.host.v1.GetHealthResponse.store:type_name -> tasker.host.v1.StoreHealth
+	98,  // 98: tasker.host.v1.GetHealthResponse.plugins:type_name -> tasker.host.v1.GetHealthResponse.PluginsEntry
+	99,  // 99: tasker.host.v1.GetHealthResponse.tasks:type_name -> tasker.host.v1.GetHealthResponse.TasksEntry
+	94,  // 100: tasker.host.v1.GetStoreStatsResponse.buckets:type_name -> tasker.host.v1.BucketStats
+	100, // 101: tasker.host.v1.GetStoreStatsResponse.tasks:type_name -> tasker.host.v1.GetStoreStatsResponse.TasksEntry
+	101, // 102: tasker.host.v1.GetStoreStatsResponse.operations:type_name -> tasker.host.v1.GetStoreStatsResponse.OperationsEntry
+	102, // 103: tasker.host.v1.GetStoreStatsResponse.commit_time:type_name -> google.protobuf.Duration
+	102, // 104: tasker.host.v1.BackupStoreResponse.took:type_name -> google.protobuf.Duration
+	95,  // 105: tasker.host.v1.GetStoreStatsResponse.OperationsEntry.value:type_name -> tasker.host.v1.OperationStats
+	2,   // 106: tasker.host.v1.ControlService.CreateTask:input_type -> tasker.host.v1.CreateTaskRequest
+	4,   // 107: tasker.host.v1.ControlService.FindUnfinishedTask:input_type -> tasker.host.v1.FindUnfinishedTaskRequest
+	6,   // 108: tasker.host.v1.ControlService.GetTask:input_type -> tasker.host.v1.GetTaskRequest
+	21,  // 109: tasker.host.v1.ControlService.ListTasks:input_type -> tasker.host.v1.ListTasksRequest
+	24,  // 110: tasker.host.v1.ControlService.WatchTask:input_type -> tasker.host.v1.WatchTaskRequest
+	27,  // 111: tasker.host.v1.ControlService.CancelTask:input_type -> tasker.host.v1.CancelTaskRequest
+	29,  // 112: tasker.host.v1.ControlService.PauseTask:input_type -> tasker.host.v1.PauseTaskRequest
+	31,  // 113: tasker.host.v1.ControlService.ResumeTask:input_type -> tasker.host.v1.ResumeTaskRequest
+	33,  // 114: tasker.host.v1.ControlService.RetryTask:input_type -> tasker.host.v1.RetryTaskRequest
+	35,  // 115: tasker.host.v1.ControlService.ResolveTask:input_type -> tasker.host.v1.ResolveTaskRequest
+	37,  // 116: tasker.host.v1.ControlService.ListTemplates:input_type -> tasker.host.v1.ListTemplatesRequest
+	39,  // 117: tasker.host.v1.ControlService.GetTemplate:input_type -> tasker.host.v1.GetTemplateRequest
+	42,  // 118: tasker.host.v1.ControlService.ListPlugins:input_type -> tasker.host.v1.ListPluginsRequest
+	48,  // 119: tasker.host.v1.ControlService.ListPluginLogs:input_type -> tasker.host.v1.ListPluginLogsRequest
+	50,  // 120: tasker.host.v1.ControlService.ListCrashes:input_type -> tasker.host.v1.ListCrashesRequest
+	53,  // 121: tasker.host.v1.ControlService.ResumePlugin:input_type -> tasker.host.v1.ResumePluginRequest
+	55,  // 122: tasker.host.v1.ControlService.TailEvents:input_type -> tasker.host.v1.TailEventsRequest
+	58,  // 123: tasker.host.v1.ControlService.ListCatalog:input_type -> tasker.host.v1.ListCatalogRequest
+	61,  // 124: tasker.host.v1.ControlService.ListSubscriptions:input_type -> tasker.host.v1.ListSubscriptionsRequest
+	70,  // 125: tasker.host.v1.ControlService.PauseSubscription:input_type -> tasker.host.v1.PauseSubscriptionRequest
+	72,  // 126: tasker.host.v1.ControlService.ResumeSubscription:input_type -> tasker.host.v1.ResumeSubscriptionRequest
+	74,  // 127: tasker.host.v1.ControlService.RewindSubscription:input_type -> tasker.host.v1.RewindSubscriptionRequest
+	76,  // 128: tasker.host.v1.ControlService.ReplaySubscription:input_type -> tasker.host.v1.ReplaySubscriptionRequest
+	78,  // 129: tasker.host.v1.ControlService.ForgetSubscription:input_type -> tasker.host.v1.ForgetSubscriptionRequest
+	80,  // 130: tasker.host.v1.ControlService.ListDeadLetters:input_type -> tasker.host.v1.ListDeadLettersRequest
+	83,  // 131: tasker.host.v1.ControlService.RetryDeadLetters:input_type -> tasker.host.v1.RetryDeadLettersRequest
+	85,  // 132: tasker.host.v1.ControlService.DiscardDeadLetters:input_type -> tasker.host.v1.DiscardDeadLettersRequest
+	87,  // 133: tasker.host.v1.ControlService.TryEvent:input_type -> tasker.host.v1.TryEventRequest
+	89,  // 134: tasker.host.v1.ControlService.GetHealth:input_type -> tasker.host.v1.GetHealthRequest
+	92,  // 135: tasker.host.v1.ControlService.GetStoreStats:input_type -> tasker.host.v1.GetStoreStatsRequest
+	96,  // 136: tasker.host.v1.ControlService.BackupStore:input_type -> tasker.host.v1.BackupStoreRequest
+	3,   // 137: tasker.host.v1.ControlService.CreateTask:output_type -> tasker.host.v1.CreateTaskResponse
+	5,   // 138: tasker.host.v1.ControlService.FindUnfinishedTask:output_type -> tasker.host.v1.FindUnfinishedTaskResponse
+	7,   // 139: tasker.host.v1.ControlService.GetTask:output_type -> tasker.host.v1.GetTaskResponse
+	22,  // 140: tasker.host.v1.ControlService.ListTasks:output_type -> tasker.host.v1.ListTasksResponse
+	25,  // 141: tasker.host.v1.ControlService.WatchTask:output_type -> tasker.host.v1.WatchTaskResponse
+	28,  // 142: tasker.host.v1.ControlService.CancelTask:output_type -> tasker.host.v1.CancelTaskResponse
+	30,  // 143: tasker.host.v1.ControlService.PauseTask:output_type -> tasker.host.v1.PauseTaskResponse
+	32,  // 144: tasker.host.v1.ControlService.ResumeTask:output_type -> tasker.host.v1.ResumeTaskResponse
+	34,  // 145: tasker.host.v1.ControlService.RetryTask:output_type -> tasker.host.v1.RetryTaskResponse
+	36,  // 146: tasker.host.v1.ControlService.ResolveTask:output_type -> tasker.host.v1.ResolveTaskResponse
+	38,  // 147: tasker.host.v1.ControlService.ListTemplates:output_type -> tasker.host.v1.ListTemplatesResponse
+	40,  // 148: tasker.host.v1.ControlService.GetTemplate:output_type -> tasker.host.v1.GetTemplateResponse
+	43,  // 149: tasker.host.v1.ControlService.ListPlugins:output_type -> tasker.host.v1.ListPluginsResponse
+	49,  // 150: tasker.host.v1.ControlService.ListPluginLogs:output_type -> tasker.host.v1.ListPluginLogsResponse
+	51,  // 151: tasker.host.v1.ControlService.ListCrashes:output_type -> tasker.host.v1.ListCrashesResponse
+	54,  // 152: tasker.host.v1.ControlService.ResumePlugin:output_type -> tasker.host.v1.ResumePluginResponse
+	56,  // 153: tasker.host.v1.ControlService.TailEvents:output_type -> tasker.host.v1.TailEventsResponse
+	59,  // 154: tasker.host.v1.ControlService.ListCatalog:output_type -> tasker.host.v1.ListCatalogResponse
+	62,  // 155: tasker.host.v1.ControlService.ListSubscriptions:output_type -> tasker.host.v1.ListSubscriptionsResponse
+	71,  // 156: tasker.host.v1.ControlService.PauseSubscription:output_type -> tasker.host.v1.PauseSubscriptionResponse
+	73,  // 157: tasker.host.v1.ControlService.ResumeSubscription:output_type -> tasker.host.v1.ResumeSubscriptionResponse
+	75,  // 158: tasker.host.v1.ControlService.RewindSubscription:output_type -> tasker.host.v1.RewindSubscriptionResponse
+	77,  // 159: tasker.host.v1.ControlService.ReplaySubscription:output_type -> tasker.host.v1.ReplaySubscriptionResponse
+	79,  // 160: tasker.host.v1.ControlService.ForgetSubscription:output_type -> tasker.host.v1.ForgetSubscriptionResponse
+	81,  // 161: tasker.host.v1.ControlService.ListDeadLetters:output_type -> tasker.host.v1.ListDeadLettersResponse
+	84,  // 162: tasker.host.v1.ControlService.RetryDeadLetters:output_type -> tasker.host.v1.RetryDeadLettersResponse
+	86,  // 163: tasker.host.v1.ControlService.DiscardDeadLetters:output_type -> tasker.host.v1.DiscardDeadLettersResponse
+	88,  // 164: tasker.host.v1.ControlService.TryEvent:output_type -> tasker.host.v1.TryEventResponse
+	90,  // 165: tasker.host.v1.ControlService.GetHealth:output_type -> tasker.host.v1.GetHealthResponse
+	93,  // 166: tasker.host.v1.ControlService.GetStoreStats:output_type -> tasker.host.v1.GetStoreStatsResponse
+	97,  // 167: tasker.host.v1.ControlService.BackupStore:output_type -> tasker.host.v1.BackupStoreResponse
+	137, // [137:168] is the sub-list for method output_type
+	106, // [106:137] is the sub-list for method input_type
+	106, // [106:106] is the sub-list for extension type_name
+	106, // [106:106] is the sub-list for extension extendee
+	0,   // [0:106] is the sub-list for field type_name
 }
 
 func init() { file_tasker_host_v1_control_proto_init() }

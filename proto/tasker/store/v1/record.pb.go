@@ -1251,7 +1251,9 @@ type AttemptRecord struct {
 	// When it ended.
 	EndedAt int64 `protobuf:"varint,6,opt,name=ended_at,json=endedAt,proto3" json:"ended_at,omitempty"`
 	// Why it failed.
-	Failure       *Failure `protobuf:"bytes,7,opt,name=failure,proto3" json:"failure,omitempty"`
+	Failure *Failure `protobuf:"bytes,7,opt,name=failure,proto3" json:"failure,omitempty"`
+	// Its input, when the step makes its own. Absent = the task's.
+	Input         *Value `protobuf:"bytes,8,opt,name=input,proto3" json:"input,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1331,6 +1333,13 @@ func (x *AttemptRecord) GetEndedAt() int64 {
 func (x *AttemptRecord) GetFailure() *Failure {
 	if x != nil {
 		return x.Failure
+	}
+	return nil
+}
+
+func (x *AttemptRecord) GetInput() *Value {
+	if x != nil {
+		return x.Input
 	}
 	return nil
 }
@@ -2400,7 +2409,7 @@ const file_tasker_store_v1_record_proto_rawDesc = "" +
 	"\x06jitter\x18\a \x01(\v2\x17.tasker.store.v1.JitterR\x06jitter\"6\n" +
 	"\x06Jitter\x12\x12\n" +
 	"\x04kind\x18\x01 \x01(\tR\x04kind\x12\x18\n" +
-	"\apercent\x18\x02 \x01(\x01R\apercent\"\xdf\x01\n" +
+	"\apercent\x18\x02 \x01(\x01R\apercent\"\x8d\x02\n" +
 	"\rAttemptRecord\x12\x16\n" +
 	"\x06number\x18\x01 \x01(\rR\x06number\x12\x16\n" +
 	"\x06status\x18\x02 \x01(\tR\x06status\x12\x14\n" +
@@ -2409,7 +2418,8 @@ const file_tasker_store_v1_record_proto_rawDesc = "" +
 	"\n" +
 	"started_at\x18\x05 \x01(\x03R\tstartedAt\x12\x19\n" +
 	"\bended_at\x18\x06 \x01(\x03R\aendedAt\x122\n" +
-	"\afailure\x18\a \x01(\v2\x18.tasker.store.v1.FailureR\afailure\"N\n" +
+	"\afailure\x18\a \x01(\v2\x18.tasker.store.v1.FailureR\afailure\x12,\n" +
+	"\x05input\x18\b \x01(\v2\x16.tasker.store.v1.ValueR\x05input\"N\n" +
 	"\n" +
 	"LateResult\x12\x16\n" +
 	"\x06number\x18\x01 \x01(\rR\x06number\x12\x18\n" +
@@ -2547,15 +2557,16 @@ var file_tasker_store_v1_record_proto_depIdxs = []int32{
 	9,  // 11: tasker.store.v1.Settings.retry:type_name -> tasker.store.v1.Retry
 	10, // 12: tasker.store.v1.Retry.jitter:type_name -> tasker.store.v1.Jitter
 	6,  // 13: tasker.store.v1.AttemptRecord.failure:type_name -> tasker.store.v1.Failure
-	24, // 14: tasker.store.v1.CountersRecord.tasks:type_name -> tasker.store.v1.CountersRecord.TasksEntry
-	19, // 15: tasker.store.v1.CursorRecord.failing:type_name -> tasker.store.v1.FailingEvent
-	20, // 16: tasker.store.v1.CursorRecord.pause:type_name -> tasker.store.v1.Pause
-	21, // 17: tasker.store.v1.CursorRecord.replays:type_name -> tasker.store.v1.Replay
-	18, // [18:18] is the sub-list for method output_type
-	18, // [18:18] is the sub-list for method input_type
-	18, // [18:18] is the sub-list for extension type_name
-	18, // [18:18] is the sub-list for extension extendee
-	0,  // [0:18] is the sub-list for field type_name
+	1,  // 14: tasker.store.v1.AttemptRecord.input:type_name -> tasker.store.v1.Value
+	24, // 15: tasker.store.v1.CountersRecord.tasks:type_name -> tasker.store.v1.CountersRecord.TasksEntry
+	19, // 16: tasker.store.v1.CursorRecord.failing:type_name -> tasker.store.v1.FailingEvent
+	20, // 17: tasker.store.v1.CursorRecord.pause:type_name -> tasker.store.v1.Pause
+	21, // 18: tasker.store.v1.CursorRecord.replays:type_name -> tasker.store.v1.Replay
+	19, // [19:19] is the sub-list for method output_type
+	19, // [19:19] is the sub-list for method input_type
+	19, // [19:19] is the sub-list for extension type_name
+	19, // [19:19] is the sub-list for extension extendee
+	0,  // [0:19] is the sub-list for field type_name
 }
 
 func init() { file_tasker_store_v1_record_proto_init() }
