@@ -28,6 +28,8 @@ BENCH_BASE   ?= host/internal/bench/baseline.txt
 STABLE_RUNS  ?= 3
 PROTO_BASE   := proto/baseline.binpb
 
+# Modules of their own, as other people have them: ./... passes them by, and the test beside them builds and vets them.
+MODULES := examples/05-custom-events/notifier
 # Directories that hold Go code: what the scans for benchmarks and fuzz targets walk.
 SOURCES := $(wildcard cmd host plugin plugins examples proto)
 # Programs that only these targets use; ./... passes directories with a leading dot by.
@@ -49,7 +51,9 @@ build: ## Build bin/tasker, bin/plugins/* and bin/examples/*
 
 .PHONY: demo
 demo: build ## Run the census example to its end; interrupt it and run it again to see it resume
-	bin/tasker run examples/03-census/template.yaml --resume --plugin-dir bin/plugins --plugin-dir bin/examples
+	bin/tasker run examples/03-census/template.yaml --resume --plugin-dir bin/examples
+	@printf '\nWhere the time went, as the events of the task tell it:\n\n'
+	@bin/tasker task timeline $$(bin/tasker task list --json 2>/dev/null | grep -oE '[0-9A-HJKMNP-TV-Z]{26}' | head -n 1) 2>/dev/null
 	@printf '\nNext: run "make demo" again and kill it half-way (kill -9); the same command resumes where it stopped.\n'
 
 .PHONY: dist
@@ -124,6 +128,7 @@ deadcode: ## Fail on functions that no binary reaches (public API and test suppo
 mod-check: ## Fail unless go.mod and go.sum are tidy and the module cache is unmodified
 	go mod tidy -diff
 	go mod verify
+	set -e; for m in $(MODULES); do (cd $$m && go mod tidy -diff); done
 
 .PHONY: cross
 cross: ## Build everything and vet it, tests included, for each platform that we ship for

@@ -265,7 +265,7 @@ func normal(output string, anyNumber bool) []string {
 		{`\b\d{4}-\d\d-\d\d[T ]`, ""},
 		{`\b\d\d:\d\d:\d\d(\.\d+)?Z`, "CLOCK"},
 		{`127\.0\.0\.1:\d+`, "ADDRESS"},
-		{`\b(\d+m)?[0-9.]+m?s\b`, "TIME"},
+		{`\b(\d+m)?[0-9.]+ ?m?s\b`, "TIME"},
 		{`"/[^"]*/\.tasker/`, `"/DIR/.tasker/`},
 		{` +`, " "},
 	}
