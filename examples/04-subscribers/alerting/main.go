@@ -7,7 +7,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
-	"time"
 
 	"github.com/tasker-engine/tasker/plugin/sdk"
 	"github.com/tasker-engine/tasker/plugin/sdk/event"
@@ -19,27 +18,24 @@ type Rule struct {
 	Severity string `json:"severity,omitempty"`
 }
 
-// Alert is one of Alertmanager's v2 API, which knows it by its labels: posted twice it is still one.
-type Alert struct {
-	Labels map[string]string `json:"labels"`
-	EndsAt time.Time         `json:"endsAt,omitzero"` // set: it is resolved
-}
+// alert is one of Alertmanager's v2 API, which knows it by its labels: posted twice it is still one.
+type alert map[string]any
 
 func failed(ctx context.Context, e sdk.Event[event.TaskFailed]) error {
-	return post(ctx, e.Template, Alert{})
+	return post(ctx, e.Template, alert{})
 }
 
 func completed(ctx context.Context, e sdk.Event[event.TaskCompleted]) error {
-	return post(ctx, e.Template, Alert{EndsAt: e.At})
+	return post(ctx, e.Template, alert{"endsAt": e.At}) // which resolves it
 }
 
-func post(ctx context.Context, template string, alert Alert) error {
+func post(ctx context.Context, template string, a alert) error {
 	rule, err := sdk.BindingConfig[Rule](ctx)
 	if err != nil {
 		return err
 	}
-	alert.Labels = map[string]string{"alertname": "TaskFailed", "template": template, "severity": rule.Severity}
-	body, _ := json.Marshal([]Alert{alert})
+	a["labels"] = map[string]string{"alertname": "TaskFailed", "template": template, "severity": rule.Severity}
+	body, _ := json.Marshal([]alert{a})
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost, rule.URL, bytes.NewReader(body))
 	if err != nil {
 		return sdk.Permanent(err)
