@@ -250,3 +250,35 @@ func TestTargets(t *testing.T) {
 		t.Errorf("verdicts (-want +got):\n%s", diff)
 	}
 }
+
+// BenchmarkRun is `tasker bench` in short form, for profiles and for comparing commits.
+func BenchmarkRun(b *testing.B) {
+	self, err := os.Executable()
+	if err != nil {
+		b.Fatal(err)
+	}
+	for _, bm := range []struct {
+		workload string
+		inFlight int
+	}{{"linear", 1}, {"linear", 64}, {"linear", 1024}, {"three", 1}, {"fanout", 1024}} {
+		b.Run(fmt.Sprintf("%s/in-flight=%d", bm.workload, bm.inFlight), func(b *testing.B) {
+			w, err := bench.Find(bm.workload)
+			if err != nil {
+				b.Fatal(err)
+			}
+			r, err := bench.Run(b.Context(), bench.Config{
+				Dir: b.TempDir(), Executable: self, Version: "1.0.0", Workload: w, InFlight: bm.inFlight, Payload: 100,
+				Subscribers: 1, Tasks: max(b.N, bm.inFlight),
+			})
+			if err != nil {
+				b.Fatal(err)
+			}
+			b.ReportMetric(r.StepsPerSecond, "steps/s")
+			b.ReportMetric(float64(r.Observed.P50), "p50-ns")
+			b.ReportMetric(float64(r.Observed.P99), "p99-ns")
+			b.ReportMetric(r.Cost.Host, "host-cpu-us/step")
+			b.ReportMetric(r.Cost.Allocs, "host-allocs/step")
+			b.ReportMetric(0, "ns/op")
+		})
+	}
+}

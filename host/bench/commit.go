@@ -102,10 +102,9 @@ func (c *committer) write(tx *bolt.Tx, sets []*writeSet) error {
 				return err
 			}
 		}
-		for _, data := range ws.states {
-			c.seq++
+		for _, s := range ws.states {
 			key := binary.BigEndian.AppendUint64(nil, uint64(max(ws.task.number, 0)))
-			if err := states.Put(binary.BigEndian.AppendUint64(key, c.seq), data); err != nil {
+			if err := states.Put(binary.BigEndian.AppendUint64(key, s.slot), s.data); err != nil {
 				return err
 			}
 		}

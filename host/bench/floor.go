@@ -26,9 +26,30 @@ type FloorConfig struct {
 	For        time.Duration // 0 = until there are Tasks
 	Payload    int           // bytes of each step's input and output
 
-	// PutsPerTask and BytesPerPut are what the host wrote for a task of this workload.
-	PutsPerTask float64
-	BytesPerPut int
+	// Writes is what the host wrote for a task of this workload.
+	Writes Writes
+}
+
+// Writes is what is written for a task, on average.
+type Writes struct {
+	// LogPuts records of LogBytes each are appended to the log.
+	LogPuts  float64 `json:"log_puts"`
+	LogBytes int     `json:"log_bytes"`
+	// StatePuts records of StateBytes each are put under StateKeys different keys.
+	StatePuts  float64 `json:"state_puts"`
+	StateKeys  float64 `json:"state_keys"`
+	StateBytes int     `json:"state_bytes"`
+}
+
+// puts is how many records are written.
+func (w Writes) puts() float64 { return w.LogPuts + w.StatePuts }
+
+// bytes is how large a record is on average.
+func (w Writes) bytes() int {
+	if w.puts() == 0 {
+		return 0
+	}
+	return int((w.LogPuts*float64(w.LogBytes) + w.StatePuts*float64(w.StateBytes)) / w.puts())
 }
 
 // FloorResult is what the least engine reached.
@@ -52,14 +73,21 @@ type floorTask struct {
 	busy    bool  // a write set of it is being committed
 	ready   []int // steps to send after the commit
 	pending int   // transitions that wait for the commit before them
+	states  int   // state records written
 }
 
 // writeSet is what one commit of a task writes.
 type writeSet struct {
 	task   *floorTask
 	log    [][]byte // appended
-	states [][]byte // put under task and step
+	states []state  // put under task and slot
 	send   []int    // the steps to send afterwards
+}
+
+// state is a record that later ones of its slot replace.
+type state struct {
+	slot uint64
+	data []byte
 }
 
 // engine is the least engine. Its loop owns everything in it.
@@ -75,8 +103,9 @@ type engine struct {
 	ended   int
 	start   time.Time
 	latency *hdrhistogram.Histogram
-	debt    float64 // puts that are owed: a transition writes a whole number of them
-	record  eventv1.Event
+	// What is owed: a transition writes a whole number of records.
+	logDebt, stateDebt     float64
+	logRecord, stateRecord *eventv1.Event
 }
 
 // Floor runs the least engine: no host is faster than what only has dependencies, a group
@@ -99,10 +128,7 @@ func Floor(ctx context.Context, cfg FloorConfig) (_ *FloorResult, err error) {
 	e := &engine{
 		cfg: cfg, dependants: cfg.Workload.dependants(), input: document(cfg.Payload), peer: p, disk: disk,
 		tasks: make(map[int]*floorTask), latency: newHistogram(), start: time.Now(),
-		record: eventv1.Event{
-			Type: event.NameStepCompleted, Namespace: "default", Template: cfg.Workload.Name, Version: "1.0.0",
-			Payload: make([]byte, max(cfg.BytesPerPut-recordOverhead, 0)),
-		},
+		logRecord: floorRecord(cfg.Workload.Name, cfg.Writes.LogBytes), stateRecord: floorRecord(cfg.Workload.Name, cfg.Writes.StateBytes),
 	}
 	before := Measure()
 	if err := e.run(ctx); err != nil {
@@ -116,8 +142,16 @@ func Floor(ctx context.Context, cfg FloorConfig) (_ *FloorResult, err error) {
 	}, nil
 }
 
-// recordOverhead is how large a record of the floor is beside its payload.
-const recordOverhead = 110
+// floorRecord is a record that is about so large when it is encoded.
+func floorRecord(template string, size int) *eventv1.Event {
+	r := &eventv1.Event{
+		Id: "100000/1", Type: event.NameStepCompleted, At: time.Now().UnixNano(), TaskId: "100000",
+		Namespace: "default", Template: template, Version: "1.0.0",
+	}
+	const key = 12 // bytes, and the payload's own header
+	r.Payload = make([]byte, max(size-proto.Size(r)-key, 0))
+	return r
+}
 
 // run is the loop.
 func (e *engine) run(ctx context.Context) error {
@@ -195,23 +229,27 @@ func (e *engine) complete(frame *pluginv1.WorkResponse) error {
 // commit hands the task's transitions to the committer, encoded.
 func (e *engine) commit(t *floorTask) {
 	ws := &writeSet{task: t, send: t.ready}
-	e.debt += float64(t.pending) * e.cfg.PutsPerTask / float64(e.cfg.Workload.Steps()+1)
-	for n := 0; e.debt >= 1; n++ {
-		e.debt--
-		e.record.Id, e.record.TaskId = strconv.Itoa(t.number)+"/"+strconv.Itoa(n), strconv.Itoa(t.number)
-		e.record.At = time.Now().UnixNano()
-		data, err := proto.Marshal(&e.record)
-		if err != nil {
-			continue // plain fields: they always encode
-		}
-		if n%2 == 0 {
-			ws.states = append(ws.states, data)
-		} else {
-			ws.log = append(ws.log, data)
-		}
+	share := float64(t.pending) / float64(e.cfg.Workload.Steps()+1)
+	for e.logDebt += share * e.cfg.Writes.LogPuts; e.logDebt >= 1; e.logDebt-- {
+		ws.log = append(ws.log, encode(e.logRecord, t))
+	}
+	perKey := max(e.cfg.Writes.StatePuts/max(e.cfg.Writes.StateKeys, 1), 1)
+	for e.stateDebt += share * e.cfg.Writes.StatePuts; e.stateDebt >= 1; e.stateDebt-- {
+		ws.states = append(ws.states, state{uint64(float64(t.states) / perKey), encode(e.stateRecord, t)})
+		t.states++
 	}
 	t.busy, t.ready, t.pending = true, nil, 0
 	e.disk.queue <- ws
+}
+
+// encode makes the bytes of a record of a task.
+func encode(r *eventv1.Event, t *floorTask) []byte {
+	r.TaskId, r.At = strconv.Itoa(t.number), time.Now().UnixNano()
+	data, err := proto.Marshal(r)
+	if err != nil {
+		return nil // cannot be: its texts are plain
+	}
+	return data
 }
 
 // committed goes on after a commit.

@@ -92,6 +92,7 @@ type Commits struct {
 	Puts        uint64  `json:"puts"`
 	PutsPerStep float64 `json:"puts_per_step"`
 	BytesPerPut int     `json:"bytes_per_put"` // key and value, on average
+	Writes      Writes  `json:"writes_per_task"`
 }
 
 // Run measures one workload on a host of its own.
@@ -312,15 +313,36 @@ func (r *running) result(s *Sample, before, after *host.StoreStats) *Result {
 		c.Batch = float64(c.WriteSets) / float64(c.Count)
 		c.Mean = float64(after.CommitTime-before.CommitTime) / float64(time.Microsecond) / float64(c.Count)
 	}
-	bytes, keys := int64(0), 0
-	for _, b := range after.Buckets {
-		bytes, keys = bytes+b.Bytes, keys+b.Keys
-	}
-	if keys > 0 {
-		c.BytesPerPut = int(bytes) / keys
-	}
+	c.Writes = writes(float64(s.Tasks), float64(c.Puts), before, after)
+	c.BytesPerPut = c.Writes.bytes()
 	out.Commits = c
 	return out
+}
+
+// logRecords is what the store calls the records of its log.
+const logRecords = "log"
+
+// writes finds out what was written for a task: the log only grows, and of the other
+// records some are written more than once.
+func writes(tasks, puts float64, before, after *host.StoreStats) (w Writes) {
+	var logKeys, stateKeys, logBytes, stateBytes float64
+	for sign, stats := range map[float64]*host.StoreStats{1: after, -1: before} {
+		for _, b := range stats.Buckets {
+			if b.Name == logRecords {
+				logKeys, logBytes = logKeys+sign*float64(b.Keys), logBytes+sign*float64(b.Bytes)
+			} else {
+				stateKeys, stateBytes = stateKeys+sign*float64(b.Keys), stateBytes+sign*float64(b.Bytes)
+			}
+		}
+	}
+	w = Writes{LogPuts: logKeys / tasks, StatePuts: max(puts-logKeys, 0) / tasks, StateKeys: stateKeys / tasks}
+	if logKeys > 0 {
+		w.LogBytes = int(logBytes / logKeys)
+	}
+	if stateKeys > 0 {
+		w.StateBytes = int(stateBytes / stateKeys)
+	}
+	return w
 }
 
 // compare measures the floor of a result.
@@ -332,7 +354,7 @@ func (r *Result) compare(ctx context.Context, cfg Config) error {
 	}
 	floor, err := Floor(ctx, FloorConfig{
 		Dir: dir, Executable: cfg.Executable, Workload: cfg.Workload, InFlight: cfg.InFlight, Tasks: cfg.Tasks, For: long,
-		Payload: cfg.Payload, PutsPerTask: float64(r.Commits.Puts) / float64(r.Tasks), BytesPerPut: r.Commits.BytesPerPut,
+		Payload: cfg.Payload, Writes: r.Commits.Writes,
 	})
 	if err != nil {
 		return fmt.Errorf("floor: %w", err)
