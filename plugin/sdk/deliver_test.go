@@ -111,6 +111,38 @@ func TestTaskOrder(t *testing.T) {
 	}
 }
 
+// TestOldestFirst handles what waits in the order of the log, whichever task it is of: the host takes it that the oldest
+// event without an answer is at work.
+func TestOldestFirst(t *testing.T) {
+	const tasks, each = 7, 100
+	var got []uint64
+	ready := make(chan struct{}) // closed when all are sent
+	sub := subscriber(t, sdk.Subscribe(all(func(_ context.Context, e rawEvent) error {
+		<-ready
+		got = append(got, e.Seq)
+		return nil
+	}), sdk.SubscriberOptions{Order: sdk.TaskOrder, Lanes: 1}))
+	var want []uint64
+	var sent []*sdktest.Delivered
+	for i := range each {
+		for n := range tasks {
+			want = append(want, uint64(i*tasks+n+1))
+			sent = append(sent, sub.Send(t, custom(fmt.Sprintf("t%d", n), 1)...)...)
+		}
+	}
+	sub.Ping(t) // answered when all before it was taken
+	close(ready)
+	for _, d := range sent {
+		if a := d.Wait(t); a.Verdict != sdktest.Acked {
+			t.Errorf("answer %+v", a)
+		}
+	}
+	sub.Close(t)
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("order (-want +got):\n%s", diff)
+	}
+}
+
 // TestRetryHoldsLane drops what follows an event that failed, until the host restarts the lane; other lanes go on.
 func TestRetryHoldsLane(t *testing.T) {
 	for name, order := range map[string]sdk.Order{"global": sdk.GlobalOrder, "task": sdk.TaskOrder} {

@@ -1,6 +1,7 @@
 package sdk
 
 import (
+	"container/heap"
 	"errors"
 	"fmt"
 	"slices"
@@ -11,8 +12,8 @@ import (
 	"github.com/hashicorp/go-hclog"
 )
 
-// maxRun is how many events of one lane are handled before another lane has its turn.
-const maxRun = 64
+// maxTaken is how many items that were taken a queue keeps before it is made shorter.
+const maxTaken = 64
 
 // item is one event that waits in a lane; or, with gap, news of events that will never come.
 type item struct {
@@ -31,6 +32,7 @@ type lane struct {
 	head  int  // of the queue
 	held  bool // from a Retry to the host's Restart, what comes is dropped
 	busy  bool // a worker has it, or will
+	place int  // among the lanes that are ready, -1 = a worker has it, or nobody
 	turn  int  // raised by a Restart: what is handled meanwhile has no answer
 }
 
@@ -38,8 +40,8 @@ type lane struct {
 // by the stream's lock.
 type lanes struct {
 	byTask   map[string]*lane
-	ready    []*lane // that have something and no worker
-	limit    int     // of workers
+	ready    readyLanes
+	limit    int // of workers
 	workers  int
 	waiting  int // workers that have nothing to do
 	handling int // events that the author's code has
@@ -48,6 +50,51 @@ type lanes struct {
 	stopped  bool // nothing further is handled
 	closing  bool // nothing further comes
 }
+
+// readyLanes are the lanes that have something and no worker: a heap by the first event that waits in each. The host
+// takes it that the oldest event which it has no answer to is at work, so that it comes before any other.
+type readyLanes []*lane
+
+// Len implements heap.Interface.
+func (r *readyLanes) Len() int { return len(*r) }
+
+// Less implements heap.Interface.
+func (r *readyLanes) Less(i, j int) bool { return (*r)[i].next() < (*r)[j].next() }
+
+// Swap implements heap.Interface.
+func (r *readyLanes) Swap(i, j int) {
+	lanes := *r
+	lanes[i], lanes[j] = lanes[j], lanes[i]
+	lanes[i].place, lanes[j].place = i, j
+}
+
+// Push implements heap.Interface.
+func (r *readyLanes) Push(x any) {
+	ln := x.(*lane) //nolint:errcheck,forcetypeassert // by add
+	ln.place = len(*r)
+	*r = append(*r, ln)
+}
+
+// Pop implements heap.Interface.
+func (r *readyLanes) Pop() any {
+	last := len(*r) - 1
+	ln := (*r)[last]
+	(*r)[last] = nil
+	*r = (*r)[:last]
+	ln.place = -1
+	return ln
+}
+
+func (r *readyLanes) add(ln *lane) { heap.Push(r, ln) }
+
+// take removes the lane whose first event is the oldest.
+func (r *readyLanes) take() *lane { return heap.Pop(r).(*lane) } //nolint:errcheck,forcetypeassert // nothing else is in it
+
+// remove removes a lane that is among them.
+func (r *readyLanes) remove(ln *lane) { heap.Remove(r, ln.place) }
+
+// before reports whether one of them has an older event than a lane.
+func (r *readyLanes) before(ln *lane) bool { return len(*r) > 0 && (*r)[0].next() < ln.next() }
 
 func (l *lanes) init(s *deliverStream) {
 	l.byTask, l.limit, l.changed = make(map[string]*lane), 1, sync.NewCond(&s.mu)
@@ -107,7 +154,7 @@ func (s *deliverStream) enqueue(items []item) {
 	for i := range items {
 		ln := l.byTask[string(items[i].task)]
 		if ln == nil {
-			ln = &lane{task: string(items[i].task)}
+			ln = &lane{task: string(items[i].task), place: -1}
 			l.byTask[ln.task] = ln
 		}
 		if ln.held && items[i].gap == 0 {
@@ -116,7 +163,7 @@ func (s *deliverStream) enqueue(items []item) {
 		ln.push(items[i])
 		if !ln.busy {
 			ln.busy = true
-			l.ready = append(l.ready, ln)
+			l.ready.add(ln)
 		}
 	}
 	s.employ()
@@ -139,7 +186,7 @@ func (s *deliverStream) employ() {
 
 // push appends to the queue.
 func (ln *lane) push(it item) {
-	if ln.head > maxRun && ln.head > len(ln.queue)/2 { // what was taken is more than what is left
+	if ln.head > maxTaken && ln.head > len(ln.queue)/2 { // what was taken is more than what is left
 		ln.queue = slices.Delete(ln.queue, 0, ln.head)
 		ln.head = 0
 	}
@@ -165,6 +212,9 @@ func (ln *lane) drop() {
 
 func (ln *lane) empty() bool { return ln.head == len(ln.queue) }
 
+// next returns the sequence of the first item, which there is; 0 = it is news of a gap.
+func (ln *lane) next() uint64 { return ln.queue[ln.head].seq }
+
 // restart drops what waits in a lane and lets it go on with what comes from now on.
 func (s *deliverStream) restart(task string) {
 	if !s.byTask {
@@ -176,15 +226,23 @@ func (s *deliverStream) restart(task string) {
 	if ln == nil {
 		return
 	}
+	if ln.place >= 0 {
+		s.lanes.ready.remove(ln)
+		ln.busy = false
+	}
 	ln.drop()
 	ln.held = false
 	ln.turn++
+	if !ln.busy && !ln.empty() {
+		ln.busy = true
+		s.lanes.ready.add(ln)
+	}
 	if !ln.busy && ln.empty() {
 		delete(s.lanes.byTask, task)
 	}
 }
 
-// work handles the events of one lane after the other until the stream stops.
+// work handles the oldest event that waits, then the next, until the stream stops.
 func (s *deliverStream) work() {
 	var ln *lane
 	returned := false
@@ -197,7 +255,7 @@ func (s *deliverStream) work() {
 	}()
 	s.mu.Lock()
 	for ln = s.take(); ln != nil; ln = s.take() {
-		for n := 0; n < maxRun && !ln.empty() && !s.lanes.stopped; n++ {
+		for !ln.empty() && !s.lanes.stopped && !s.lanes.ready.before(ln) {
 			s.handle(ln, ln.pop())
 		}
 		s.release(ln)
@@ -217,9 +275,7 @@ func (s *deliverStream) take() *lane {
 	if l.stopped {
 		return nil
 	}
-	ln := l.ready[0]
-	l.ready = slices.Delete(l.ready, 0, 1)
-	return ln
+	return l.ready.take()
 }
 
 // release gives a lane back. The lock is held.
@@ -228,7 +284,7 @@ func (s *deliverStream) release(ln *lane) {
 	switch {
 	case l.stopped:
 	case !ln.empty():
-		l.ready = append(l.ready, ln)
+		l.ready.add(ln)
 	default:
 		ln.busy = false
 		if !ln.held {

@@ -11,8 +11,8 @@
 //     for the first time after one that follows it. An event that is wanted again holds up
 //     its lane alone.
 //   - Bounded: a subscription has a window of batches in flight, [MaxAhead] records of
-//     events beyond one that is not done, [MaxHeld] lanes that wait, and no bytes of its own; those are in a cache of
-//     pages that all share.
+//     events beyond one that is not done, [MaxHeld] lanes that wait, and no bytes of its
+//     own; those are in a cache of pages that all share.
 //   - Patience has an end: an event that fails too often, or ends its process too often
 //     while it is alone with it, becomes a dead letter and the cursor moves on.
 //   - What is away is no fault: an event whose subscriber cannot reach what it needs waits,

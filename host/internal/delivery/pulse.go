@@ -27,8 +27,8 @@ func (p *pulse) rest() { *p = pulse{} }
 
 func (p *pulse) heard() { p.asked = time.Time{} }
 
-// look finds the first event that is in flight. A subscriber handles events in the order
-// of their arrival, lanes too: the first one is at work, or has just been.
+// look finds the first event that is in flight. A subscriber that is free takes the oldest
+// event it holds, whatever its lane: the first one is at work, or has just been.
 func (p *pulse) look(m *machine, now time.Time) {
 	if m.unanswered == 0 {
 		p.rest()
