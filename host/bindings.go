@@ -11,6 +11,7 @@ import (
 	"github.com/tasker-engine/tasker/host/internal/api"
 	"github.com/tasker-engine/tasker/host/internal/delivery"
 	"github.com/tasker-engine/tasker/host/internal/expr"
+	"github.com/tasker-engine/tasker/host/internal/store"
 	"github.com/tasker-engine/tasker/host/internal/supervisor"
 	"github.com/tasker-engine/tasker/host/task"
 	"github.com/tasker-engine/tasker/host/template"
@@ -27,6 +28,7 @@ type binding struct {
 	source   string            // "template default/order@1.0.0" or configSource
 	template *task.TemplateRef // nil = all; without a version: all of its versions
 	name     string            // "plugin/subscription"; empty = not known yet
+	compiled *expr.Filter      // of Filter
 	absent   *task.Reason      // why it is not known yet whether it fits, nil = it is known
 	problems []string          // why it is refused, none = it is not
 }
@@ -42,21 +44,14 @@ func (b *binding) refusal() string {
 
 // delivery returns the binding as delivery knows it. One that was refused keeps its
 // subscriber from the events that it is about: they must not go elsewhere than written.
-func (b *binding) delivery() (delivery.Binding, error) {
+func (b *binding) delivery() delivery.Binding {
 	d := delivery.Binding{
 		Subscription: b.name, Source: b.source, Template: b.template, Enabled: !b.Disabled && len(b.problems) == 0,
 	}
-	if len(b.problems) > 0 {
-		return d, nil
+	if len(b.problems) == 0 {
+		d.Events, d.Filter, d.Config = b.Events, b.compiled, b.Config
 	}
-	d.Events, d.Config = b.Events, b.Config
-	if b.Filter != "" {
-		var err error
-		if d.Filter, err = expr.Compile(b.Filter); err != nil {
-			return d, fmt.Errorf("%s: filter: %w", b.source, err)
-		}
-	}
-	return d, nil
+	return d
 }
 
 // info returns the binding as people see it.
@@ -104,8 +99,12 @@ func (b *binding) resolve(plugins []supervisor.PluginInfo, catalog *eventCatalog
 	if name != "" {
 		b.name = b.Subscriber.Subscriber
 	}
+	filterProblem := b.compile()
 	p := findPlugin(plugins, plugin)
 	if p == nil || p.Manifest == nil {
+		if filterProblem != "" {
+			b.problems = append(b.problems, filterProblem)
+		}
 		b.absent = absentSubscriber(plugins, p, plugin)
 		return
 	}
@@ -123,10 +122,8 @@ func (b *binding) resolve(plugins []supervisor.PluginInfo, catalog *eventCatalog
 			b.problems = append(b.problems, fmt.Sprintf("subscriber %s: %s", b.name, problem))
 		}
 	}
-	if b.Filter != "" {
-		if _, err := expr.Compile(b.Filter); err != nil {
-			b.problems = append(b.problems, fmt.Sprintf("subscriber %s: filter: %v", b.name, err))
-		}
+	if filterProblem != "" {
+		b.problems = append(b.problems, filterProblem)
 	}
 	if b.Disabled {
 		return
@@ -134,6 +131,18 @@ func (b *binding) resolve(plugins []supervisor.PluginInfo, catalog *eventCatalog
 	if err := s.CheckConfig(b.Config); err != nil {
 		b.problems = append(b.problems, fmt.Sprintf("subscriber %s: %s", b.name, strings.Join(strings.Fields(err.Error()), " ")))
 	}
+}
+
+// compile compiles the filter and returns what is wrong with it, empty for nothing.
+func (b *binding) compile() (problem string) {
+	if b.Filter == "" {
+		return ""
+	}
+	var err error
+	if b.compiled, err = expr.Compile(b.Filter); err != nil {
+		return fmt.Sprintf("subscriber %s: filter: %v", b.Subscriber.Subscriber, err)
+	}
+	return ""
 }
 
 // subscriptionOf returns the subscription of a name, or the only one; or why there is
@@ -273,7 +282,8 @@ func checkSubscribers(subscribers []Subscriber) []error {
 
 // binder keeps delivery in the know of what templates and the configuration bind.
 type binder struct {
-	h *Host
+	h    *Host
+	load func(context.Context, task.ID) (*store.Aggregate, error) // of the store
 
 	mu   sync.Mutex
 	told map[string]bool // what was warned of
@@ -286,9 +296,17 @@ func (h *Host) eventCatalogNow(ctx context.Context) ([]supervisor.PluginInfo, *e
 	return plugins, catalog, err
 }
 
-// template is a [delivery.Options].Template.
+// template is a [delivery.Options].Template. A template that cannot be read binds nothing
+// as far as anybody knows; that is told once. Only what may be otherwise when it is tried
+// again is an error: it holds up every event behind.
 func (b *binder) template(ctx context.Context, ref task.TemplateRef, id task.ID) ([]delivery.Binding, error) {
 	t, err := b.find(ctx, ref, id)
+	if bad, ok := errors.AsType[*unreadableError](err); ok {
+		b.once(ref.String(), func() {
+			b.h.log.Error("a template cannot be read: its events reach subscribers as they declare", "template", ref.String(), "task", id, "error", bad)
+		})
+		return nil, nil
+	}
 	if err != nil || t == nil || len(t.Subscriptions) == 0 {
 		return nil, err
 	}
@@ -296,8 +314,14 @@ func (b *binder) template(ctx context.Context, ref task.TemplateRef, id task.ID)
 	if err != nil {
 		return nil, err
 	}
-	return b.toDelivery(templateBindings(t, plugins, catalog))
+	return b.toDelivery(templateBindings(t, plugins, catalog)), nil
 }
+
+// unreadableError is that of a template which will never be readable.
+type unreadableError struct{ cause error }
+
+func (e *unreadableError) Error() string { return e.cause.Error() }
+func (e *unreadableError) Unwrap() error { return e.cause }
 
 // find returns a template that is registered, or else the one that a task runs; nil when
 // there is neither any more.
@@ -306,43 +330,53 @@ func (b *binder) find(ctx context.Context, ref task.TemplateRef, id task.ID) (*t
 	if err == nil {
 		return t, nil
 	}
-	stored, err := b.h.store.Load(ctx, id)
-	if errors.Is(err, task.ErrNotFound) {
+	stored, err := b.load(ctx, id)
+	switch {
+	case errors.Is(err, task.ErrNotFound):
 		return nil, nil
-	}
-	if err != nil {
+	case errors.Is(err, store.ErrCorrupt), errors.Is(err, task.ErrBadID):
+		return nil, &unreadableError{err}
+	case err != nil:
 		return nil, err
 	}
-	return b.h.snapshots.get(stored.Task.Template.Hash, stored.Template)
+	if t, err = b.h.snapshots.get(stored.Task.Template.Hash, stored.Template); err != nil {
+		return nil, &unreadableError{err}
+	}
+	return t, nil
 }
 
 // toDelivery converts bindings whose subscription is known, and warns of those that were
 // refused, once each.
-func (b *binder) toDelivery(bindings []*binding) ([]delivery.Binding, error) {
+func (b *binder) toDelivery(bindings []*binding) []delivery.Binding {
 	var out []delivery.Binding
 	for _, r := range bindings {
-		if len(r.problems) > 0 {
-			b.warn(r.refusal())
+		b.warn(r)
+		if r.name != "" { // else delivery knows no subscription that it could be about
+			out = append(out, r.delivery())
 		}
-		if r.name == "" {
-			continue // delivery knows no subscription that it could be about
-		}
-		d, err := r.delivery()
-		if err != nil {
-			return nil, err
-		}
-		out = append(out, d)
 	}
-	return out, nil
+	return out
 }
 
-func (b *binder) warn(text string) {
+// warn tells of a binding that was refused.
+func (b *binder) warn(r *binding) {
+	if len(r.problems) == 0 {
+		return
+	}
+	text := r.refusal()
+	b.once(text, func() {
+		b.h.log.Warn("binding is refused: none of its events reach the subscriber", "problem", text)
+	})
+}
+
+// once tells something the first time.
+func (b *binder) once(what string, tell func()) {
 	b.mu.Lock()
-	again := b.told[text]
-	b.told[text] = true
+	again := b.told[what]
+	b.told[what] = true
 	b.mu.Unlock()
 	if !again {
-		b.h.log.Warn("binding is refused: none of its events reach the subscriber", "problem", text)
+		tell()
 	}
 }
 
@@ -352,15 +386,10 @@ func (b *binder) rebind(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	bindings, err := b.toDelivery(hostBindings(b.h.opts.Subscriptions, plugins, catalog))
-	if err != nil {
-		return err
-	}
+	bindings := b.toDelivery(hostBindings(b.h.opts.Subscriptions, plugins, catalog))
 	for _, e := range b.h.templates.List() {
 		for _, r := range templateBindings(e.Template, plugins, catalog) {
-			if len(r.problems) > 0 {
-				b.warn(r.refusal())
-			}
+			b.warn(r)
 		}
 	}
 	b.h.delivery.Rebind(bindings)

@@ -120,7 +120,7 @@ func (h *Host) assemble(ctx context.Context) error {
 
 // assembleDelivery makes what brings events to subscribers.
 func (h *Host) assembleDelivery(ctx context.Context) (err error) {
-	h.binder = &binder{h: h, told: make(map[string]bool)}
+	h.binder = &binder{h: h, load: h.store.Load, told: make(map[string]bool)}
 	h.delivery, err = delivery.New(ctx, delivery.Options{
 		Store: h.journal, Publisher: h.events, Streams: streams{h}, Values: h.reading, Template: h.binder.template,
 		Logger: h.log.Named("delivery"), Now: h.opts.Now, DrainTimeout: h.opts.DeliveryGrace,
