@@ -137,7 +137,7 @@ func (b *bridge) ready(ctx context.Context) error {
 		}
 	}
 	if err != nil {
-		return fmt.Errorf("stream %s: %w", s.Name, err)
+		return sdk.Unavailable(fmt.Errorf("stream %s: %w", s.Name, err))
 	}
 	b.created.Store(true)
 	return nil

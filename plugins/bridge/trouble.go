@@ -8,6 +8,8 @@ import (
 	"sync"
 
 	"github.com/nats-io/nats.go"
+
+	"github.com/tasker-engine/tasker/plugin/sdk"
 )
 
 // errNoConnection is why events wait.
@@ -81,7 +83,7 @@ func (t *trouble) err() error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if t.last == nil {
-		return errNoConnection
+		return sdk.Unavailable(errNoConnection)
 	}
-	return fmt.Errorf("%w: %w", errNoConnection, t.last)
+	return sdk.Unavailable(fmt.Errorf("%w: %w", errNoConnection, t.last))
 }
