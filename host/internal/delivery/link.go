@@ -39,7 +39,7 @@ type link struct {
 	ids        map[*Binding]uint32 // as told on this stream
 	told       []*pluginv1.Binding
 	generation uint64 // of the bindings that were told
-	seen       uint64 // the generation of bindings that the machine works with
+	seen       uint64 // the generation of bindings that the machine and the frame work with
 	lastID     uint32
 	nonce      uint64
 
@@ -70,6 +70,7 @@ type step struct {
 	duty  duty
 	leave bool // wait for answers only
 	gone  bool // leave now
+	flush bool // the frame goes before anything else
 	bury  bool
 	lag   time.Duration // tell of it; 0 = do not
 	until time.Time
@@ -154,6 +155,9 @@ func (l *link) step() step {
 	defer s.mu.Unlock()
 	now := s.d.now()
 	if generation := l.router.refresh(); generation != l.seen {
+		if len(l.frame.items) > 0 {
+			return step{flush: true} // a frame is of one generation
+		}
 		l.seen = generation
 		s.m.heal() // other bindings may need other things
 	}
@@ -182,6 +186,9 @@ func (l *link) step() step {
 // act does what a step says. Errors: of the stream.
 func (l *link) act(ctx context.Context, st *step) error {
 	s := l.s
+	if st.flush {
+		return l.flush()
+	}
 	if st.lag > 0 {
 		s.tellLag(ctx, st.lag)
 	}
@@ -243,6 +250,9 @@ func (l *link) deliver(ctx context.Context, st *step) error {
 	entries := found.entries[:min(len(found.entries), MaxBatchEvents)]
 	if l.verdicts, err = l.router.route(ctx, entries, l.verdicts[:0]); err != nil {
 		return l.trouble(ctx, err)
+	}
+	if l.router.generation != l.seen {
+		return nil // bindings have changed meanwhile
 	}
 	s.mu.Lock()
 	s.m.take(w, entries, l.verdicts, &l.frame, s.d.now())
@@ -330,6 +340,9 @@ func (l *link) deliverSolo(ctx context.Context) error {
 	verdicts, err := l.router.route(ctx, []*entry{next.entry}, nil)
 	if err != nil {
 		return l.trouble(ctx, err)
+	}
+	if l.router.generation != l.seen {
+		return nil // bindings have changed meanwhile
 	}
 	s.mu.Lock()
 	s.m.takeSolo(next, verdicts[0].through, &l.frame, now)

@@ -1,9 +1,11 @@
 package delivery_test
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -254,5 +256,47 @@ func TestReadsAreShared(t *testing.T) {
 		if reads, _ := m.counts(); reads > events/512+1+subscribers+10+5 {
 			t.Errorf("the log was read %d times, want about %d", reads, events/512+10)
 		}
+	})
+}
+
+// TestRebindInFrame: bindings that change while a batch is being put together take none
+// from its events, and are those of what follows.
+func TestRebindInFrame(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var w *world
+		bindings := func(config string) []delivery.Binding {
+			return []delivery.Binding{{Subscription: "p/all", Events: []string{"task.started"}, Config: []byte(config), Enabled: true}}
+		}
+		_, w = bubble(t, func(o *delivery.Options) {
+			o.Bindings = bindings("old")
+			o.Template = func(context.Context, task.TemplateRef, task.ID) ([]delivery.Binding, error) {
+				w.Rebind(bindings("new"))
+				return nil, nil
+			}
+		})
+		kinds := slices.Repeat([]string{"step.started"}, 2*delivery.MaxBatchEvents+2)
+		kinds[0] = "task.started"
+		kinds[delivery.MaxBatchEvents] = "step.started@" + taskA // asks for its template
+		kinds[2*delivery.MaxBatchEvents+1] = "task.started"
+		w.add(kinds...)
+		var got []string
+		w.instance("p#1", func(_ context.Context, p *plugin) {
+			known := make(map[uint32]string)
+			for r := p.next(); r != nil; r = p.next() {
+				if told := cmp.Or(r.GetBindings(), r.GetOpen().GetBindings()); told != nil {
+					clear(known)
+					for _, b := range told.GetBindings() {
+						known[b.GetId()] = string(b.GetConfig())
+					}
+				}
+				for _, e := range r.GetBatch().GetEvents() {
+					got = append(got, fmt.Sprintf("%d:%s", e.GetSeq(), known[e.GetBinding()]))
+					p.ack(e.GetSeq())
+				}
+			}
+		})
+		w.Connect("p#1", []delivery.Subscription{sub("p/all", func(s *delivery.Subscription) { s.Bound = true })})
+		synctest.Wait()
+		expect(t, "events and their configs", strings.Join(got, " "), "1:old 514:new")
 	})
 }

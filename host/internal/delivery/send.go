@@ -80,11 +80,6 @@ func (l *link) bind(b *Binding) (id uint32, fresh bool) {
 	if id, ok := l.ids[b]; ok {
 		return id, false
 	}
-	if l.generation != l.router.generation { // what was told may be no more
-		l.generation = l.router.generation
-		l.told = nil
-		clear(l.ids)
-	}
 	return l.tell(b), true
 }
 
@@ -93,6 +88,11 @@ func (l *link) flush() error {
 	f := &l.frame
 	if len(f.items) == 0 {
 		return nil
+	}
+	if l.generation != l.seen { // what was told may be no more
+		l.generation = l.seen
+		l.told = nil
+		clear(l.ids)
 	}
 	slab := make([]pluginv1.SequencedEvent, len(f.items)) // the library may keep what it is given
 	events := make([]*pluginv1.SequencedEvent, len(f.items))
