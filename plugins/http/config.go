@@ -31,7 +31,7 @@ type config struct {
 	Body     json.RawMessage            `json:"body,omitempty"     jsonschema_description:"The body: any JSON, with references anywhere in it. Default none."`
 	Encoding string                     `json:"encoding,omitempty" jsonschema:"enum=json,enum=form,enum=text" jsonschema_description:"How the body is sent. Default json."`
 	Expect   []int                      `json:"expect,omitempty"   jsonschema_description:"The statuses that mean success. Default 200 to 226."`
-	Extract  *extraction                `json:"extract,omitempty"  jsonschema_description:"What of the answer is stored: a JSON pointer into {status, headers, body}, or an object of them. Default all of it."`
+	Extract  extraction                 `json:"extract,omitzero"  jsonschema_description:"What of the answer is stored: a JSON pointer into {status, headers, body}, or an object of them. Default all of it."`
 	Pages    *paging                    `json:"pages,omitempty"    jsonschema_description:"The answer is one page of several, which are all fetched."`
 }
 
@@ -83,15 +83,16 @@ func isToken(name string) bool {
 	})
 }
 
-// extraction says what of an answer is stored. Nil = all.
+// extraction says what of an answer is stored. The zero value is all of it.
 type extraction struct {
-	one  string            // a pointer; counts when many is nil
-	many map[string]string // pointers by the keys of the result
+	asked bool
+	one   string            // a pointer; counts when many is nil
+	many  map[string]string // pointers by the keys of the result
 }
 
 // UnmarshalJSON implements json.Unmarshaler.
 func (e *extraction) UnmarshalJSON(doc []byte) error {
-	e.one, e.many = "", nil
+	e.asked, e.one, e.many = true, "", nil
 	if bytes.HasPrefix(bytes.TrimSpace(doc), []byte{'"'}) {
 		if err := json.Unmarshal(doc, &e.one); err != nil {
 			return err
@@ -110,7 +111,7 @@ func (e *extraction) UnmarshalJSON(doc []byte) error {
 }
 
 // MarshalJSON implements json.Marshaler.
-func (e *extraction) MarshalJSON() ([]byte, error) {
+func (e extraction) MarshalJSON() ([]byte, error) {
 	if e.many == nil {
 		return json.Marshal(e.one)
 	}
@@ -118,15 +119,15 @@ func (e *extraction) MarshalJSON() ([]byte, error) {
 }
 
 // JSONSchema describes both forms.
-func (*extraction) JSONSchema() *derive.Schema {
+func (extraction) JSONSchema() *derive.Schema {
 	pointer := func() *derive.Schema { return &derive.Schema{Type: "string", Pattern: "^(/.*)?$"} }
 	return &derive.Schema{OneOf: []*derive.Schema{pointer(), {Type: "object", AdditionalProperties: pointer()}}}
 }
 
 // from takes what is asked for out of an answer.
-func (e *extraction) from(doc any) (any, error) {
+func (e extraction) from(doc any) (any, error) {
 	switch {
-	case e == nil:
+	case !e.asked:
 		return doc, nil
 	case e.many == nil:
 		return extract(doc, e.one)

@@ -62,16 +62,21 @@ var (
 )
 
 // Check makes the clients, and refuses what the schema cannot.
-func (s *services) Check(context.Context) (err error) {
+func (s *services) Check(context.Context) error {
 	s.served = make(map[string]*service, len(s.Services))
 	for _, name := range slices.Sorted(maps.Keys(s.Services)) {
-		if s.served[name], err = s.Services[name].service(); err != nil {
+		one, err := s.Services[name].service()
+		if err != nil {
 			return fmt.Errorf("/services/%s%w", name, err)
 		}
+		s.served[name] = one
 	}
 	client, err := httpapi.New(httpapi.Options{Header: userAgent()})
+	if err != nil {
+		return err
+	}
 	s.open = &service{client: client}
-	return err
+	return nil
 }
 
 // Close gives up the connections.

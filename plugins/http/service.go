@@ -46,6 +46,7 @@ type oauth struct {
 	TokenURL     string              `json:"token_url"            jsonschema_description:"Where tokens are given out."`
 	ClientID     string              `json:"client_id"            jsonschema_description:"The client's id."`
 	ClientSecret string              `json:"client_secret"        jsonschema:"writeOnly=true" jsonschema_description:"The client's secret."`
+	ClientAuth   string              `json:"client_auth,omitempty" jsonschema:"enum=header,enum=body" jsonschema_description:"Where id and secret are sent: as the header Authorization, or in the body. Default header."`
 	Scopes       []string            `json:"scopes,omitempty"     jsonschema_description:"What the tokens are for. Default what the client may do."`
 	Parameters   map[string][]string `json:"parameters,omitempty" jsonschema_description:"Further parameters of the request for a token, such as audience."`
 }
@@ -90,7 +91,10 @@ func (s settings) service() (*service, error) {
 		return nil, fmt.Errorf(": %w", err)
 	}
 	to := &service{client: client}
-	return to, to.loginWith(s, tlsConfig)
+	if err := to.loginWith(s, tlsConfig); err != nil {
+		return nil, err
+	}
+	return to, nil
 }
 
 // loginWith chooses how requests log in.

@@ -33,9 +33,13 @@ type tokens struct {
 }
 
 func newTokens(o *oauth, tlsConfig *tls.Config) *tokens {
+	style := oauth2.AuthStyleInHeader
+	if o.ClientAuth == "body" {
+		style = oauth2.AuthStyleInParams
+	}
 	return &tokens{
 		config: clientcredentials.Config{
-			ClientID: o.ClientID, ClientSecret: o.ClientSecret, TokenURL: o.TokenURL, Scopes: o.Scopes, EndpointParams: url.Values(o.Parameters),
+			ClientID: o.ClientID, ClientSecret: o.ClientSecret, TokenURL: o.TokenURL, Scopes: o.Scopes, EndpointParams: url.Values(o.Parameters), AuthStyle: style,
 		},
 		http: &http.Client{
 			Timeout: tokenTimeout,

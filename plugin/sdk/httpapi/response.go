@@ -37,7 +37,7 @@ type Response struct {
 
 // Decode decodes the body, which must be JSON. An answer that does not fit is no answer: another attempt may get a better
 // one. The error has the code [CodeInvalidResponse].
-func (r *Response) Decode(v any) error {
+func (r Response) Decode(v any) error {
 	if err := json.Unmarshal(r.Body, v); err != nil {
 		return invalid(fmt.Errorf("%s: the answer is no JSON that fits: %w", r.what, err))
 	}
@@ -53,7 +53,7 @@ type document struct {
 }
 
 // MarshalJSON implements json.Marshaler.
-func (r *Response) MarshalJSON() ([]byte, error) {
+func (r Response) MarshalJSON() ([]byte, error) {
 	d := document{Status: r.Status, Headers: make(map[string]string)}
 	for _, name := range r.stored {
 		if values := r.Header.Values(name); len(values) > 0 {
@@ -73,7 +73,7 @@ func (r *Response) MarshalJSON() ([]byte, error) {
 }
 
 // JSONSchema describes what is stored.
-func (*Response) JSONSchema() *derive.Schema {
+func (Response) JSONSchema() *derive.Schema {
 	properties := derive.NewProperties()
 	properties.Set("status", &derive.Schema{Type: "integer", Description: "The status, such as 200."})
 	properties.Set("headers", &derive.Schema{
@@ -86,7 +86,7 @@ func (*Response) JSONSchema() *derive.Schema {
 }
 
 // isJSON reports whether the body says that it is JSON, or does not say what it is and looks like JSON.
-func (r *Response) isJSON() bool {
+func (r Response) isJSON() bool {
 	kind := r.Header.Get("Content-Type")
 	return saysJSON(kind) || kind == "" && json.Valid(r.Body)
 }
@@ -98,7 +98,7 @@ func saysJSON(contentType string) bool {
 }
 
 // check refuses an answer that is not what it says.
-func (r *Response) check(compressed string) error {
+func (r Response) check(compressed string) error {
 	switch {
 	case compressed != "" && !strings.EqualFold(compressed, "identity"):
 		return invalid(fmt.Errorf("%s: the answer is compressed with %.40q, which was not asked for", r.what, compressed))
