@@ -98,6 +98,25 @@ func TestWorkloads(t *testing.T) {
 	}
 }
 
+// TestFinished: a store that was filled and opened again is measured like an empty one.
+func TestFinished(t *testing.T) {
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	w, err := bench.Find("diamond")
+	if err != nil {
+		t.Fatal(err)
+	}
+	r, err := bench.Run(t.Context(), bench.Config{Dir: t.TempDir(), Executable: self, Workload: w, Tasks: 3, Finished: 20, Subscribers: 1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if f := r.Finished; r.Tasks != 3 || r.Steps != 12 || f == nil || f.Tasks != 20 || f.FileBytes == 0 || f.Open <= 0 || f.List <= 0 {
+		t.Errorf("%d tasks, %d steps, finished %+v; want 3, 12 and all of it", r.Tasks, r.Steps, r.Finished)
+	}
+}
+
 // TestTemplates: each workload is a template with as many steps as it says.
 func TestTemplates(t *testing.T) {
 	for _, w := range bench.Workloads() {
@@ -226,7 +245,10 @@ func TestTargets(t *testing.T) {
 			OfFloor: 0.5, LatencyOfFloor: 1.3,
 		}
 	}
+	filled := result("three", 1, 1, 1)
+	filled.Finished = &bench.FinishedResult{Tasks: 1_000_000, Open: 1500, List: 60}
 	got := bench.Targets([]*bench.Result{
+		filled,
 		result("linear", 1, 0, 3*time.Millisecond), result("linear", 1024, 60_000, time.Millisecond),
 		result("dag100", 1, 3000, 1), result("dag10000", 1, 1000, 1),
 	}, &bench.IdleResult{Seconds: 1, RSS: 30 << 20})
@@ -244,7 +266,7 @@ func TestTargets(t *testing.T) {
 	want := []string{
 		"holds: 60000 steps/s", "misses: 0.50", "not measured", "not measured", "not measured", "not measured",
 		"holds: 3ms", "holds: 6ms", "holds: 1.30", "not measured", "holds: 18.0 us", "misses: 38.0 us", "misses: 3.00",
-		"holds: 0 in 1s", "holds: 30 MiB",
+		"not measured", "holds: 1.50s", "misses: 60.0ms", "not measured", "holds: 0 in 1s", "holds: 30 MiB",
 	}
 	if diff := cmp.Diff(want, verdicts); diff != "" {
 		t.Errorf("verdicts (-want +got):\n%s", diff)

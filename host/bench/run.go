@@ -29,6 +29,7 @@ type Config struct {
 	Subscribers int           // subscriptions to everything
 	Tasks       int           // 0 = as many as For allows
 	For         time.Duration // 0 = until there are Tasks
+	Finished    int           // tasks that are in the store before
 	Floor       bool          // measure the floor, too
 }
 
@@ -46,6 +47,8 @@ type Result struct {
 	Rate        float64 `json:"rate"`      // tasks per second asked for, 0 for a closed one
 	Payload     int     `json:"payload_bytes"`
 	Subscribers int     `json:"subscribers"`
+	// Finished is nil unless the store held finished tasks before.
+	Finished *FinishedResult `json:"finished"`
 
 	Tasks          int     `json:"tasks"`
 	Steps          int     `json:"steps"`
@@ -78,7 +81,8 @@ type Cost struct {
 	Reading    float64 `json:"reading_cpu_us"`    // to read the log once, as the generator does
 	Allocs     float64 `json:"host_allocs"`
 	AllocBytes float64 `json:"host_alloc_bytes"`
-	HostRSS    int64   `json:"host_rss"` // bytes, the mapped store included; 0 = unknown
+	HostRSS    int64   `json:"host_rss"`  // bytes, the mapped store included; 0 = unknown
+	HostAnon   int64   `json:"host_anon"` // bytes, without what is mapped from files
 	PluginRSS  int64   `json:"plugin_rss"`
 }
 
@@ -97,6 +101,11 @@ type Commits struct {
 
 // Run measures one workload on a host of its own.
 func Run(ctx context.Context, cfg Config) (_ *Result, err error) {
+	if cfg.Finished > 0 {
+		if err := fill(ctx, cfg); err != nil {
+			return nil, err
+		}
+	}
 	h, err := start(ctx, cfg)
 	if err != nil {
 		return nil, err
@@ -115,9 +124,10 @@ func Run(ctx context.Context, cfg Config) (_ *Result, err error) {
 type running struct {
 	*host.Host
 
-	cfg   Config
-	stop  context.CancelFunc
-	ended chan error
+	cfg    Config
+	opened time.Duration // from opening the home to a host that runs
+	stop   context.CancelFunc
+	ended  chan error
 }
 
 // start prepares a home and runs a host in it until its plugins are ready.
@@ -138,6 +148,7 @@ func start(ctx context.Context, cfg Config) (*running, error) {
 	if err != nil {
 		return nil, err
 	}
+	began := time.Now()
 	h, err := host.Open(ctx, host.Options{
 		Home: filepath.Join(cfg.Dir, "home"), PluginDirs: []string{plugins}, TemplateDirs: []string{templates},
 		Version: cfg.Version, LogLevel: "warn",
@@ -149,6 +160,8 @@ func start(ctx context.Context, cfg Config) (*running, error) {
 	run, stop := context.WithCancel(context.WithoutCancel(ctx))
 	r := &running{Host: h, cfg: cfg, stop: stop, ended: make(chan error, 1)}
 	go func() { r.ended <- h.Run(run) }() // ends with stop
+	<-h.Ready()
+	r.opened = time.Since(began)
 	for _, role := range roles {
 		if err := r.await(ctx, role); err != nil {
 			return nil, errors.Join(err, r.end())
@@ -186,7 +199,7 @@ func (r *running) await(ctx context.Context, plugin string) error {
 	ctx, cancel := context.WithTimeout(ctx, startTimeout)
 	defer cancel()
 	state := task.PluginState("unknown")
-	err := r.Events(ctx, host.EventQuery{Type: "plugin.*", Follow: true}, func(host.LogEntry) error {
+	look := func() error {
 		all, err := r.Plugins(ctx)
 		for _, p := range all {
 			if p.Name == plugin {
@@ -197,7 +210,15 @@ func (r *running) await(ctx context.Context, plugin string) error {
 			return errEnough
 		}
 		return err
-	})
+	}
+	health, err := r.Health(ctx)
+	if err == nil {
+		err = look()
+	}
+	if err == nil {
+		from := health.Store.LastSeq // what comes later is not missed
+		err = r.Events(ctx, host.EventQuery{From: from, Type: "plugin.*", Follow: true}, func(host.LogEntry) error { return look() })
+	}
 	if errors.Is(err, errEnough) {
 		return nil
 	}
@@ -248,6 +269,14 @@ func (r *running) measure(ctx context.Context) (*Result, error) {
 		return nil, err
 	}
 	out := r.result(sample, before, after)
+	if r.cfg.Finished > 0 {
+		slowest, err := r.list(ctx)
+		if err != nil {
+			return nil, err
+		}
+		const ms = float64(time.Millisecond)
+		out.Finished = &FinishedResult{Tasks: r.cfg.Finished, FileBytes: before.FileBytes, Open: float64(r.opened) / ms, List: float64(slowest) / ms}
+	}
 	out.Cost = newCost(float64(sample.Steps), used, sample.Reading)
 	perStep := func(now, then Usage) float64 {
 		return float64(now.CPU-then.CPU) / float64(time.Microsecond) / float64(sample.Steps)
@@ -260,7 +289,7 @@ func (r *running) measure(ctx context.Context) (*Result, error) {
 func newCost(steps float64, used Usage, reading time.Duration) Cost {
 	us := func(d time.Duration) float64 { return float64(d) / float64(time.Microsecond) / steps }
 	return Cost{
-		Host: us(used.CPU), Reading: us(reading), HostRSS: used.RSS,
+		Host: us(used.CPU), Reading: us(reading), HostRSS: used.RSS, HostAnon: used.Anon,
 		Allocs: float64(used.Allocs) / steps, AllocBytes: float64(used.AllocBytes) / steps,
 	}
 }

@@ -6,26 +6,23 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"strconv"
 	"strings"
 	"syscall"
 )
 
-// residentBytes is the memory that this process holds, 0 when the system does not tell.
-func residentBytes() int64 {
+// memoryUsed is the memory that this process holds, in bytes, and the part of it that no
+// file backs; 0 when the system does not tell.
+func memoryUsed() (rss, anon int64) {
 	text, err := os.ReadFile("/proc/self/statm")
 	if err != nil {
-		return 0
+		return 0, 0
 	}
-	fields := strings.Fields(string(text))
-	if len(fields) < 2 {
-		return 0
+	var size, resident, shared int64
+	if _, err := fmt.Sscan(string(text), &size, &resident, &shared); err != nil {
+		return 0, 0
 	}
-	pages, err := strconv.ParseInt(fields[1], 10, 64)
-	if err != nil {
-		return 0
-	}
-	return pages * int64(os.Getpagesize())
+	page := int64(os.Getpagesize())
+	return resident * page, (resident - shared) * page
 }
 
 // syncMode says what a commit waits for.

@@ -6,7 +6,7 @@ import "os"
 
 // What other systems do not tell without a library stays unsaid.
 
-func residentBytes() int64 { return 0 }
+func memoryUsed() (rss, anon int64) { return 0, 0 }
 
 // syncMode says what a commit waits for.
 const syncMode = "fsync"

@@ -31,6 +31,11 @@ const (
 	targetBothCPU  = 35
 	targetIdleRSS  = 40 << 20
 	targetGrowth   = 1.5
+	targetFinished = 1_000_000
+	targetFilled   = 0.9 // of the throughput with an empty store
+	targetOpenMs   = 2000
+	targetListMs   = 50
+	targetAnon     = 300 << 20
 
 	targetPayload     = 100
 	targetSubscribers = 1
@@ -44,7 +49,7 @@ const (
 func Targets(results []*Result, idle *IdleResult) []Target {
 	find := func(workload string, inFlight int) *Result {
 		for _, r := range results {
-			if r.Workload == workload && r.InFlight == inFlight && r.Payload == targetPayload && r.Subscribers == targetSubscribers {
+			if r.Workload == workload && r.InFlight == inFlight && r.Payload == targetPayload && r.Subscribers == targetSubscribers && r.Finished == nil {
 				return r
 			}
 		}
@@ -67,6 +72,7 @@ func Targets(results []*Result, idle *IdleResult) []Target {
 			func(c Cost) float64 { return c.Host + c.Plugin }),
 		growth(find(smallDAG, 1), find(largeDAG, 1)),
 	}
+	out = append(out, finishedTargets(results, busy)...)
 	return append(out, idleTargets(idle)...)
 }
 
@@ -133,13 +139,38 @@ func growth(small, large *Result) Target {
 	return t
 }
 
+// finishedTargets judge a store with many finished tasks: the fullest that was measured.
+func finishedTargets(results []*Result, empty *Result) []Target {
+	speed := Target{Name: "1,000,000 finished tasks: linear, 1,024 in flight, of an empty store", Want: fmt.Sprintf(">= %.1f", targetFilled)}
+	open := Target{Name: "1,000,000 finished tasks: start after a clean stop", Want: "< 2s"}
+	list := Target{Name: "1,000,000 finished tasks: slowest first page", Want: "< 50ms"}
+	memory := Target{Name: "1,000,000 finished tasks: memory that no file backs", Want: "< 300 MiB"}
+	for _, r := range results {
+		if r.Finished == nil || r.Finished.Tasks < targetFinished {
+			continue
+		}
+		open.Measured, open.Got, open.Holds = true, fmt.Sprintf("%.2fs", r.Finished.Open/1e3), r.Finished.Open < targetOpenMs
+		list.Measured, list.Got, list.Holds = true, fmt.Sprintf("%.1fms", r.Finished.List), r.Finished.List < targetListMs
+		if r.Cost.HostAnon > 0 {
+			memory.Measured, memory.Got, memory.Holds = true, mebibytes(r.Cost.HostAnon), r.Cost.HostAnon < targetAnon
+		}
+		if empty != nil && r.Workload == empty.Workload && r.InFlight == empty.InFlight && r.Payload == empty.Payload && r.Subscribers == empty.Subscribers {
+			ratio := r.StepsPerSecond / empty.StepsPerSecond
+			speed.Measured, speed.Got, speed.Holds = true, fmt.Sprintf("%.2f", ratio), ratio >= targetFilled
+		}
+	}
+	return []Target{speed, open, list, memory}
+}
+
+func mebibytes(n int64) string { return fmt.Sprintf("%.0f MiB", float64(n)/(1<<20)) }
+
 func idleTargets(idle *IdleResult) []Target {
 	writes := Target{Name: "nothing to do: writes", Want: "0"}
 	memory := Target{Name: "nothing to do: memory of the host", Want: "< 40 MiB"}
 	if idle != nil {
 		writes.Measured, writes.Got, writes.Holds = true, fmt.Sprintf("%d in %.0fs", idle.Commits, idle.Seconds), idle.Commits == 0
 		if idle.RSS > 0 {
-			memory.Measured, memory.Got, memory.Holds = true, fmt.Sprintf("%.0f MiB", float64(idle.RSS)/(1<<20)), idle.RSS < targetIdleRSS
+			memory.Measured, memory.Got, memory.Holds = true, mebibytes(idle.RSS), idle.RSS < targetIdleRSS
 		}
 	}
 	return []Target{writes, memory}

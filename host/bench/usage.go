@@ -9,6 +9,7 @@ import (
 type Usage struct {
 	CPU        time.Duration `json:"cpu_ns"` // user and system
 	RSS        int64         `json:"rss"`    // bytes now; 0 where the system does not tell cheaply
+	Anon       int64         `json:"anon"`   // the part of RSS that no file backs
 	Allocs     uint64        `json:"allocs"` // heap objects
 	AllocBytes uint64        `json:"alloc_bytes"`
 }
@@ -17,10 +18,11 @@ type Usage struct {
 func Measure() Usage {
 	var m runtime.MemStats
 	runtime.ReadMemStats(&m)
-	return Usage{CPU: cpuTime(), RSS: residentBytes(), Allocs: m.Mallocs, AllocBytes: m.TotalAlloc}
+	rss, anon := memoryUsed()
+	return Usage{CPU: cpuTime(), RSS: rss, Anon: anon, Allocs: m.Mallocs, AllocBytes: m.TotalAlloc}
 }
 
-// since is what was used after another measurement; RSS stays what it is now.
+// since is what was used after another measurement; memory stays what it is now.
 func (u Usage) since(before Usage) Usage {
-	return Usage{u.CPU - before.CPU, u.RSS, u.Allocs - before.Allocs, u.AllocBytes - before.AllocBytes}
+	return Usage{u.CPU - before.CPU, u.RSS, u.Anon, u.Allocs - before.Allocs, u.AllocBytes - before.AllocBytes}
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -22,7 +23,7 @@ const (
 	benchPayload = 100             // bytes
 	benchRate    = 1000            // tasks per second
 	benchShare   = 0.7             // of what saturates the host: the rate of --all
-	benchLimit   = 1 << 20         // tasks in flight, payload bytes and subscribers at most
+	benchLimit   = 1 << 20         // of any number, and bytes of a payload
 )
 
 // benchmark is one `tasker bench`.
@@ -33,6 +34,7 @@ type benchmark struct {
 	inFlight    []int
 	payloads    []string
 	subscribers []int
+	finished    []int
 	tasks       int
 	long        time.Duration
 	rate        float64
@@ -56,10 +58,10 @@ input. Nothing else is needed; the plugin is this binary, started again.
 Workloads (default linear, three and fanout):
 ` + benchWorkloads() + `  dagN     N steps in layers of 10
 
-Every combination of workload, --in-flight, --payload and --subscribers is one run, and beside
-each its floor is measured: an engine that only knows dependencies, commits the same records
-in groups and sends over one stream. Latencies are from the engine's time stamps. --all
-measures the targets in docs/performance.md; it takes no more than 5 minutes.
+Every combination of workload, --in-flight, --payload, --subscribers and --finished is one run,
+and beside each its floor is measured: an engine that only knows dependencies, commits the
+same records in groups and sends over one stream. Latencies are from the engine's time stamps.
+--all measures the targets in docs/performance.md; it takes no more than 5 minutes.
 
 With --home the stores and logs of the runs are kept below that directory, which must be on
 the disk that you want to know about.
@@ -69,6 +71,7 @@ the disk that you want to know about.
 		Example: `  tasker bench
   tasker bench linear --in-flight 1,64 --payload 100B,10KB --subscribers 0,1,3
   tasker bench rate --rate 2000 --for 10s
+  tasker bench linear --in-flight 1024 --finished 0,1000000
   tasker bench --all --json > bench.json`,
 		Args: b.checkArgs,
 	}
@@ -77,6 +80,7 @@ the disk that you want to know about.
 	f.IntSliceVar(&b.inFlight, "in-flight", []int{1, 64, 1024}, "tasks at once")
 	f.StringSliceVar(&b.payloads, "payload", []string{strconv.Itoa(benchPayload) + "B"}, "`SIZES` of the input and result of each step, such as 100B,10KB")
 	f.IntSliceVar(&b.subscribers, "subscribers", []int{1}, "subscriptions to everything")
+	f.IntSliceVar(&b.finished, "finished", []int{0}, "finished tasks in the store before")
 	f.IntVar(&b.tasks, "tasks", 0, "create this many tasks in each run, instead of as many as --for allows")
 	f.DurationVar(&b.long, "for", benchTime, "how long tasks are created in each run")
 	f.Float64Var(&b.rate, "rate", benchRate, "tasks per second of the workload rate")
@@ -180,9 +184,9 @@ func (b *benchmark) plan(c *cobra.Command) ([]bench.Config, error) {
 		}
 		payloads[i] = n
 	}
-	for _, n := range append(append([]int{}, b.inFlight...), b.subscribers...) {
+	for _, n := range slices.Concat(b.inFlight, b.subscribers, b.finished) {
 		if n < 0 || n > benchLimit {
-			return nil, usageOf(c, fmt.Errorf("--in-flight and --subscribers: %d is not between 0 and %d", n, benchLimit))
+			return nil, usageOf(c, fmt.Errorf("--in-flight, --subscribers and --finished: %d is not between 0 and %d", n, benchLimit))
 		}
 	}
 	if b.all {
@@ -204,7 +208,11 @@ func (b *benchmark) plan(c *cobra.Command) ([]bench.Config, error) {
 		for _, flight := range inFlight {
 			for _, payload := range payloads {
 				for _, subscribers := range b.subscribers {
-					plan = append(plan, b.config(w, flight, payload, subscribers))
+					for _, finished := range b.finished {
+						cfg := b.config(w, flight, payload, subscribers)
+						cfg.Finished = finished
+						plan = append(plan, cfg)
+					}
 				}
 			}
 		}
@@ -349,7 +357,11 @@ func describeRun(cfg bench.Config) string {
 	if cfg.Workload.Open {
 		load = fmt.Sprintf("%.0f per second", cfg.Rate)
 	}
-	return fmt.Sprintf("%s, %s, %s, %s", cfg.Workload.Name, load, benchSizeText(cfg.Payload), plural(cfg.Subscribers, "subscriber"))
+	text := fmt.Sprintf("%s, %s, %s, %s", cfg.Workload.Name, load, benchSizeText(cfg.Payload), plural(cfg.Subscribers, "subscriber"))
+	if cfg.Finished > 0 {
+		text += ", " + number(cfg.Finished) + " finished"
+	}
+	return text
 }
 
 // The units of payloads; 1 KB is 1,024 bytes.

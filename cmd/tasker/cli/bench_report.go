@@ -42,17 +42,20 @@ func (b *benchmark) print() {
 // printSpeed shows throughput and latency of the runs.
 func (b *benchmark) printSpeed() {
 	t := table{head: []string{
-		"WORKLOAD", "LOAD", "PAYLOAD", "SUBS", "STEPS/S", "TASKS/S", "OF FLOOR", "TASK P50", "P99", "MAX", "SEEN P50", "P99", "STEP P50", "P99", "MAX",
+		"WORKLOAD", "LOAD", "PAYLOAD", "SUBS", "FINISHED", "STEPS/S", "TASKS/S", "OF FLOOR", "TASK P50", "P99", "MAX", "SEEN P50", "P99", "STEP P50", "P99", "MAX",
 	}}
 	for _, r := range b.report.Runs {
-		load, of := number(r.InFlight), "-"
+		load, of, finished := number(r.InFlight), "-", "-"
+		if r.Finished != nil {
+			finished = number(r.Finished.Tasks)
+		}
 		if r.Rate > 0 {
 			load = fmt.Sprintf("%.0f/s", r.Rate)
 		}
 		if r.Floor != nil {
 			of = fmt.Sprintf("%.2f", r.OfFloor)
 		}
-		t.add(r.Workload, load, benchSizeText(r.Payload), number(r.Subscribers),
+		t.add(r.Workload, load, benchSizeText(r.Payload), number(r.Subscribers), finished,
 			number(int64(r.StepsPerSecond)), number(int64(r.TasksPerSecond)), of,
 			micro(r.Task.P50), micro(r.Task.P99), micro(r.Task.Max), micro(r.Observed.P50), micro(r.Observed.P99),
 			micro(r.Step.P50), micro(r.Step.P99), micro(r.Step.Max))
