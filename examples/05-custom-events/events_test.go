@@ -45,11 +45,11 @@ func TestModules(t *testing.T) {
 		t.Fatal(err)
 	}
 	listed := make(map[string]bool)
-	for _, module := range strings.FieldsSeq(string(want)) {
+	for module := range strings.FieldsSeq(string(want)) {
 		listed[module] = true
 	}
 	needed := make(map[string]bool)
-	for _, module := range strings.FieldsSeq(inNotifier(t, "list", "-deps", "-f", `{{with .Module}}{{if not .Main}}{{.Path}}{{end}}{{end}}`, ".")) {
+	for module := range strings.FieldsSeq(inNotifier(t, "list", "-deps", "-f", `{{with .Module}}{{if not .Main}}{{.Path}}{{end}}{{end}}`, ".")) {
 		needed[module] = true
 	}
 	for module := range needed {
