@@ -3,6 +3,7 @@ package main
 import (
 	"encoding/json"
 	"fmt"
+	"maps"
 	"net/http"
 	"os"
 	"strings"
@@ -33,9 +34,7 @@ type (
 // with makes the plugin's configuration: the service "shop".
 func with(url string, more object) sdktest.Options {
 	settings := object{"url": url}
-	for key, v := range more {
-		settings[key] = v
-	}
+	maps.Copy(settings, more)
 	return sdktest.Options{Config: object{"services": object{"shop": settings}}, LogLevel: "trace"}
 }
 

@@ -101,14 +101,14 @@ func TestRetryAfterProperties(t *testing.T) {
 		limit := time.Duration(rapid.Int64Range(1, 3600).Draw(t, "limit")) * time.Second
 		seconds := rapid.Uint64().Draw(t, "seconds")
 		ahead := rapid.Int64Range(-1e6, 1e6).Draw(t, "ahead")
-		any := rapid.String().Draw(t, "any")
+		text := rapid.String().Draw(t, "text")
 
-		if got := httpapi.RetryAfter(any, now, limit); got < 0 || got > limit {
-			t.Errorf("RetryAfter(%q) = %v, not within 0 and %v", any, got, limit)
+		if got := httpapi.RetryAfter(text, now, limit); got < 0 || got > limit {
+			t.Errorf("RetryAfter(%q) = %v, not within 0 and %v", text, got, limit)
 		}
 		want := limit
 		if seconds < uint64(limit/time.Second) {
-			want = time.Duration(seconds) * time.Second //nolint:gosec // an hour at most
+			want = time.Duration(seconds) * time.Second
 		}
 		if got := httpapi.RetryAfter(fmt.Sprint(seconds), now, limit); got != want {
 			t.Errorf("RetryAfter(%d) = %v, want %v", seconds, got, want)

@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"io"
+	"log"
 	"net/http"
 	"net/http/httptest"
 	"testing"
@@ -68,3 +69,6 @@ func posts(c *httpapi.Client, path string, opts ...httpapi.CallOption) sdk.Handl
 func gets(c *httpapi.Client, path string) sdk.Handler {
 	return sdk.Func(func(ctx context.Context, _ json.RawMessage) (*httpapi.Response, error) { return c.Get(ctx, path) })
 }
+
+// quiet is a log of what a test provokes.
+func quiet() *log.Logger { return log.New(io.Discard, "", 0) }

@@ -46,6 +46,8 @@ type Attempt struct {
 	// ID, Task, Step, IdempotencyKey, CorrelationID and Tags are made up where empty.
 	ID, Task, Step, IdempotencyKey, CorrelationID string
 	Tags                                          []string
+	// Traceparent and Tracestate are the W3C trace context of the step. Empty = none.
+	Traceparent, Tracestate string
 }
 
 // Failure is why an attempt failed, as the host hears it.
@@ -220,7 +222,7 @@ func (r *Running) wire(a Attempt) (*pluginv1.Attempt, error) {
 		AttemptId: a.ID, TaskId: a.Task, Step: a.Step, Handler: a.Handler,
 		HandlerVersion: uint32(a.Version), Number: uint32(a.Number), Limit: uint32(a.Limit), //nolint:gosec // small
 		Template:       &pluginv1.TemplateRef{Namespace: "default", Name: "sdktest", Version: "1.0.0"},
-		IdempotencyKey: a.IdempotencyKey, CorrelationId: a.CorrelationID, Tags: a.Tags,
+		IdempotencyKey: a.IdempotencyKey, CorrelationId: a.CorrelationID, Tags: a.Tags, Traceparent: a.Traceparent, Tracestate: a.Tracestate,
 		Input: input, Config: config, Checkpoint: checkpoint, PreviousError: a.Previous.wire(),
 	}
 	for _, step := range slices.Sorted(maps.Keys(a.Results)) {
