@@ -2,6 +2,7 @@ package engine
 
 import (
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/tasker-engine/tasker/host/task"
@@ -18,7 +19,7 @@ type Claim struct {
 
 func (c Claim) apply(d *Decision) error {
 	s := d.agg.Step(c.Ordinal)
-	if s == nil || !d.agg.Claimable(c.Ordinal, d.now) {
+	if s == nil || !d.agg.Claimable(c.Ordinal, d.now) || slices.Contains(d.undecided, c.Ordinal) {
 		return fmt.Errorf("step %d cannot be claimed now: %w", c.Ordinal, task.ErrTransition)
 	}
 	input, err := d.input(s)

@@ -43,10 +43,7 @@ func (Create) apply(d *Decision) error {
 		}
 		d.publish.StepSkipped(s)
 	}
-	d.unblocked = nil // found here with the steps that have no dependencies
-	for _, o := range d.agg.ClaimableSteps(d.now) {
-		d.enter(o)
-	}
+	d.unblocked = d.agg.ClaimableSteps(d.now) // with the steps that have no dependencies
 	return nil
 }
 

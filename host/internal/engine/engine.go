@@ -118,9 +118,9 @@ func (d *Decision) Apply(in Input) error {
 // down. What is skipped lets further steps run.
 func (d *Decision) settle() {
 	for len(d.unblocked) > 0 {
-		unblocked := d.unblocked
+		unblocked := ascending(d.unblocked)
 		d.unblocked = nil
-		for _, o := range unblocked {
+		for i, o := range unblocked {
 			s := &d.agg.Task.Steps[o]
 			switch {
 			case s.Status != task.StepPending:
@@ -128,6 +128,10 @@ func (d *Decision) settle() {
 				d.cancelStep(s)
 			default:
 				d.enter(o)
+			}
+			if len(d.unblocked) > 0 { // it was skipped: what follows is in order with the rest
+				d.unblocked = append(d.unblocked, unblocked[i+1:]...)
+				break
 			}
 		}
 	}

@@ -143,7 +143,7 @@ func (d *Decision) retryStep(s *task.Step, op task.Operation) error {
 		d.publish.StepResumed(s)
 	}
 	if d.agg.unmet[s.Ordinal] == 0 {
-		d.enter(s.Ordinal)
+		d.unblocked = append(d.unblocked, s.Ordinal)
 	}
 	return nil
 }

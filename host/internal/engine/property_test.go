@@ -62,6 +62,24 @@ func drawTemplate(t *rapid.T, set ...func(*template.Step)) *template.Template {
 	return tmpl
 }
 
+// drawValues draws joins, conditions and mappings, some of which fail: a result that is
+// null has no fields.
+func drawValues(t *rapid.T) func(*template.Step) {
+	return func(s *template.Step) {
+		if len(s.DependsOn) > 1 && rapid.IntRange(0, 2).Draw(t, "join") == 0 {
+			s.Join = template.JoinAny
+		}
+		whens, withs := []string{"", "", "", "input.n == 1", "input.n > 1"}, []string{"", "", "", `{"a":"=input.n"}`}
+		if len(s.DependsOn) > 0 {
+			dep := fmt.Sprintf("s%d", s.DependsOn[0])
+			whens = append(whens, fmt.Sprintf("has(results.%s) && results.%s.step != %q", dep, dep, dep))
+			withs = append(withs, fmt.Sprintf(`{"a":"=results.%s.step"}`, dep))
+		}
+		s.When = rapid.SampledFrom(whens).Draw(t, "when")
+		s.With = []byte(rapid.SampledFrom(withs).Draw(t, "with"))
+	}
+}
+
 func drawLimit(t *rapid.T, name string) *time.Duration {
 	if rapid.IntRange(0, 3).Draw(t, name+" set") > 0 {
 		return nil
@@ -155,7 +173,7 @@ func (d *drive) drawInputs(t *rapid.T) []Input {
 // each decision, and the same decision made on what is stored is the same to the byte.
 func TestAnyInputs(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		tmpl := drawTemplate(t)
+		tmpl := drawTemplate(t, drawValues(t))
 		d := start(t, tmpl, drawSpec(t, tmpl))
 		for range rapid.IntRange(1, 40).Draw(t, "decisions") {
 			inputs := d.drawInputs(t)
@@ -215,7 +233,7 @@ func sameOutcome(t *rapid.T, a, b Outcome) {
 // dies at any moment, and then no completed step runs again.
 func TestEveryTaskEnds(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		tmpl := drawTemplate(t)
+		tmpl := drawTemplate(t, drawValues(t))
 		d := start(t, tmpl, drawSpec(t, tmpl))
 		for range rapid.IntRange(0, 15).Draw(t, "decisions before") {
 			d.apply(d.drawInputs(t)...)

@@ -266,7 +266,7 @@ func (a *Aggregate) readers(n uint32) []task.Ordinal {
 	if a.readersOf == nil {
 		a.readersOf = make(map[uint32][]task.Ordinal)
 		for i := range a.Template.Steps {
-			o := task.Ordinal(i) //nolint:gosec // bounded by template.MaxSteps
+			o := task.Ordinal(i)
 			for _, reads := range []template.Reads{a.Template.WithReads(o), a.Template.WhenReads(o)} {
 				if reads.Input {
 					a.readersOf[task.InputBlob] = append(a.readersOf[task.InputBlob], o)
