@@ -13,7 +13,7 @@ func TestGuides(t *testing.T) {
 	dir := build(t)
 	guideModule(t, dir)
 	t.Setenv("GOFLAGS", "-mod=mod")
-	for _, guide := range []string{"handlers", "subscribers", "events"} {
+	for _, guide := range []string{"handlers", "subscribers", "events", "api-calls"} {
 		t.Run(guide, func(t *testing.T) {
 			term := &terminal{dir: dir}
 			term.begin(t)

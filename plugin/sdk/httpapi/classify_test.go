@@ -21,7 +21,7 @@ import (
 	"github.com/tasker-engine/tasker/plugin/sdk/sdktest"
 )
 
-// TestStatuses asks a real server for every status there is: H1, and that Retry-After counts for 429 and 503 only (H2).
+// TestStatuses asks a real server for every status there is (rule H1); Retry-After counts for 429 and 503 only (rule H2).
 func TestStatuses(t *testing.T) {
 	server := serve(t, func(w http.ResponseWriter, r *http.Request) {
 		var status int
@@ -59,7 +59,7 @@ func TestStatuses(t *testing.T) {
 	}
 }
 
-// TestRetryAfter is H2.
+// TestRetryAfter: seconds, dates, and what is neither (rule H2).
 func TestRetryAfter(t *testing.T) {
 	noon := time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC)
 	const limit = 300 * time.Second
@@ -138,7 +138,7 @@ func TestRetryAfterReachesTheHost(t *testing.T) {
 	}
 }
 
-// TestMisbehaviour: whatever else an API does, another attempt may go better (H1), unless it cannot.
+// TestMisbehaviour: whatever else an API does, another attempt may go better (rule H1), unless it cannot.
 func TestMisbehaviour(t *testing.T) {
 	tests := map[string]struct {
 		answer  http.HandlerFunc

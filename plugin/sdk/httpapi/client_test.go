@@ -13,19 +13,21 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"pgregory.net/rapid"
 
 	"github.com/tasker-engine/tasker/plugin/sdk"
 	"github.com/tasker-engine/tasker/plugin/sdk/httpapi"
 	"github.com/tasker-engine/tasker/plugin/sdk/sdktest"
 )
 
-// TestHeaders: every request says on whose behalf it is made, unless the handler says otherwise.
+// TestHeaders (rule R6): every request says on whose behalf it is made, unless the handler says otherwise.
 func TestHeaders(t *testing.T) {
 	api := sdktest.HTTP(t)
 	post := api.On("POST", "/x").Reply(200)
@@ -175,7 +177,7 @@ func TestRedirects(t *testing.T) {
 	}
 }
 
-// TestSecrets: what is secret of a request is neither logged nor in an error, even when the API repeats it.
+// TestSecrets (rule H3): what is secret of a request is neither logged nor in an error, even when the API repeats it.
 func TestSecrets(t *testing.T) {
 	const secret = "hush-hush-hush"
 	server := serve(t, func(w http.ResponseWriter, r *http.Request) {
@@ -219,7 +221,7 @@ func TestSecrets(t *testing.T) {
 	}
 }
 
-// TestErrorBody: what fits into 4 KiB of the body is kept, whatever it consists of, and the message has the API's words.
+// TestErrorBody (rule H3): what fits into 4 KiB of the body is kept, whatever it consists of, and the message has the API's words.
 func TestErrorBody(t *testing.T) {
 	for name, tt := range map[string]struct {
 		kind, body string
@@ -326,7 +328,7 @@ func TestPaths(t *testing.T) {
 	}
 }
 
-// TestStored: what is stored of an answer when the handler does not shape it (H4).
+// TestStored: what is stored of an answer when the handler does not shape it (rule H4).
 func TestStored(t *testing.T) {
 	for name, tt := range map[string]struct {
 		kind, body string
@@ -512,4 +514,67 @@ func TestOptions(t *testing.T) {
 			t.Errorf("error %v, want %s", err, want)
 		}
 	}
+}
+
+// TestPathProperties: whatever a segment is, a request goes below the base URL and carries it whole, or is refused.
+func TestPathProperties(t *testing.T) {
+	c := client(t, httpapi.Options{BaseURL: "http://api.example/v1"})
+	rapid.Check(t, func(rt *rapid.T) {
+		segments := rapid.SliceOfN(rapid.OneOf(rapid.String(), rapid.SampledFrom([]string{".", "..", "", "/", "%2e%2e", "..\\", "a/../b", "?", "#", ";x=1"})), 1, 4).Draw(rt, "segments")
+		req, err := c.Request(t.Context(), http.MethodGet, httpapi.Path(segments...), nil)
+		if err != nil {
+			if !slices.ContainsFunc(segments, func(s string) bool { return s == "" || s == "." || s == ".." }) {
+				rt.Fatalf("%q is refused: %v", segments, err)
+			}
+			return
+		}
+		sent := req.URL.EscapedPath()
+		rest, ok := strings.CutPrefix(sent, "/v1/")
+		if !ok || req.URL.Host != "api.example" || req.URL.RawQuery != "" || req.URL.Fragment != "" {
+			rt.Fatalf("%q leads to %s", segments, req.URL)
+		}
+		var got []string
+		for s := range strings.SplitSeq(rest, "/") {
+			plain, err := url.PathUnescape(s)
+			if err != nil {
+				rt.Fatal(err)
+			}
+			got = append(got, plain)
+		}
+		if diff := cmp.Diff(got, segments); diff != "" {
+			rt.Errorf("%s (-got +want):\n%s", sent, diff)
+		}
+	})
+}
+
+// TestAbandonedTrial: a call that was to try a host and was given up leaves the host alone for another while.
+func TestAbandonedTrial(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		hang := false
+		c := client(t, httpapi.Options{
+			BaseURL: "http://api.example", Breaker: httpapi.Breaker{Failures: 1, Delay: time.Minute},
+			Transport: roundTripper(func(req *http.Request) (*http.Response, error) {
+				if hang {
+					<-req.Context().Done()
+				}
+				return nil, errors.New("no route")
+			}),
+		})
+		codes := func(ctx context.Context) string {
+			_, err := c.Get(ctx, "/")
+			return sdk.Explain(err).Code
+		}
+		gone, leave := context.WithCancel(t.Context())
+		got := []string{codes(t.Context())}
+		<-time.After(time.Minute)
+		hang = true
+		time.AfterFunc(time.Second, leave)
+		got = append(got, codes(gone), codes(t.Context()))
+		<-time.After(time.Minute)
+		hang = false
+		got = append(got, codes(t.Context()))
+		if diff := cmp.Diff(got, []string{httpapi.CodeNetwork, "", httpapi.CodeCircuitOpen, httpapi.CodeNetwork}); diff != "" {
+			t.Errorf("codes (-got +want):\n%s", diff)
+		}
+	})
 }
