@@ -24,7 +24,7 @@ FUZZTIME     ?= 30s
 CRASH_KILLS  ?= 200
 BENCH        ?= .
 BENCH_COUNT  ?= 6
-BENCH_BASE   ?= host/internal/bench/baseline.txt
+BENCH_BASE   ?= host/bench/baseline.txt
 STABLE_RUNS  ?= 3
 PROTO_BASE   := proto/baseline.binpb
 
