@@ -42,6 +42,7 @@ type Host struct {
 	delivery   *delivery.Delivery
 	binder     *binder
 	handshake  *handshake
+	values     valueChecks
 	server     *api.Server
 	events     *publish.Host
 	settled    *bell // rings at every change in the life of a plugin

@@ -21,9 +21,13 @@ func (h *Host) needsOf(tmpl *template.Template) needs { return needs{h: h, tmpl:
 
 // look returns a reason for every handler and subscriber of a template that nobody offers
 // or whose plugin has been given up. It is settled when no plugin of them is on its way.
-// The error is about bindings that their subscriber cannot take.
+// The error is about bindings that their subscriber cannot take, and about expressions
+// that do not fit what handlers declare.
 func (n needs) look(ctx context.Context) (missing []*task.Reason, settled bool, err error) {
 	plugins := n.h.supervisor.Plugins()
+	if err := n.h.values.check(n.tmpl, plugins); err != nil {
+		return nil, false, err
+	}
 	missing, settled = missingHandlers(plugins, n.tmpl)
 	if len(n.tmpl.Subscriptions) == 0 {
 		return missing, settled, nil

@@ -11,6 +11,7 @@ import (
 	"strings"
 
 	"github.com/tasker-engine/tasker/host/task"
+	"github.com/tasker-engine/tasker/host/template"
 	"github.com/tasker-engine/tasker/plugin/sdk/event"
 )
 
@@ -203,6 +204,14 @@ func begins(events []Event, types []string) bool {
 	return true
 }
 
+// joined reports whether a step waits for any of its dependencies and one has succeeded.
+func (c *checker) joined(s *checkedStep) bool {
+	return s.view.Join == string(template.JoinAny) && slices.ContainsFunc(s.view.DependsOn, func(dep task.StepName) bool {
+		d := c.steps[dep].status
+		return d == task.StepComplete || d == task.StepResolvedManually
+	})
+}
+
 // claimed checks the start of an attempt.
 func (c *checker) claimed(e Event, s *checkedStep, p stepPayload) {
 	if s.attempts++; p.Attempt != s.attempts {
@@ -212,7 +221,7 @@ func (c *checker) claimed(e Event, s *checkedStep, p stepPayload) {
 		c.fault(e, "while the task is %q", c.status)
 	}
 	for _, dep := range s.view.DependsOn {
-		if d := c.steps[dep]; !d.status.Satisfies() {
+		if d := c.steps[dep]; !d.status.Satisfies() && !c.joined(s) {
 			c.fault(e, "while %s, on which it depends, is %s", dep, d.status)
 		}
 	}

@@ -89,6 +89,7 @@ type StepView struct {
 
 	Handler   HandlerRef
 	DependsOn []StepName
+	Join      string // all, or any: one of DependsOn is enough
 	Optional  bool
 	Limit     uint32  // the retry limit in force
 	Reason    *Reason // nil while running and when complete

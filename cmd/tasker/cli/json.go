@@ -106,6 +106,7 @@ type stepJSON struct {
 
 	Ordinal        uint32          `json:"ordinal"`
 	DependsOn      []task.StepName `json:"depends_on"`
+	Join           string          `json:"join"`
 	Optional       bool            `json:"optional"`
 	Limit          uint32          `json:"limit"`
 	Failures       uint32          `json:"failures"`
@@ -218,7 +219,7 @@ func newTaskJSON(v *task.View) taskJSON {
 func newStepJSON(s *task.StepView) stepJSON {
 	out := stepJSON{
 		runStepJSON: newRunStepJSON(s),
-		Ordinal:     uint32(s.Ordinal), DependsOn: list(s.DependsOn), Optional: s.Optional, Limit: s.Limit,
+		Ordinal:     uint32(s.Ordinal), DependsOn: list(s.DependsOn), Join: s.Join, Optional: s.Optional, Limit: s.Limit,
 		Failures: s.Failures, Losses: s.Losses, Settings: newSettingsJSON(s.Settings), Failure: newFailureJSON(s.Failure),
 		Why: newReasonJSON(s.Reason), Note: optional(s.Note), Resolution: newResolutionJSON(s.Resolution),
 		LateResults: s.LateCount, RetryAt: stamp(s.RetryAt), ProgressNote: optional(s.ProgressNote),

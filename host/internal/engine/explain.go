@@ -32,7 +32,10 @@ func (a *Aggregate) View(now time.Time, plugins Plugins) *task.View {
 	for i := range t.Steps {
 		spec := &a.Template.Steps[i]
 		sv := &v.Steps[i]
-		*sv = task.StepView{Step: t.Steps[i], Handler: spec.Handler, Optional: spec.Optional, Limit: a.limitOf(i)}
+		*sv = task.StepView{Step: t.Steps[i], Handler: spec.Handler, Optional: spec.Optional, Limit: a.limitOf(i), Join: string(template.JoinAll)}
+		if spec.Join != "" {
+			sv.Join = string(spec.Join)
+		}
 		if sv.Attempt != nil { // the only part of a step that later decisions change in place
 			attempt := *sv.Attempt
 			sv.Attempt = &attempt

@@ -1466,7 +1466,9 @@ type Step struct {
 	Output []byte `protobuf:"bytes,28,opt,name=output,proto3" json:"output,omitempty"`
 	// The input that the step made for its last attempt, JSON. Empty when not asked for, or
 	// when it is the task's.
-	Input         []byte `protobuf:"bytes,29,opt,name=input,proto3" json:"input,omitempty"`
+	Input []byte `protobuf:"bytes,29,opt,name=input,proto3" json:"input,omitempty"`
+	// all, or any: one of the steps it waits for is enough.
+	Join          string `protobuf:"bytes,30,opt,name=join,proto3" json:"join,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1702,6 +1704,13 @@ func (x *Step) GetInput() []byte {
 		return x.Input
 	}
 	return nil
+}
+
+func (x *Step) GetJoin() string {
+	if x != nil {
+		return x.Join
+	}
+	return ""
 }
 
 // Attempt is one execution of a step.
@@ -7210,7 +7219,7 @@ const file_tasker_host_v1_control_proto_rawDesc = "" +
 	"\apartial\x18\a \x01(\fR\apartial\x12:\n" +
 	"\vretry_after\x18\b \x01(\v2\x19.google.protobuf.DurationR\n" +
 	"retryAfter\x12\x14\n" +
-	"\x05stack\x18\t \x03(\tR\x05stack\"\xc2\b\n" +
+	"\x05stack\x18\t \x03(\tR\x05stack\"\xd6\b\n" +
 	"\x04Step\x12\x18\n" +
 	"\aordinal\x18\x01 \x01(\rR\aordinal\x12\x12\n" +
 	"\x04name\x18\x02 \x01(\tR\x04name\x12\x16\n" +
@@ -7247,7 +7256,8 @@ const file_tasker_host_v1_control_proto_rawDesc = "" +
 	"\bprogress\x18\x1a \x01(\x01R\bprogress\x12#\n" +
 	"\rprogress_note\x18\x1b \x01(\tR\fprogressNote\x12\x16\n" +
 	"\x06output\x18\x1c \x01(\fR\x06output\x12\x14\n" +
-	"\x05input\x18\x1d \x01(\fR\x05input\"\xf2\x02\n" +
+	"\x05input\x18\x1d \x01(\fR\x05input\x12\x12\n" +
+	"\x04join\x18\x1e \x01(\tR\x04join\"\xf2\x02\n" +
 	"\aAttempt\x12\x16\n" +
 	"\x06number\x18\x01 \x01(\rR\x06number\x12\x16\n" +
 	"\x06status\x18\x02 \x01(\tR\x06status\x12\x14\n" +
