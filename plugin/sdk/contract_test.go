@@ -102,6 +102,7 @@ var errSentinel = errors.New("sentinel")
 
 // TestContract runs every kind of handler, with every kind of ProcessResults, through the same attempt.
 func TestContract(t *testing.T) {
+	increments := incrementsByAPI(t)
 	tests := map[string]struct {
 		handler sdk.Handler
 		failure *sdktest.Failure // nil: stores {"n": 2}
@@ -131,6 +132,11 @@ func TestContract(t *testing.T) {
 		"Typed, results fail":                     {handler: sdk.Typed(typedSame{results: fails}), failure: failed},
 		"Typed, results that return nothing fail": {handler: sdk.Typed(typedNothing{results: failsNothing}), failure: failed},
 		"Typed, results panic":                    {handler: sdk.Typed(typedSame{results: panics}), failure: panicked},
+		"API":                                     {handler: sdk.Typed(increments)},
+		"API, options":                            {handler: sdk.Typed(increments, sdk.Options{Version: 5})},
+		"API, results of any":                     {handler: sdk.Typed(apiAny{increments, replacedAPI})},
+		"API, results fail":                       {handler: sdk.Typed(apiAny{increments, failsAPI}), failure: failed},
+		"API, results panic":                      {handler: sdk.Typed(apiAny{increments, panicsAPI}), failure: panicked},
 		"Typed, results fail permanently":         {handler: sdk.Typed(typedSame{results: failsPermanently}), failure: final},
 	}
 	for name, tt := range tests {
