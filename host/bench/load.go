@@ -43,8 +43,8 @@ type Sample struct {
 	// Observed is from the call that creates a task, or with a rate from when it was due,
 	// to when its end was committed and seen.
 	Observed *hdrhistogram.Histogram
-	// Reading is what it cost this process to read the log of the run once.
-	Reading time.Duration
+	// Reading is what it cost this process to read the log of the run once, afterwards.
+	Reading Usage
 }
 
 // creators is how many goroutines create tasks of an open loop, and due how many tasks may
@@ -285,6 +285,6 @@ func (s *Sample) read(ctx context.Context, service host.Service, from uint64) er
 		}
 		return nil
 	})
-	s.Reading = Measure().CPU - before.CPU
+	s.Reading = Measure().since(before)
 	return err
 }

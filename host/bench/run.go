@@ -258,8 +258,7 @@ func (r *running) measure(ctx context.Context) (*Result, error) {
 	if err != nil {
 		return nil, err
 	}
-	used = Measure().since(used)
-	used.CPU -= sample.Reading // after the load, for its time stamps
+	used = Measure().since(used).without(sample.Reading)
 	after, err := r.StoreStats(ctx)
 	if err != nil {
 		return nil, err
@@ -277,7 +276,7 @@ func (r *running) measure(ctx context.Context) (*Result, error) {
 		const ms = float64(time.Millisecond)
 		out.Finished = &FinishedResult{Tasks: r.cfg.Finished, FileBytes: before.FileBytes, Open: float64(r.opened) / ms, List: float64(slowest) / ms}
 	}
-	out.Cost = newCost(float64(sample.Steps), used, sample.Reading)
+	out.Cost = newCost(float64(sample.Steps), used, sample.Reading.CPU)
 	perStep := func(now, then Usage) float64 {
 		return float64(now.CPU-then.CPU) / float64(time.Microsecond) / float64(sample.Steps)
 	}

@@ -26,3 +26,8 @@ func Measure() Usage {
 func (u Usage) since(before Usage) Usage {
 	return Usage{u.CPU - before.CPU, u.RSS, u.Anon, u.Allocs - before.Allocs, u.AllocBytes - before.AllocBytes}
 }
+
+// without leaves out a part of what was used.
+func (u Usage) without(part Usage) Usage {
+	return Usage{u.CPU - part.CPU, u.RSS, u.Anon, u.Allocs - part.Allocs, u.AllocBytes - part.AllocBytes}
+}
