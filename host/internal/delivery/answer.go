@@ -377,6 +377,18 @@ func cut(reason string) string {
 	return strings.ToValidUTF8(reason[:maxReason], "") + "..."
 }
 
+// late returns when the oldest event was recorded that is not done, zero = none is known.
+// Events that tell of subscriptions do not count: else two that are slow with what is told
+// of each other never end.
+func (m *machine) late() time.Time {
+	for _, r := range m.live.open() {
+		if r.state != recordDone && !r.told {
+			return time.Unix(0, r.at)
+		}
+	}
+	return time.Time{}
+}
+
 // behind returns when the oldest event was recorded that is not done, zero = none is known.
 func (m *machine) behind() time.Time {
 	if open := m.live.open(); len(open) > 0 {

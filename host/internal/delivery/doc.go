@@ -17,6 +17,8 @@
 //     while it is alone with it, becomes a dead letter and the cursor moves on.
 //   - What is away is no fault: an event whose subscriber cannot reach what it needs waits,
 //     and with it its binding; one event tries when the wait is over.
+//   - No echo: that an event about a subscription became a dead letter, or is late, is not
+//     recorded as an event.
 //   - Silence is free: a subscription that is absent or paused has no goroutine and no
 //     timer; one that has caught up waits for a bell, and nothing is written.
 //   - Trials, retried dead letters, replays and live events follow each other: nothing of

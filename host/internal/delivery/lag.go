@@ -9,7 +9,7 @@ import (
 // and when to look again. It counts while the subscription can be served: an event that
 // waited for its plugin is not late before the plugin has had its time.
 func (s *subscription) lagLocked(now time.Time) (tell time.Duration, next time.Time) {
-	oldest := s.m.behind()
+	oldest := s.m.late()
 	if oldest.IsZero() {
 		s.m.lagging = false
 		return 0, time.Time{}

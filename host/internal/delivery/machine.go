@@ -436,7 +436,9 @@ func (m *machine) takeNew(t *track, entries []*entry, verdicts []verdict, f *fra
 			return
 		}
 		t.next = e.seq + 1
-		t.push(record{seq: e.seq, at: e.at, lane: m.lane(e), state: recordDone, through: verdicts[i].through})
+		t.push(record{
+			seq: e.seq, at: e.at, lane: m.lane(e), state: recordDone, through: verdicts[i].through, told: e.about != "",
+		})
 		r := &t.records[len(t.records)-1]
 		t.oldest = min(t.oldest, r.seq)
 		m.takeRecord(t, r, e, verdicts[i].through, f, now)

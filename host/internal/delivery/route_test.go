@@ -14,6 +14,7 @@ import (
 
 	"github.com/tasker-engine/tasker/host/internal/delivery"
 	"github.com/tasker-engine/tasker/host/internal/expr"
+	"github.com/tasker-engine/tasker/host/internal/store"
 	"github.com/tasker-engine/tasker/host/task"
 	eventv1 "github.com/tasker-engine/tasker/proto/tasker/event/v1"
 	pluginv1 "github.com/tasker-engine/tasker/proto/tasker/plugin/v1"
@@ -226,6 +227,41 @@ func TestFeedback(t *testing.T) {
 	})
 }
 
+// TestNoEcho: two subscribers that refuse everything, and with it what is recorded of each
+// other, come to rest; so do two that are slow.
+func TestNoEcho(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m, w := bubble(t)
+		w.add("task.started")
+		for _, name := range []string{"p", "q"} {
+			w.instance(name+"#1", handler(&journal{}, func(p *plugin, e *pluginv1.SequencedEvent) bool { p.reject(e.GetSeq(), "no"); return true }))
+			w.Connect(name+"#1", []delivery.Subscription{sub(name + "/all")})
+		}
+		wait(time.Minute)
+		told := w.told()
+		slices.Sort(told)
+		expect(t, "told", strings.Join(told, "\n"), "dead p/all 1 task.started 1: no\ndead q/all 1 task.started 1: no")
+		if len(m.letters) != 4 || w.status("p/all").Dead != 2 || m.last() != 3 {
+			t.Errorf("%d dead letters, status %+v, the log ends with %d; want 4 and 3", len(m.letters), w.status("p/all"), m.last())
+		}
+	})
+}
+
+// TestLateEcho: an event about another subscription makes none late.
+func TestLateEcho(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		_, w := bubble(t)
+		w.instance("p#1", silent)
+		w.Connect("p#1", []delivery.Subscription{sub("p/all", func(s *delivery.Subscription) { s.Timeout = time.Hour })})
+		w.publish("subscriber.lagging", "q/all", &store.WriteSet{}, func(error) {})
+		wait(10 * time.Minute)
+		expect(t, "told", strings.Join(w.told(), "\n"), "")
+		w.add("task.started")
+		wait(2 * time.Minute)
+		expect(t, "told of another event", strings.Join(w.told(), "\n"), "lagging p/all 2 1m0s")
+	})
+}
+
 // TestReadsAreShared: subscriptions that stand near each other read the log once.
 func TestReadsAreShared(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -264,13 +300,14 @@ func TestReadsAreShared(t *testing.T) {
 func TestRebindInFrame(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var w *world
+		var once sync.Once
 		bindings := func(config string) []delivery.Binding {
 			return []delivery.Binding{{Subscription: "p/all", Events: []string{"task.started"}, Config: []byte(config), Enabled: true}}
 		}
 		_, w = bubble(t, func(o *delivery.Options) {
 			o.Bindings = bindings("old")
 			o.Template = func(context.Context, task.TemplateRef, task.ID) ([]delivery.Binding, error) {
-				w.Rebind(bindings("new"))
+				once.Do(func() { w.Rebind(bindings("new")) })
 				return nil, nil
 			}
 		})

@@ -368,6 +368,10 @@ func (s *subscription) bury(ctx context.Context, done func(error)) bool {
 	s.mu.Unlock()
 	s.log.Warn("an event is put aside: the subscriber cannot handle it",
 		"seq", b.seq, "type", string(h.kind), "deliveries", b.deliveries, "reason", b.reason)
+	if h.about() != "" { // else two subscribers that refuse what is told of each other never end
+		s.d.opts.Store.Submit(ws, func(_ store.Commit, err error) { finish(err) })
+		return true
+	}
 	s.d.opts.Publisher.SubscriberDeadLettered(task.DeadLetter{
 		Subscription: s.name, Seq: b.seq, EventID: string(h.id), EventType: string(h.kind), Task: task.ID(h.task),
 		Reason: b.reason, Deliveries: b.deliveries,

@@ -25,6 +25,7 @@ type record struct {
 	deliveries uint32
 	state      recordState
 	batch      uint8    // while it is sent: in which batch
+	told       bool     // it tells of a subscription
 	through    *Binding // through which it goes
 }
 
