@@ -136,7 +136,8 @@ type Options struct {
 	Values    Values
 	// Template returns the bindings that the template of an event brings, in order; nil
 	// for none. taskID helps to find a template that is not registered. It may read the
-	// store and is called once per template version until [Delivery.Rebind].
+	// store and is called once per template version until [Delivery.Rebind] or
+	// [Delivery.RebindTemplate].
 	Template func(ctx context.Context, ref task.TemplateRef, taskID task.ID) ([]Binding, error)
 	// Bindings are those of the host as a whole.
 	Bindings []Binding
@@ -431,6 +432,11 @@ func (d *Delivery) Rebind(host []Binding) {
 	for _, s := range d.all() {
 		nudge(s.wake)
 	}
+}
+
+// RebindTemplate says that a template has other bindings than before: they are asked for again.
+func (d *Delivery) RebindTemplate(ref task.TemplateRef) {
+	d.bindings.forget(origin{namespace: ref.Namespace, name: ref.Name, version: ref.Version})
 }
 
 // all returns all subscriptions.

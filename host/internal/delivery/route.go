@@ -17,7 +17,8 @@ type bindings struct {
 	template func(context.Context, task.TemplateRef, task.ID) ([]Binding, error)
 
 	mu         sync.Mutex
-	generation uint64 // counts the changes, from 1
+	generation uint64 // counts the changes of what is known, from 1
+	changes    uint64 // counts those that a look-up under way may have missed
 	host       map[string][]*Binding
 	templates  map[origin]map[string][]*Binding
 }
@@ -33,6 +34,7 @@ func (b *bindings) set(host []Binding) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.generation++
+	b.changes++
 	b.host = bySubscription(host)
 	b.templates = make(map[origin]map[string][]*Binding)
 }
@@ -53,30 +55,44 @@ func (b *bindings) ofHost(subscription string) ([]*Binding, uint64) {
 	return b.host[subscription], b.generation
 }
 
+// forget has the bindings of a template looked up again.
+func (b *bindings) forget(o origin) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.changes++
+	if _, ok := b.templates[o]; ok {
+		delete(b.templates, o)
+		b.generation++
+	}
+}
+
 // ofTemplate returns the bindings of a subscription that a template brings. Errors: of
 // the look-up.
 func (b *bindings) ofTemplate(ctx context.Context, o *origin, id task.ID, subscription string) ([]*Binding, error) {
-	b.mu.Lock()
-	known, ok := b.templates[*o]
-	generation := b.generation
-	b.mu.Unlock()
-	if ok {
-		return known[subscription], nil
+	for {
+		b.mu.Lock()
+		known, ok := b.templates[*o]
+		changes := b.changes
+		b.mu.Unlock()
+		if ok {
+			return known[subscription], nil
+		}
+		found, err := b.template(ctx, o.ref(), id)
+		if err != nil {
+			return nil, fmt.Errorf("subscriptions of template %s: %w", o.ref(), err)
+		}
+		b.learn(*o, found, changes)
 	}
-	found, err := b.template(ctx, o.ref(), id)
-	if err != nil {
-		return nil, fmt.Errorf("subscriptions of template %s: %w", o.ref(), err)
-	}
+}
+
+// learn keeps the bindings of a template, unless there was a change since it was asked
+// for.
+func (b *bindings) learn(o origin, found []Binding, changes uint64) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if known, ok = b.templates[*o]; ok {
-		return known[subscription], nil
+	if _, ok := b.templates[o]; !ok && changes == b.changes {
+		b.templates[o] = bySubscription(found)
 	}
-	known = bySubscription(found)
-	if generation == b.generation {
-		b.templates[*o] = known
-	}
-	return known[subscription], nil
 }
 
 // router decides which events go to one subscription. It is used by one goroutine.
