@@ -42,7 +42,7 @@ func TestTemplateThatCannotBeRead(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
 			var log bytes.Buffer
-			h := &Host{log: hclog.New(&hclog.LoggerOptions{Output: &log}), reading: reading{templates: set, snapshots: newSnapshotCache()}}
+			h := &Host{given: newGiven(set), log: hclog.New(&hclog.LoggerOptions{Output: &log}), reading: reading{templates: set, snapshots: newSnapshotCache()}}
 			b := &binder{h: h, told: make(map[string]bool), load: func(context.Context, task.ID) (*store.Aggregate, error) { return tt.found, tt.err }}
 			for range 2 {
 				got, err := b.template(t.Context(), task.TemplateRef{Namespace: "default", Name: "lost", Version: "1.0.0"}, "T")

@@ -323,9 +323,13 @@ type unreadableError struct{ cause error }
 func (e *unreadableError) Error() string { return e.cause.Error() }
 func (e *unreadableError) Unwrap() error { return e.cause }
 
-// find returns a template that is registered, or else the one that a task runs; nil when
-// there is neither any more.
+// find returns the template that the newest task of a reference runs, as far as that is
+// known, else the one that is registered, or else the one that a task runs; nil when there
+// is none any more.
 func (b *binder) find(ctx context.Context, ref task.TemplateRef, id task.ID) (*template.Template, error) {
+	if t := b.h.given.get(ref); t != nil {
+		return t, nil
+	}
 	t, err := b.h.templates.Get(ref.String())
 	if err == nil {
 		return t, nil

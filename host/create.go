@@ -31,6 +31,10 @@ func (h *Host) CreateTask(ctx context.Context, r task.Request) (task.Created, er
 	if err != nil {
 		return task.Created{}, err
 	}
+	if h.given.announce(tmpl) {
+		h.settled.ring()
+		h.mend()
+	}
 	needs := h.needsOf(tmpl)
 	if r.RequireHandlers {
 		if err := h.require(ctx, needs); err != nil {
@@ -48,6 +52,9 @@ func (h *Host) CreateTask(ctx context.Context, r task.Request) (task.Created, er
 	}
 	if spec.CorrelationID == "" {
 		spec.CorrelationID = string(spec.ID)
+	}
+	if h.given.use(tmpl) {
+		h.delivery.RebindTemplate(tmpl.Ref())
 	}
 	var dup *store.DuplicateError
 	switch err := h.runner.Create(ctx, engine.New(spec, tmpl)); {

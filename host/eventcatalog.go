@@ -66,17 +66,21 @@ func (c *eventCatalog) add(installed bool, e event.Custom) {
 func templateEvents(set *template.Set) map[string]event.Custom {
 	events := make(map[string]event.Custom)
 	for _, entry := range set.List() {
-		t := entry.Template
-		by := "template " + t.Namespace + "/" + t.Name
-		for _, e := range t.Events {
-			found := event.Custom{Name: e.Name, Description: e.Description, On: e.On, Step: string(e.Step), FiredBy: events[e.Name].FiredBy}
-			if !slices.Contains(found.FiredBy, by) {
-				found.FiredBy = append(found.FiredBy, by)
-			}
-			events[e.Name] = found
-		}
+		publishedBy(entry.Template, events)
 	}
 	return events
+}
+
+// publishedBy adds the events that a template publishes.
+func publishedBy(t *template.Template, events map[string]event.Custom) {
+	by := "template " + t.Namespace + "/" + t.Name
+	for _, e := range t.Events {
+		found := event.Custom{Name: e.Name, Description: e.Description, On: e.On, Step: string(e.Step), FiredBy: events[e.Name].FiredBy}
+		if !slices.Contains(found.FiredBy, by) {
+			found.FiredBy = append(found.FiredBy, by)
+		}
+		events[e.Name] = found
+	}
 }
 
 // known reports whether an event can happen here.
@@ -128,13 +132,22 @@ func (c *eventCatalog) entry(name string) (api.CatalogEntry, bool) {
 	return e, ok
 }
 
-// eventCatalog returns the events that are known now. plugins is nil where no host runs.
-func (r reading) eventCatalog(ctx context.Context, plugins []supervisor.PluginInfo) (*eventCatalog, error) {
+// eventCatalog returns the events that are known when no host runs.
+func (r reading) eventCatalog(ctx context.Context) (*eventCatalog, error) {
 	accepted, err := r.store.CustomEvents(ctx)
 	if err != nil {
 		return nil, err
 	}
-	return newEventCatalog(plugins, templateEvents(r.templates), accepted), nil
+	return newEventCatalog(nil, templateEvents(r.templates), accepted), nil
+}
+
+// eventCatalog returns the events that are known now.
+func (h *Host) eventCatalog(ctx context.Context, plugins []supervisor.PluginInfo) (*eventCatalog, error) {
+	accepted, err := h.store.CustomEvents(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return newEventCatalog(plugins, h.given.events(), accepted), nil
 }
 
 // nearestNames returns up to three names that were probably meant, the nearest first.

@@ -22,9 +22,11 @@ import (
 type handshake struct {
 	plugins    func() []supervisor.PluginInfo
 	discovered <-chan struct{}
-	settled    *bell                   // rings when a plugin declared something, or was given up
-	published  map[string]event.Custom // by templates
-	workflow   bool                    // workflow.* events are recorded
+	settled    *bell                          // rings when a plugin declared something, or was given up
+	registered map[string]event.Custom        // published by templates that are registered
+	published  func() map[string]event.Custom // by those and by templates that came with requests
+	recall     func(context.Context) error    // finds those of unfinished tasks that came with requests
+	workflow   bool                           // workflow.* events are recorded
 	now        func() time.Time
 	accepted   func(context.Context) ([]store.CustomEvent, error)
 	accept     func(context.Context, []store.CustomEvent) error
@@ -106,7 +108,7 @@ func (c *manifestCheck) emits() {
 			c.refuse("event %s: a plugin emits events of its own family%s: name it %s.%s",
 				e.Name, alsoEmitted(catalog.plugins[e.Name], c.m.Name), c.m.Name, rest)
 		default:
-			if t, ok := c.published[e.Name]; ok {
+			if t, ok := c.registered[e.Name]; ok {
 				c.refuse("event %s: the %s publishes it too: rename one of them", e.Name, strings.Join(t.FiredBy, " and the "))
 			}
 		}
@@ -138,16 +140,12 @@ func (c *manifestCheck) filters() {
 // names checks that the events of the subscriptions exist. Those that do not may be
 // emitted by a plugin that has not said so yet: it is waited for.
 func (c *manifestCheck) names(ctx context.Context) error {
-	late, err := c.awaitCatalog(ctx, func() bool {
-		for i := range c.m.Subscriptions {
-			for _, e := range c.m.Subscriptions[i].Events {
-				if !c.catalog.matches(e) {
-					return false
-				}
-			}
+	late, err := c.awaitCatalog(ctx, c.complete)
+	if err == nil && !c.complete() {
+		if err = c.recall(ctx); err == nil {
+			late, err = c.awaitCatalog(ctx, c.complete)
 		}
-		return true
-	})
+	}
 	if err != nil {
 		return err
 	}
@@ -174,6 +172,18 @@ func (c *manifestCheck) names(ctx context.Context) error {
 		c.unknown[c.m.Name] = unknown
 	}
 	return nil
+}
+
+// complete reports whether the catalog has all events that are subscribed to.
+func (c *manifestCheck) complete() bool {
+	for i := range c.m.Subscriptions {
+		for _, e := range c.m.Subscriptions[i].Events {
+			if !c.catalog.matches(e) {
+				return false
+			}
+		}
+	}
+	return true
 }
 
 // workflowIsOff tells that the events of a subscription are not recorded here.
@@ -210,7 +220,7 @@ func (c *manifestCheck) noEvent(name string, late []string) string {
 	case event.Reserved(familyOf(name)):
 		text += ": `tasker event list --family " + familyOf(name) + "` shows those that there are"
 	default:
-		text += fmt.Sprintf(": install plugin %s, if it emits it, or see `tasker event list`", familyOf(name))
+		text += fmt.Sprintf(": install plugin %[1]s, or the template %[1]s, whichever publishes it, or see `tasker event list`", familyOf(name))
 	}
 	if len(late) > 0 {
 		text += " (not yet known is what is emitted by " + strings.Join(late, ", ") + ", which did not start)"
@@ -229,7 +239,7 @@ func (c *manifestCheck) awaitCatalog(ctx context.Context, enough func() bool) (f
 	for {
 		rung := c.settled.next()
 		plugins := c.plugins()
-		c.catalog = newEventCatalog(plugins, c.published, c.accepted)
+		c.catalog = newEventCatalog(plugins, c.published(), c.accepted)
 		failed, waiting := undescribed(plugins)
 		if enough() || len(waiting) == 0 {
 			return failed, nil
@@ -357,7 +367,7 @@ func (s *handshake) mended() []string {
 		return nil
 	}
 	plugins := s.plugins()
-	catalog := newEventCatalog(plugins, s.published, nil)
+	catalog := newEventCatalog(plugins, s.published(), nil)
 	var mended []string
 	for name, events := range s.unknown {
 		p := findPlugin(plugins, name)

@@ -39,7 +39,8 @@ func newWorld(t *testing.T, plugins ...supervisor.PluginInfo) *world {
 	close(discovered)
 	w := &world{infos: plugins}
 	w.handshake = &handshake{
-		plugins: w.list, discovered: discovered, settled: newBell(), published: published, unknown: make(map[string][]string),
+		plugins: w.list, discovered: discovered, settled: newBell(), registered: published, unknown: make(map[string][]string),
+		published: func() map[string]event.Custom { return published }, recall: func(context.Context) error { return nil },
 		now:      func() time.Time { return worldTime },
 		accepted: func(context.Context) ([]store.CustomEvent, error) { return w.stored, nil },
 		accept: func(_ context.Context, events []store.CustomEvent) error {
@@ -110,7 +111,7 @@ func TestHandshake(t *testing.T) {
 		},
 		{
 			name: "an event of no plugin", m: subscriber("notify", "warehouse.packed"),
-			refused: []string{`there is no event "warehouse.packed": install plugin warehouse, if it emits it`},
+			refused: []string{`there is no event "warehouse.packed": install plugin warehouse, or the template warehouse, whichever publishes it`},
 		},
 		{
 			name: "an event of a plugin that is gone", m: subscriber("notify", "shipping.shipped"), stored: shipped,

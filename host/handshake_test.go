@@ -36,7 +36,7 @@ func TestPluginsAreRefusedForWhatTheyDeclare(t *testing.T) {
 		hosttest.Options(func(o *host.Options) { o.Home = home }), hosttest.Expect("plugin is refused", "what may be a mistake"))
 	for name, want := range map[string]string{
 		"misspelt": `check: plugin misspelt: subscription more: there is no event "shipping.shiped": did you mean shipping.shipped?; ` +
-			`subscription more: there is no event "warehouse.packed": install plugin warehouse, if it emits it`,
+			`subscription more: there is no event "warehouse.packed": install plugin warehouse, or the template warehouse, whichever publishes it`,
 		"filtering": `subscription more: filter "event.stp == 'a'": 1:7: an event has no field "stp": did you mean "step"?`,
 	} {
 		if cause := awaitRefused(t, h, name); !strings.Contains(cause, want) {

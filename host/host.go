@@ -43,6 +43,7 @@ type Host struct {
 	binder     *binder
 	handshake  *handshake
 	values     valueChecks
+	given      *given
 	server     *api.Server
 	events     *publish.Host
 	settled    *bell // rings at every change in the life of a plugin
@@ -78,7 +79,7 @@ func Open(ctx context.Context, opts Options) (_ *Host, err error) {
 	if err != nil {
 		return nil, err
 	}
-	h := &Host{opts: opts, log: opts.Logger, started: opts.Now(), ready: make(chan struct{}), settled: newBell()}
+	h := &Host{opts: opts, log: opts.Logger, started: opts.Now(), ready: make(chan struct{}), settled: newBell(), given: newGiven(set)}
 	h.ids.entropy = ulid.Monotonic(rand.NewChaCha8(seed()), 0)
 	h.reading = reading{store: st, templates: set, now: opts.Now, plugins: h, snapshots: newSnapshotCache()}
 	if err := h.assemble(ctx); err != nil {
@@ -154,7 +155,8 @@ func (h *Host) assembleSupervisor(hostID string) error {
 	}
 	h.handshake = &handshake{
 		plugins: h.supervisor.Plugins, discovered: h.supervisor.Discovered(), settled: h.settled,
-		published: templateEvents(h.templates), workflow: h.opts.WorkflowEvents, now: h.opts.Now,
+		registered: templateEvents(h.templates), published: h.given.events, workflow: h.opts.WorkflowEvents, now: h.opts.Now,
+		recall:   func(ctx context.Context) error { return h.given.recall(ctx, h.reading) },
 		accepted: h.store.CustomEvents, accept: h.acceptEvents, unknown: make(map[string][]string),
 	}
 	return nil

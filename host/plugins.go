@@ -63,9 +63,14 @@ func (s sink) Life(l task.PluginLife) {
 	}
 	s.h.settled.ring()
 	if l.State == task.PluginConfiguring || l.State == task.PluginRefused {
-		for _, name := range s.h.handshake.mended() {
-			_ = s.h.supervisor.Resume(name) // it was resumed by somebody else, or is gone
-		}
+		s.h.mend()
+	}
+}
+
+// mend has plugins started again that were refused for events which somebody emits now.
+func (h *Host) mend() {
+	for _, name := range h.handshake.mended() {
+		_ = h.supervisor.Resume(name) // it was resumed by somebody else, or is gone
 	}
 }
 

@@ -348,7 +348,7 @@ func (r reading) lastEvent(ctx context.Context, idOrPrefix, name string) ([]byte
 
 // Catalog implements [EventService]: without a host nobody knows which plugins are there.
 func (r *Reader) Catalog(ctx context.Context) ([]api.CatalogEntry, error) {
-	catalog, err := r.eventCatalog(ctx, nil)
+	catalog, err := r.eventCatalog(ctx)
 	if err != nil {
 		return nil, err
 	}

@@ -164,7 +164,7 @@ func declare(p *sdk.Plugin) error {
 		return fmt.Errorf("declare: %w", err)
 	}
 	if len(d.Events) > 0 {
-		p.Subscribers["more"] = newRecorder("more", sdk.SubscriberOptions{Filter: d.Filter}, d.Events...)
+		p.Subscribers["more"] = newRecorder("more", sdk.SubscriberOptions{Filter: d.Filter, Config: options{}}, d.Events...)
 	}
 	switch d.Emits {
 	case "shipped":
