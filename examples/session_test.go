@@ -187,7 +187,7 @@ func (term *terminal) serve(t *testing.T, line, output string) string {
 // awaitHost waits until a host answers.
 func (term *terminal) awaitHost(t *testing.T) {
 	t.Helper()
-	for !strings.Contains(term.run(t, command{line: "bin/tasker health 2>&1"}), "ready") {
+	for term.run(t, command{line: "bin/tasker health >/dev/null 2>&1 && echo ready"}) == "" {
 		select {
 		case <-t.Context().Done():
 			t.Fatal("the host does not become ready")
