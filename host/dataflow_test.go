@@ -12,7 +12,13 @@ import (
 
 	"github.com/tasker-engine/tasker/host/hosttest"
 	"github.com/tasker-engine/tasker/host/task"
+	"github.com/tasker-engine/tasker/plugin/sdk/event"
 )
+
+// echoed is the part of mock/echo's result that is looked at here.
+type echoed struct {
+	Input json.RawMessage `json:"input"`
+}
 
 // inputs returns the inputs that the steps of a task made for themselves.
 func inputs(v *task.View) map[string]string {
@@ -44,12 +50,12 @@ func TestWith(t *testing.T) {
 	if diff := cmp.Diff(want, inputs(v)); diff != "" {
 		t.Errorf("inputs (-want +got):\n%s", diff)
 	}
-	var third struct{ Input json.RawMessage }
+	var third echoed
 	if err := json.Unmarshal(hosttest.Step(v, "third").Output, &third); err != nil || string(third.Input) != want["third"] {
 		t.Errorf("the handler got %s, %v", third.Input, err)
 	}
 	for _, e := range hosttest.Of(h.History(id), "step.started", "second") {
-		var started struct{ Inputs json.RawMessage }
+		var started event.StepStarted
 		if err := json.Unmarshal(e.Payload, &started); err != nil || string(started.Inputs) != want["second"] {
 			t.Errorf("step.started with %s, %v", started.Inputs, err)
 		}
@@ -73,13 +79,14 @@ func TestWithLargeValues(t *testing.T) {
 	h.WantTask(v, task.Complete)
 	s := hosttest.Step(v, "copy")
 	var in struct {
-		Data, Text string
-		Size       int
+		Data string `json:"data"`
+		Text string `json:"text"`
+		Size int    `json:"size"`
 	}
 	if err := json.Unmarshal(s.Input, &in); err != nil || len(in.Data) != size || len(in.Text) != size || in.Size != size {
 		t.Errorf("an input of %d bytes, %v", len(s.Input), err)
 	}
-	var out struct{ Input json.RawMessage }
+	var out echoed
 	if err := json.Unmarshal(s.Output, &out); err != nil || string(out.Input) != string(s.Input) {
 		t.Errorf("the handler got %d bytes, %v; want %d", len(out.Input), err, len(s.Input))
 	}
@@ -87,9 +94,7 @@ func TestWithLargeValues(t *testing.T) {
 		t.Errorf("the input lies at %+v", s.Attempt.Input.Ref)
 	}
 	for _, e := range hosttest.Of(h.History(id), "step.started", "copy") {
-		var started struct {
-			InputsRef struct{ Ref string } `json:"inputs_ref"`
-		}
+		var started event.StepStarted
 		if err := json.Unmarshal(e.Payload, &started); err != nil {
 			t.Fatal(err)
 		}

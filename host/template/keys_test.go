@@ -40,9 +40,9 @@ func proofs() map[string]proof {
 		"template.events":           {whole, "TestTemplateEvents"},
 		"template.concurrency":      {here, "TestDiagnostics"}, // refused
 		"template.retention":        {here, "TestDiagnostics"}, // refused
-		"step.with":                 {here, "TestResolveAndTaken"},
-		"step.when":                 {here, "TestResolveAndTaken"},
-		"step.join":                 {here, "TestResolveAndTaken"},
+		"step.with":                 {whole, "TestWith"},
+		"step.when":                 {whole, "TestWhen"},
+		"step.join":                 {whole, "TestJoinAny"},
 		"step.name":                 {here, "TestStepByNameAndHandlers"},
 		"step.description":          {here, "TestSnapshotGolden"},
 		"step.handler":              {here, "TestStepByNameAndHandlers"},

@@ -44,6 +44,11 @@ func (a *app) plugins(ctx context.Context, cfg *config) ([]host.PluginInfo, erro
 		return nil, err
 	}
 	a.note("no host is running in %s: this is what the executables say of themselves", cfg.Home)
+	return a.executables(ctx, cfg)
+}
+
+// executables returns what the executables in the plugin directories say of themselves.
+func (a *app) executables(ctx context.Context, cfg *config) ([]host.PluginInfo, error) {
 	a.warnOfMissing(cfg)
 	var found []host.PluginInfo
 	for _, dir := range cfg.PluginDirs {

@@ -7,6 +7,8 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/tasker-engine/tasker/host"
+	"github.com/tasker-engine/tasker/host/task"
 	"github.com/tasker-engine/tasker/host/template"
 )
 
@@ -44,7 +46,9 @@ func (a *app) templateCheckCommand() *cobra.Command {
 		Long: `Check template files, and those in directories, and say all that is wrong with them,
 each as file:line:column: message. Of a template that is well it prints which events reach
 which subscribers, and which events it publishes itself. Handlers and subscribers are not
-looked for: plugins may come later.
+looked for: plugins may come later. With --plugin-dir the executables there are asked what
+their handlers take and return, and the expressions of ` + "`with` and `when`" + ` are held
+against that.
 
 --json prints an array of {"file", "template", "steps", "problems": [{"file", "line",
 "column", "message", "hint"}], "subscriptions": [{"subscriber", "events", "filter",
@@ -52,19 +56,29 @@ looked for: plugins may come later.
 
 The exit code is 1 when anything is wrong.`,
 		Example: `  tasker template check order.yaml
-  tasker template check templates --env production`,
+  tasker template check templates --env production
+  tasker template check order.yaml --plugin-dir bin/plugins`,
 		Args: args(1, -1),
 	}
 	c.Flags().String("env", "", "environment whose overrides are merged")
+	c.Flags().StringArray("plugin-dir", nil, "`DIR` with plugins to check expressions against (may be repeated)")
 	asJSON := jsonFlag(c)
 	c.RunE = func(c *cobra.Command, given []string) error {
 		cfg, err := a.config(c)
 		if err != nil {
 			return err
 		}
+		schemas := func(task.HandlerRef) (template.HandlerSchemas, bool) { return template.HandlerSchemas{}, false }
+		if c.Flags().Changed("plugin-dir") {
+			found, err := a.executables(c.Context(), cfg)
+			if err != nil {
+				return err
+			}
+			schemas = a.schemasOf(found)
+		}
 		var out []checkJSON
 		for _, path := range given {
-			checked, err := checkPath(path, cfg)
+			checked, err := checkPath(path, cfg, schemas)
 			if err != nil {
 				return err
 			}
@@ -80,8 +94,33 @@ The exit code is 1 when anything is wrong.`,
 	return c
 }
 
+// schemaLookup returns what a handler declares, false when it is not known.
+type schemaLookup = func(task.HandlerRef) (template.HandlerSchemas, bool)
+
+// schemasOf looks handlers up among plugins, and says which of those cannot be asked.
+func (a *app) schemasOf(found []host.PluginInfo) schemaLookup {
+	for i := range found {
+		if found[i].State == task.PluginRefused {
+			a.note("%s: %s", found[i].Path, oneLine(found[i].Cause))
+		}
+	}
+	return func(ref task.HandlerRef) (out template.HandlerSchemas, ok bool) {
+		highest := uint32(0)
+		for i := range found {
+			for _, h := range found[i].Handlers {
+				if found[i].Name != ref.Plugin || h.Name != ref.Handler || (ref.Version != 0 && h.Version != ref.Version) || h.Version < highest {
+					continue
+				}
+				highest, ok = h.Version, true
+				out = template.HandlerSchemas{Input: h.InputSchema, Output: h.OutputSchema}
+			}
+		}
+		return out, ok
+	}
+}
+
 // checkPath checks a file, or the files of a directory.
-func checkPath(path string, cfg *config) ([]checkJSON, error) {
+func checkPath(path string, cfg *config, schemas schemaLookup) ([]checkJSON, error) {
 	info, err := os.Stat(path)
 	if errors.Is(err, os.ErrNotExist) {
 		return nil, fmt.Errorf("there is no file or directory %s", path)
@@ -98,7 +137,7 @@ func checkPath(path string, cfg *config) ([]checkJSON, error) {
 		case err != nil:
 			return nil, err
 		}
-		return []checkJSON{newCheckJSON(path, t, cfg)}, nil
+		return []checkJSON{checkTemplate(path, t, cfg, schemas)}, nil
 	}
 	set, err := template.Load(template.Options{Environment: cfg.Environment}, path)
 	if err != nil {
@@ -106,7 +145,7 @@ func checkPath(path string, cfg *config) ([]checkJSON, error) {
 	}
 	var out []checkJSON
 	for _, e := range set.List() {
-		out = append(out, newCheckJSON(e.File, e.Template, cfg))
+		out = append(out, checkTemplate(e.File, e.Template, cfg, schemas))
 	}
 	byFile := make(map[string]int)
 	for _, d := range set.Problems() {
@@ -119,6 +158,14 @@ func checkPath(path string, cfg *config) ([]checkJSON, error) {
 		out[i].Problems = append(out[i].Problems, d)
 	}
 	return out, nil
+}
+
+// checkTemplate holds a template that is well in itself against what handlers declare.
+func checkTemplate(path string, t *template.Template, cfg *config, schemas schemaLookup) checkJSON {
+	if problems := t.CheckHandlers(schemas); len(problems) > 0 {
+		return newWrongJSON(path, problems)
+	}
+	return newCheckJSON(path, t, cfg)
 }
 
 // verdict prints what is well and what is wrong, and decides on the exit code.

@@ -355,10 +355,18 @@ func describeStep(s *task.StepView, now time.Time) string {
 	case s.Reason != nil && s.Status == task.StepPending && s.Reason.Code != task.ReasonReady:
 		text += "  " + oneLine(s.Reason.Text)
 	case s.Note != "" && s.Status.Terminal():
-		text += "  " + s.Note
+		text += "  " + noteText(s)
 	}
 	return text
 }
 
 // oneLine is a text of somebody else on one line.
 func oneLine(s string) string { return strings.TrimSpace(printable(s, false)) }
+
+// noteText is a step's note, and for a condition what it was.
+func noteText(s *task.StepView) string {
+	if s.Note != task.NoteWhen || s.Reason == nil {
+		return s.Note
+	}
+	return oneLine(strings.TrimPrefix(s.Reason.Text, "skipped: "))
+}

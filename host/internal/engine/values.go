@@ -198,7 +198,7 @@ func (d *Decision) skip(s *task.Step, note string) {
 // error again.
 func (d *Decision) refuse(s *task.Step, code string, cause error) {
 	s.Failure = bounded(&task.Failure{
-		Kind: task.KindPermanent, Code: code, Source: task.SourceHost, Message: cut("step " + string(s.Name) + ": " + cause.Error()),
+		Kind: task.KindPermanent, Code: code, Source: task.SourceHost, Message: cut(cause.Error()),
 	})
 	if err := d.fatal(s, task.StepRefuse, task.StepRefuseOptional); err != nil {
 		d.fault = err

@@ -134,7 +134,7 @@ func TestWhenFailed(t *testing.T) {
 	d.wantEvents("step.completed a", "step.failed b", "task.failed")
 	f := d.step("b").Failure
 	if f.Code != task.CodeWhenFailed || f.Kind != task.KindPermanent || f.Source != task.SourceHost ||
-		f.Message != `step b: when: results.a.absent > 1: there is no "absent"` {
+		f.Message != `when: results.a.absent > 1: there is no "absent"` {
 		t.Errorf("failure %+v", f)
 	}
 	d.decide(Retry{d.op("b")})
@@ -153,7 +153,7 @@ func TestWithFailed(t *testing.T) {
 	}
 	d.wantEvents("step.failed a", "task.failed")
 	f := d.step("a").Failure
-	if f.Code != task.CodeWithFailed || f.Message != `step a: with: /deep/0: =input.absent.x: there is no "absent"` {
+	if f.Code != task.CodeWithFailed || f.Message != `with: /deep/0: =input.absent.x: there is no "absent"` {
 		t.Errorf("failure %+v", f)
 	}
 	if d.step("a").Attempts != 0 || len(d.last.Dispatch) > 0 {
