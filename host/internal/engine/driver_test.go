@@ -178,8 +178,10 @@ func (d *drive) apply(inputs ...Input) []error {
 // decide is apply for inputs that must be accepted.
 func (d *drive) decide(inputs ...Input) Outcome {
 	d.t.Helper()
+	unresolved := false // a step that could not be started: fail_fast may have stopped the others
 	for i, err := range d.apply(inputs...) {
-		if err != nil && !errors.Is(err, ErrUnresolved) {
+		unresolved = unresolved || errors.Is(err, ErrUnresolved)
+		if err != nil && !unresolved {
 			d.t.Fatalf("input %d, %T%+v: %v", i, inputs[i], inputs[i], err)
 		}
 	}
