@@ -30,8 +30,9 @@ type machine struct {
 	trials  []*solo
 	letters []*solo
 	// moreLetters: the store may have letters to retry that are not in letters.
-	moreLetters bool
-	dead        int // dead letters in the store
+	moreLetters  bool
+	lettersAfter uint64 // those up to here were looked at
+	dead         int    // dead letters in the store
 
 	batches    [MaxWindow]int // unanswered events of each batch
 	unanswered int

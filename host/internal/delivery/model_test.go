@@ -111,7 +111,7 @@ func (m *model) pump(t *rapid.T) {
 			}
 			m.m.restarts = nil
 		case wishLetters:
-			m.loadLetters()
+			m.loadLetters(t)
 		case wishSolo:
 			if s := m.m.nextSolo(m.now); s != nil {
 				m.m.takeSolo(s, m.binding(s.entry.seq), &m.frame, m.now)
@@ -215,14 +215,25 @@ func (m *model) bury(t *rapid.T) {
 	}
 }
 
-func (m *model) loadLetters() {
+func (m *model) loadLetters(t *rapid.T) {
+	after, next := m.m.lettersAfter, uint64(0)
+	limit := rapid.IntRange(1, 3).Draw(t, "letters")
 	var found []*solo
 	for _, seq := range slices.Sorted(maps.Keys(m.letters)) {
+		if seq <= after {
+			continue
+		}
+		if limit--; limit < 0 {
+			break
+		}
 		if l := m.letters[seq]; l.Retry {
 			found = append(found, &solo{entry: m.log[seq-1], letter: l})
 		}
+		if limit == 0 {
+			next = seq
+		}
 	}
-	m.m.addLetters(found)
+	m.m.addLetters(found, after, next)
 }
 
 // heads returns the first event in flight of each lane: those that a plugin may answer.
@@ -436,7 +447,7 @@ func (m *model) actions() map[string]func(*rapid.T) {
 			for _, l := range m.letters {
 				l.Retry = true
 			}
-			m.m.moreLetters = true
+			m.m.retryLetters()
 		},
 	}
 }

@@ -278,7 +278,7 @@ func (d *Delivery) RetryDead(ctx context.Context, name string, seqs []uint64) (i
 	})
 	if s, missing := d.find(name); missing == nil && n > 0 {
 		s.mu.Lock()
-		s.m.moreLetters = true // they are in the store by now, or will be when it is opened again
+		s.m.retryLetters() // they are in the store by now, or will be when it is opened again
 		s.mu.Unlock()
 		s.engage()
 	}
@@ -340,41 +340,52 @@ func (m *machine) drop(seq uint64) {
 	}
 }
 
-// loadLetters reads the next dead letters that are to be retried.
+// loadLetters reads the next dead letters that are to be retried. No write is under way
+// meanwhile: what is settled is known, or gone from the store.
 func (s *subscription) loadLetters(ctx context.Context) error {
+	if err := s.acquire(ctx); err != nil {
+		return err
+	}
+	defer s.written()
+	s.mu.Lock()
+	after := s.m.lettersAfter
+	s.mu.Unlock()
+	page, err := s.d.opts.Store.DeadLetters(ctx, s.name, after, letterPage)
+	if err != nil {
+		return err
+	}
+	next := uint64(0) // the end
+	if len(page) == letterPage {
+		next = page[letterPage-1].Seq
+	}
 	var found []*solo
-	after := uint64(0)
-	for {
-		page, err := s.d.opts.Store.DeadLetters(ctx, s.name, after, letterPage)
+	for i := range page {
+		l := &page[i]
+		if !l.Retry {
+			continue
+		}
+		e, err := newEntry(l.Seq, l.Encoded)
 		if err != nil {
-			return err
+			s.log.Error("a dead letter cannot be read", "seq", l.Seq, "error", err)
+			continue
 		}
-		for i := range page {
-			l := &page[i]
-			after = l.Seq
-			if !l.Retry || len(found) >= letterPage {
-				continue
-			}
-			e, err := newEntry(l.Seq, l.Encoded)
-			if err != nil {
-				s.log.Error("a dead letter cannot be read", "seq", l.Seq, "error", err)
-				continue
-			}
-			found = append(found, &solo{entry: e, letter: l})
-		}
-		if len(page) < letterPage || len(found) >= letterPage {
-			break
-		}
+		found = append(found, &solo{entry: e, letter: l})
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.m.addLetters(found)
+	s.m.addLetters(found, after, next)
 	return nil
 }
 
-// addLetters adds letters that are to be retried, but for those that it knows.
-func (m *machine) addLetters(found []*solo) {
-	m.moreLetters = len(found) >= letterPage
+// retryLetters says that the store has letters that are to be retried.
+func (m *machine) retryLetters() { m.moreLetters, m.lettersAfter = true, 0 }
+
+// addLetters adds letters that are to be retried, but for those that it knows. They were
+// read from after on; what follows begins after next, 0 = nothing does.
+func (m *machine) addLetters(found []*solo, after, next uint64) {
+	if m.lettersAfter == after { // else it begins anew
+		m.moreLetters, m.lettersAfter = next > 0, next
+	}
 	for _, l := range found {
 		seq := l.letter.Seq
 		known := m.solo != nil && m.solo.letter != nil && m.solo.letter.Seq == seq ||

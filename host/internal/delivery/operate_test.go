@@ -3,6 +3,7 @@ package delivery_test
 import (
 	"context"
 	"errors"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -10,6 +11,7 @@ import (
 	"time"
 
 	"github.com/tasker-engine/tasker/host/internal/delivery"
+	"github.com/tasker-engine/tasker/host/internal/store"
 	"github.com/tasker-engine/tasker/host/task"
 	eventv1 "github.com/tasker-engine/tasker/proto/tasker/event/v1"
 	pluginv1 "github.com/tasker-engine/tasker/proto/tasker/plugin/v1"
@@ -455,5 +457,92 @@ func TestFetch(t *testing.T) {
 			t.Errorf("got %d bytes in %d parts, want %d in 2", got, parts, want)
 		}
 		expect(t, "failure", failure, "not found")
+	})
+}
+
+// slow is a store whose writes take their time.
+type slow struct{ *memory }
+
+func (s slow) Submit(ws *store.WriteSet, done func(store.Commit, error)) {
+	time.AfterFunc(50*time.Millisecond, func() { s.memory.Submit(ws, done) })
+}
+
+// TestRetryManyLetters: of many letters that are retried each is delivered once, while
+// the writes of others are under way, and while none succeeds.
+func TestRetryManyLetters(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const letters = 200
+		m := newMemory()
+		w := newWorld(t, slow{m})
+		t.Cleanup(w.run())
+		w.add(slices.Repeat([]string{"task.started"}, letters)...)
+		wait(time.Second)
+		var refusing atomic.Bool
+		refusing.Store(true)
+		deliveries := make(map[uint64]int)
+		w.instance("p#1", handler(&journal{}, func(p *plugin, e *pluginv1.SequencedEvent) bool {
+			deliveries[e.GetSeq()]++
+			if refusing.Load() {
+				p.reject(e.GetSeq(), "no")
+			}
+			return true
+		}))
+		w.Connect("p#1", []delivery.Subscription{sub("p/all", func(s *delivery.Subscription) { s.Events = []string{"task.*"} })})
+		wait(time.Minute)
+		refusing.Store(false)
+		retried := func(when string, times int) {
+			t.Helper()
+			for seq := range uint64(letters) {
+				if n := deliveries[seq+1]; n != times {
+					t.Errorf("%s: event %d was delivered %d times, want %d", when, seq+1, n, times)
+				}
+			}
+			if n := w.status("p/all").Dead; n != 0 {
+				t.Errorf("%s: %d dead letters are counted, want none", when, n)
+			}
+		}
+		if n, err := w.RetryDead(t.Context(), "p/all", nil); n != letters || err != nil {
+			t.Fatalf("retry: %d, %v", n, err)
+		}
+		m.fail(errors.New("the disk is full"))
+		wait(time.Minute)
+		retried("while nothing is written", 2)
+		m.fail(nil)
+		wait(time.Minute)
+		retried("in the end", 2)
+		if len(m.letters) != 0 {
+			t.Errorf("the store has %d letters, want none", len(m.letters))
+		}
+	})
+}
+
+// TestRetryLettersAnew: letters are retried while others are under way.
+func TestRetryLettersAnew(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const letters = 150
+		m := newMemory()
+		w := newWorld(t, slow{m})
+		t.Cleanup(w.run())
+		w.add(slices.Repeat([]string{"task.started"}, letters)...)
+		wait(time.Second)
+		var j journal
+		w.instance("p#1", handler(&j, func(p *plugin, e *pluginv1.SequencedEvent) bool {
+			if e.GetDelivery() == 1 {
+				p.reject(e.GetSeq(), "no")
+			}
+			<-time.After(10 * time.Millisecond)
+			return true
+		}))
+		w.Connect("p#1", []delivery.Subscription{sub("p/all", func(s *delivery.Subscription) { s.Events = []string{"task.*"} })})
+		wait(time.Minute)
+		for _, seqs := range [][]uint64{{150}, {100, 3}, {1}, nil} {
+			if _, err := w.RetryDead(t.Context(), "p/all", seqs); err != nil {
+				t.Error(err)
+			}
+		}
+		wait(time.Minute)
+		if n := j.count(); n != 2*letters || len(m.letters) != 0 || w.status("p/all").Dead != 0 {
+			t.Errorf("%d deliveries, %d letters are left, %d are counted; want each event twice", n, len(m.letters), w.status("p/all").Dead)
+		}
 	})
 }
