@@ -17,17 +17,20 @@
 // compare with each other.
 //
 // Nothing of this has side effects, waits, or can run for long: [MaxSource] bounds the
-// text, [MaxCost] and [MaxValueCost] the evaluation.
+// text, [MaxCost] and [MaxValueCost] the evaluation; [MaxTime] bounds that of filters too.
 package expr
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"strings"
 	"sync"
+	"time"
 	"unicode/utf8"
 
 	"cel.dev/cel-go/cel"
+	"cel.dev/cel-go/common/ast"
 	"cel.dev/cel-go/common/types"
 	"cel.dev/cel-go/common/types/ref"
 	"cel.dev/cel-go/interpreter"
@@ -39,7 +42,13 @@ const (
 	MaxSource = 4 << 10
 	// MaxCost is what one evaluation may cost: one per operation, and one per ten
 	// characters or elements that an operation walks over.
-	MaxCost = 1_000_000
+	MaxCost = 300_000
+	// MaxTime is how long the macros of one evaluation, such as exists, may take. The
+	// library counts what a macro costs in time that grows with the square of the list, so
+	// that the cost alone bounds nothing.
+	MaxTime = 200 * time.Millisecond
+	// checkEvery is after how many elements of a list the time is looked at.
+	checkEvery = 16
 	// maxDepth is how deep a condition may be nested.
 	maxDepth = 50
 	// maxRegex is the size of the largest regular expression, in the
@@ -47,14 +56,18 @@ const (
 	maxRegex = 250
 )
 
-// ErrCost is the error of an evaluation that was stopped at [MaxCost].
-var ErrCost = errors.New("the filter costs too much on this event")
+// Errors of evaluations that were stopped.
+var (
+	ErrCost = errors.New("the filter costs too much on this event") // at [MaxCost]
+	ErrTime = errors.New("the filter takes too long on this event") // at [MaxTime]
+)
 
 // Filter is a compiled condition over an event. Make it with [Compile]; it is safe for
 // concurrent use.
 type Filter struct {
 	source  string
 	program cel.Program
+	loops   bool // there is a macro in it
 }
 
 // Compile compiles a condition. What is wrong with the source is an [*Error].
@@ -76,11 +89,13 @@ func Compile(source string) (*Filter, error) {
 	if out := compiled.OutputType(); !out.IsExactType(types.BoolType) && !out.IsExactType(types.DynType) {
 		return nil, &Error{Line: 1, Column: 1, Message: "a filter is true or false, this is " + typeName(out.String())}
 	}
-	program, err := env.Program(compiled, cel.EvalOptions(cel.OptOptimize), cel.CostTracking(meter{}), cel.CostLimit(MaxCost))
+	program, err := env.Program(compiled, cel.EvalOptions(cel.OptOptimize), cel.CostTracking(meter{}), cel.CostLimit(MaxCost),
+		cel.InterruptCheckFrequency(checkEvery))
 	if err != nil {
 		return nil, &Error{Line: 1, Column: 1, Message: events().readable(err.Error())}
 	}
-	return &Filter{source: source, program: program}, nil
+	loops := ast.MatchDescendants(ast.NavigateAST(compiled.NativeRep()), ast.KindMatcher(ast.ComprehensionKind))
+	return &Filter{source: source, program: program, loops: len(loops) > 0}, nil
 }
 
 // String returns the condition as written.
@@ -94,7 +109,7 @@ func (f *Filter) Match(e *Event) (bool, error) {
 	if err := e.decode(); err != nil {
 		return false, err
 	}
-	out, _, err := f.program.Eval(e)
+	out, err := f.eval(e)
 	if err != nil {
 		return false, evalError(err)
 	}
@@ -105,10 +120,25 @@ func (f *Filter) Match(e *Event) (bool, error) {
 	return bool(b), nil
 }
 
+// eval evaluates the condition within [MaxTime].
+func (f *Filter) eval(e *Event) (ref.Val, error) {
+	if !f.loops {
+		out, _, err := f.program.Eval(e)
+		return out, err
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), MaxTime)
+	defer cancel()
+	out, _, err := f.program.ContextEval(ctx, e)
+	return out, err
+}
+
 // evalError sorts the errors of an evaluation: nil for what is merely not there.
 func evalError(err error) error {
 	if _, stopped := errors.AsType[interpreter.EvalCancelledError](err); stopped {
 		return ErrCost
+	}
+	if errors.Is(err, interpreter.InterruptError{}) {
+		return ErrTime
 	}
 	text := err.Error()
 	// The library keeps the types of these errors to itself.
