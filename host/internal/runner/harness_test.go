@@ -249,6 +249,7 @@ type behaviour struct {
 	RetryAfter task.Duration `json:"retry_after"` // their wish
 	Hangs      bool          `json:"hangs"`       // never answers by itself
 	Stubborn   bool          `json:"stubborn"`    // nor when it is cancelled
+	Large      int           `json:"large"`       // the result is a text of so many bytes
 }
 
 // plugins plays plugin instances.
@@ -386,6 +387,9 @@ func (p *plugins) execute(in *played, a *task.Assignment, at *attempt) {
 		if err := json.Unmarshal(a.Config, &b); err != nil {
 			rep = failed(rep, task.KindPermanent, err.Error())
 		}
+	}
+	if b.Large > 0 {
+		rep.Output = []byte(`"` + strings.Repeat("x", b.Large) + `"`)
 	}
 	if a.ID.Number <= b.Fails {
 		rep = failed(rep, task.KindRetryable, "failing as configured")
