@@ -18,7 +18,7 @@ import (
 type Options struct {
 	// Home is the directory that holds everything the host keeps; it is created.
 	Home string
-	// PluginDirs are searched for executables named tasker-plugin-*.
+	// PluginDirs are searched for executables named tasker-plugin-*; a file is one plugin.
 	PluginDirs []string
 	// TemplateDirs are searched for templates, recursively.
 	TemplateDirs []string

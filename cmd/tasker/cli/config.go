@@ -36,7 +36,7 @@ const (
 // hostFlags adds the flags of commands that may start a host.
 func hostFlags(c *cobra.Command) {
 	f := c.Flags()
-	f.StringArray("plugin-dir", nil, "`DIR` with plugins (may be repeated)")
+	f.StringArray("plugin-dir", nil, "`DIR` with plugins, or one plugin (may be repeated)")
 	f.StringArray("template-dir", nil, "`DIR` with templates (may be repeated)")
 	f.String("env", "", "`NAME` of the environment whose overrides are merged into templates")
 	f.String("log-level", "", "least `LEVEL` to log: trace, debug, info, warn or error")

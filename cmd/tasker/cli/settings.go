@@ -83,7 +83,7 @@ func settings() []setting {
 		},
 		{
 			key: "plugin_dirs", flag: "plugin-dir", value: func(c *config) any { return &c.PluginDirs },
-			help: "Directories with executables named `tasker-plugin-*`. Default: `plugins` in the home and `plugins` beside the tasker binary, as far as they exist.",
+			help: "Directories with executables named `tasker-plugin-*`, or single ones. Default: `plugins` in the home and `plugins` beside the tasker binary, as far as they exist.",
 		},
 		{
 			key: "template_dirs", flag: "template-dir", value: func(c *config) any { return &c.TemplateDirs },

@@ -26,6 +26,10 @@ type binary struct {
 func discover(dirs, paths []string) ([]binary, error) {
 	var found []binary
 	for _, dir := range dirs {
+		if info, err := os.Stat(dir); err == nil && info.Mode().IsRegular() {
+			found = append(found, newBinary(dir))
+			continue
+		}
 		entries, err := os.ReadDir(dir)
 		if errors.Is(err, fs.ErrNotExist) {
 			continue

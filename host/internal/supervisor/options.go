@@ -71,7 +71,7 @@ type Options struct {
 	Sink   Sink
 	Values Values // nil = every fetch fails
 
-	// Dirs are searched for executables named tasker-plugin-*; a directory that does
+	// Dirs are searched for executables named tasker-plugin-*, or are one; one that does
 	// not exist holds none. Paths are further plugin binaries of any name.
 	Dirs  []string
 	Paths []string

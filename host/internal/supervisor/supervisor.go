@@ -55,11 +55,14 @@ type Supervisor struct {
 	running   bool
 }
 
-// New checks the options. It starts nothing.
+// New checks the options, and that the plugin directories can be read. It starts nothing.
 func New(opts Options) (*Supervisor, error) {
 	opts = opts.withDefaults()
 	if err := opts.validate(); err != nil {
 		return nil, err
+	}
+	if _, err := discover(opts.Dirs, opts.Paths); err != nil {
+		return nil, err // now, and not when others wait for what Run finds
 	}
 	intake, stop := context.WithCancel(context.Background())
 	return &Supervisor{

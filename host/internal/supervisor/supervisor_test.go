@@ -393,6 +393,23 @@ func TestUsefulPluginsAreNotQuarantined(t *testing.T) {
 	h.instanceOf("good", 8)
 }
 
+// TestDirectories: what is named as a directory may be a single plugin; what can be
+// neither is told before anything runs.
+func TestDirectories(t *testing.T) {
+	one := filepath.Join(installPlugins(t, "good", "alias-a"), BinaryPrefix+"good")
+	h := startHost(t, func(o *Options) { o.Dirs = []string{one} })
+	h.instanceOf("good", 1)
+	if plugins := h.Plugins(); len(plugins) != 1 {
+		t.Errorf("a file brought the plugins %+v, want it alone", plugins)
+	}
+	below := h.opts
+	below.Dirs = []string{filepath.Join(one, "below")}
+	_, err := New(below)
+	if err == nil || !strings.Contains(err.Error(), "plugin directory: ") {
+		t.Errorf("a directory below a file: %v, want an error that names it", err)
+	}
+}
+
 func TestDiscovery(t *testing.T) {
 	first := installPlugins(t, "good")
 	second := installPlugins(t, "good", "alias-a", "alias-b")
