@@ -80,6 +80,17 @@ func drawValues(t *rapid.T) func(*template.Step) {
 	}
 }
 
+// drawTaken draws joins, conditions and mappings that neither skip nor fail a step.
+func drawTaken(t *rapid.T) func(*template.Step) {
+	return func(s *template.Step) {
+		if len(s.DependsOn) > 1 && rapid.IntRange(0, 2).Draw(t, "join") == 0 {
+			s.Join = template.JoinAny
+		}
+		s.When = rapid.SampledFrom([]string{"", "input.n == 1"}).Draw(t, "when")
+		s.With = []byte(rapid.SampledFrom([]string{"", `{"a":"=input.n"}`, `"=input"`}).Draw(t, "with"))
+	}
+}
+
 func drawLimit(t *rapid.T, name string) *time.Duration {
 	if rapid.IntRange(0, 3).Draw(t, name+" set") > 0 {
 		return nil
@@ -286,7 +297,7 @@ func (d *drive) crash(t *rapid.T) {
 // TestCrashAtEachDecision: the host dies after every single decision of a task.
 func TestCrashAtEachDecision(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		d := start(t, drawTemplate(t, onCrash(task.OnCrashRetry)))
+		d := start(t, drawTemplate(t, onCrash(task.OnCrashRetry), drawTaken(t)))
 		for rounds := 0; !d.agg.Task.Status.Terminal(); rounds++ {
 			if rounds > 200 {
 				t.Fatalf("the task does not end: %s", d.agg.Derived(d.now))
