@@ -153,6 +153,7 @@ type deliverStream struct {
 	wake     chan struct{}       // there is something to send
 	flushed  chan struct{}       // closed when the sender has ended
 	settled  chan struct{}       // closed when nothing is handled and nothing will be
+	fetching chan struct{}       // holds a value for each fetch that is under way
 
 	mu    sync.Mutex
 	lanes lanes
@@ -177,6 +178,7 @@ func newDeliverStream(ds *deliveries, sub *subscription) *deliverStream {
 	s := &deliverStream{
 		all: ds, sub: sub, declared: &binding{sub: sub}, byTask: sub.options.Order == TaskOrder, timeout: sub.options.Timeout,
 		wake: make(chan struct{}, 1), flushed: make(chan struct{}), settled: make(chan struct{}), fetches: make(map[uint64]*eventFetch),
+		fetching: make(chan struct{}, maxEventFetches),
 	}
 	s.ctx, s.cancel = context.WithCancelCause(context.Background())
 	if s.timeout == 0 {

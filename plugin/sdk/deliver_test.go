@@ -13,11 +13,13 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"google.golang.org/protobuf/proto"
 	"pgregory.net/rapid"
 
 	"github.com/tasker-engine/tasker/plugin/sdk"
 	"github.com/tasker-engine/tasker/plugin/sdk/event"
 	"github.com/tasker-engine/tasker/plugin/sdk/sdktest"
+	eventv1 "github.com/tasker-engine/tasker/proto/tasker/event/v1"
 	pluginv1 "github.com/tasker-engine/tasker/proto/tasker/plugin/v1"
 )
 
@@ -410,6 +412,61 @@ func TestFetch(t *testing.T) {
 	}
 	if _, err := sdk.Fetch(t.Context(), *big); err == nil {
 		t.Error("a value was fetched without an event")
+	}
+}
+
+// TestFetchesAreBounded asks the host for few values at once, however many events want one.
+func TestFetchesAreBounded(t *testing.T) {
+	const most, events = 32, 100
+	p := sdktest.Start(t, subscriberPlugin(sdk.Subscribe(all(func(ctx context.Context, _ rawEvent) error {
+		_, err := sdk.Fetch(ctx, event.Ref{Ref: "input"})
+		return err
+	}), sdk.SubscriberOptions{Order: sdk.TaskOrder, Lanes: events})))
+	stream, err := pluginv1.NewEventServiceClient(p.Conn()).Deliver(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	say := func(r *pluginv1.DeliverRequest) {
+		if err := stream.Send(r); err != nil {
+			t.Fatal(err)
+		}
+	}
+	batch := &pluginv1.Batch{}
+	for i := range uint64(events) {
+		encoded, err := proto.Marshal(&eventv1.Event{Id: "e", Type: "orders.shipped", TaskId: fmt.Sprint(i), Payload: []byte("{}")})
+		if err != nil {
+			t.Fatal(err)
+		}
+		batch.Events = append(batch.Events, &pluginv1.SequencedEvent{Seq: i + 1, Event: encoded, Delivery: 1})
+	}
+	say(&pluginv1.DeliverRequest{Kind: &pluginv1.DeliverRequest_Open{Open: &pluginv1.Open{Subscription: "s"}}})
+	say(&pluginv1.DeliverRequest{Kind: &pluginv1.DeliverRequest_Batch{Batch: batch}})
+	asked, acked := 0, 0
+	var open []uint64 // fetches without an answer
+	for acked < events {
+		r, err := stream.Recv()
+		if err != nil {
+			t.Fatal(err)
+		}
+		acked += len(r.GetAck().GetSeqs())
+		if f := r.GetFetch(); f != nil {
+			asked++
+			open = append(open, f.GetId())
+		}
+		if len(open) > most {
+			t.Fatalf("%d values are asked for at once, want at most %d", len(open), most)
+		}
+		if len(open) == most || asked == events {
+			for _, id := range open {
+				say(&pluginv1.DeliverRequest{Kind: &pluginv1.DeliverRequest_Chunk{
+					Chunk: &pluginv1.EventChunk{FetchId: id, Data: []byte("1"), Last: true},
+				}})
+			}
+			open = nil
+		}
+	}
+	if err := stream.CloseSend(); err != nil {
+		t.Error(err)
 	}
 }
 

@@ -220,11 +220,20 @@ func BindingConfig[C any](ctx context.Context) (C, error) {
 	return c, Permanent(WithCode(err, CodeInvalidConfig))
 }
 
+// maxEventFetches is how many values the events of a stream wait for at once. It bounds what the host has to keep.
+const maxEventFetches = 32
+
 // Fetch returns a value that is too large to travel inside its event. It needs the context of the event.
 func Fetch(ctx context.Context, ref event.Ref) (json.RawMessage, error) {
 	d := deliveryOf(ctx)
 	if d == nil {
 		return nil, fmt.Errorf("fetch %s: the context is not that of an event", ref.Ref)
+	}
+	select {
+	case d.stream.fetching <- struct{}{}:
+		defer func() { <-d.stream.fetching }()
+	case <-ctx.Done():
+		return nil, context.Cause(ctx)
 	}
 	f := d.stream.fetch(d.task, ref.Ref)
 	defer d.stream.forget(f)

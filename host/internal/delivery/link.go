@@ -17,8 +17,9 @@ const (
 	handoverGrace = 5 * time.Second
 	// readRetry is the time between two readings of a log that cannot be read.
 	readRetry = time.Second
-	// maxFetches is how many documents a plugin may have asked for at once.
-	maxFetches = 64
+	// maxFetches is how many documents a plugin may have asked for and not got. The SDK
+	// asks for far fewer at once.
+	maxFetches = 1 << 12
 )
 
 // link is one stream to an instance. Two goroutines use it: the subscription's sends and
@@ -32,7 +33,6 @@ type link struct {
 
 	received chan struct{} // closed when the receiver has ended
 	err      error         // why; read after received is closed
-	fetches  chan *pluginv1.EventFetch
 	frame    frame
 	verdicts []verdict
 
@@ -53,14 +53,14 @@ type link struct {
 	cut     bool // ended on purpose, at once
 	useful  bool // something was answered
 	leaveBy time.Time
-	idle    bool // it has nothing to do
+	fetches []*pluginv1.EventFetch // that have no answer yet
+	idle    bool                   // it has nothing to do
 }
 
 func newLink(s *subscription, instance string, stream Stream, cancel context.CancelFunc, declared *Subscription) *link {
 	return &link{
 		s: s, instance: instance, stream: stream, cancel: cancel, router: newRouter(s.d.bindings, declared, s.log),
-		received: make(chan struct{}), fetches: make(chan *pluginv1.EventFetch, maxFetches),
-		ids: make(map[*Binding]uint32), born: time.Now(),
+		received: make(chan struct{}), ids: make(map[*Binding]uint32), born: time.Now(),
 	}
 }
 
@@ -391,11 +391,10 @@ func (l *link) answer(frame *pluginv1.DeliverResponse) error {
 		l.useful = true
 		m.reject(k.Reject.GetSeq(), k.Reject.GetReason(), now)
 	case *pluginv1.DeliverResponse_Fetch:
-		select {
-		case l.fetches <- k.Fetch:
-		default:
+		if len(l.fetches) >= maxFetches {
 			return fmt.Errorf("more than %d documents are asked for at once", maxFetches)
 		}
+		l.fetches = append(l.fetches, k.Fetch)
 	default: // pongs are signs of life; spans and log lines are for others
 	}
 	if away > 0 && len(m.outages) == 0 {

@@ -460,6 +460,30 @@ func TestFetch(t *testing.T) {
 	})
 }
 
+// TestManyFetches: documents that are asked for at once are all answered.
+func TestManyFetches(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const documents = 1_000
+		_, w := bubble(t)
+		var got []uint64
+		w.instance("p#1", func(_ context.Context, p *plugin) {
+			for id := range uint64(documents) {
+				p.say(&pluginv1.DeliverResponse{Kind: &pluginv1.DeliverResponse_Fetch{Fetch: &pluginv1.EventFetch{Id: id, TaskId: taskA, Ref: "gone"}}})
+			}
+			for r := p.next(); r != nil; r = p.next() {
+				if c := r.GetChunk(); c != nil {
+					got = append(got, c.GetFetchId())
+				}
+			}
+		})
+		w.Connect("p#1", []delivery.Subscription{sub("p/all")})
+		synctest.Wait()
+		if len(got) != documents || !slices.IsSorted(got) {
+			t.Errorf("got %d documents, want %d in their order", len(got), documents)
+		}
+	})
+}
+
 // slow is a store whose writes take their time.
 type slow struct{ *memory }
 

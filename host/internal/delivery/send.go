@@ -135,17 +135,17 @@ func (l *link) restart() error {
 
 // answerFetches sends the documents that were asked for.
 func (l *link) answerFetches(ctx context.Context) error {
-	for {
-		select {
-		case f := <-l.fetches:
-			doc, failure := l.s.d.opts.Values.Value(ctx, task.ID(f.GetTaskId()), f.GetRef())
-			if err := l.sendChunks(f.GetId(), doc, failure); err != nil {
-				return err
-			}
-		default:
-			return nil
+	l.s.mu.Lock()
+	fetches := l.fetches
+	l.fetches = nil
+	l.s.mu.Unlock()
+	for _, f := range fetches {
+		doc, failure := l.s.d.opts.Values.Value(ctx, task.ID(f.GetTaskId()), f.GetRef())
+		if err := l.sendChunks(f.GetId(), doc, failure); err != nil {
+			return err
 		}
 	}
+	return nil
 }
 
 func (l *link) sendChunks(id uint64, doc []byte, failure error) error {
