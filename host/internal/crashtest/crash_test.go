@@ -256,7 +256,7 @@ func (r *run) checkDelivery(h *hosttest.Host) {
 func (r *run) check(h *hosttest.Host, id task.ID, v *task.View, starts map[task.AttemptID]int) {
 	r.t.Helper()
 	events := h.History(id)
-	if err := errors.Join(hosttest.Check(v, events), hosttest.CheckLedger(v, starts), checkCustom(v, events)); err != nil {
+	if err := errors.Join(hosttest.Check(v, events), hosttest.CheckLedger(v, starts), checkCustom(v, events), checkValues(v)); err != nil {
 		r.t.Errorf("%v\n%s", err, hosttest.Describe(v))
 	}
 	want := task.Complete

@@ -54,6 +54,34 @@ func checkCustom(v *task.View, events []hosttest.Event) error {
 	return errors.Join(faults...)
 }
 
+// checkValues proves that a task of the template "values" took the branch that it has to,
+// and made the inputs that it has to.
+func checkValues(v *task.View) error {
+	if v.Template.Name != "values" || v.Status != task.Complete {
+		return nil
+	}
+	var faults []error
+	for name, want := range map[task.StepName]task.StepStatus{"taken": task.StepComplete, "other": task.StepSkipped, "below": task.StepSkipped} {
+		if got := hosttest.Step(v, name).Status; got != want {
+			faults = append(faults, fmt.Errorf("task %s: step %s is %s, want %s", v.ID, name, got, want))
+		}
+	}
+	var in struct {
+		Size int    `json:"size"`
+		Data string `json:"data"`
+	}
+	if err := json.Unmarshal(hosttest.Step(v, "taken").Input, &in); err != nil || in.Size != 100_000 || len(in.Data) != in.Size {
+		faults = append(faults, fmt.Errorf("task %s: the input of taken says %d and has %d bytes: %w", v.ID, in.Size, len(in.Data), err))
+	}
+	var end struct {
+		Task *int `json:"task"`
+	}
+	if err := json.Unmarshal(hosttest.Step(v, "end").Input, &end); err != nil || end.Task == nil {
+		faults = append(faults, fmt.Errorf("task %s: the input of end: %w", v.ID, err))
+	}
+	return errors.Join(faults...)
+}
+
 // templates are the mix that is run: LEDGER stands for the file that every handler
 // writes into.
 func templates() []string {
@@ -106,6 +134,16 @@ steps:
 - {name: a, handler: emitter/emit, config: {notices: 2, dones: 3, fails: 1}}
 - {name: b, depends_on: [a], handler: mock/noop, config: {ledger: LEDGER}}
 - {name: c, depends_on: [a], handler: emitter/emit, config: {dones: 1}}
+`,
+		`name: values
+steps:
+- {name: big, handler: mock/big, config: {ledger: LEDGER, bytes: 100000}}
+- {name: wait, handler: mock/sleep, config: {ledger: LEDGER, for: 20ms}}
+- {name: taken, depends_on: [big, wait], handler: mock/flaky, when: 'results.big.data != ""',
+   with: {size: =size(results.big.data), data: =results.big.data}, config: {ledger: LEDGER, times: 1}}
+- {name: other, depends_on: [wait], handler: mock/noop, when: input.task < 0, config: {ledger: LEDGER}}
+- {name: below, depends_on: [other], handler: mock/noop, config: {ledger: LEDGER}}
+- {name: end, depends_on: [taken, below], join: any, handler: mock/echo, with: {task: =input.task}, config: {ledger: LEDGER}}
 `,
 		`name: crashes
 steps:

@@ -47,7 +47,7 @@ func TestPluginCrashes(t *testing.T) {
 			want = task.Error
 		}
 		h.WantTask(v, want)
-		if err := errors.Join(hosttest.CheckLedger(v, starts), checkCustom(v, h.History(id))); err != nil {
+		if err := errors.Join(hosttest.CheckLedger(v, starts), checkCustom(v, h.History(id)), checkValues(v)); err != nil {
 			t.Errorf("%v\n%s", err, hosttest.Describe(v))
 		}
 	}
