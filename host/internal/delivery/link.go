@@ -162,7 +162,10 @@ func (l *link) step() step {
 		s.m.heal() // other bindings may need other things
 	}
 	st := step{leave: s.targetLocked() != l.instance}
-	if st.leave && l.leaveBy.IsZero() {
+	switch {
+	case !st.leave:
+		l.leaveBy = time.Time{} // it may have been to leave for a while
+	case l.leaveBy.IsZero():
 		l.leaveBy = now.Add(handoverGrace)
 	}
 	st.gone = l.cut || l.lost || st.leave && (s.m.unanswered == 0 || !now.Before(l.leaveBy))

@@ -80,6 +80,25 @@ func TestPause(t *testing.T) {
 	})
 }
 
+// TestShortPause: a pause that ends before the stream does leaves nothing behind: what
+// is not answered counts.
+func TestShortPause(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		_, w := bubble(t)
+		w.add("task.started")
+		w.instance("p#1", silent)
+		w.Connect("p#1", []delivery.Subscription{sub("p/all", func(s *delivery.Subscription) { s.Timeout = 10 * time.Second })})
+		synctest.Wait()
+		want(t, "pause", w.Pause(t.Context(), "p/all", task.Operation{}), nil)
+		wait(time.Second)
+		want(t, "resume", w.Resume(t.Context(), "p/all"), nil)
+		wait(19*time.Second + 500*time.Millisecond)
+		if f := w.status("p/all").Cursor.Failing; len(f) != 1 || f[0].Failures != 1 {
+			t.Errorf("after twice the timeout there are failures %+v, want one", f)
+		}
+	})
+}
+
 // TestRewind delivers from another place, back or forward.
 func TestRewind(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
