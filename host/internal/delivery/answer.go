@@ -55,14 +55,14 @@ func (m *machine) ack(through uint64, seqs []uint64, now time.Time) {
 	open := t.open()
 	for i := 0; i < len(open) && open[i].seq <= through; i++ {
 		if open[i].state == recordSent {
-			m.proved(open[i].seq, open[i].through)
+			m.taken(&open[i])
 			m.answered(&open[i])
 			t.finish(&open[i])
 		}
 	}
 	for _, seq := range seqs {
 		if r := t.find(seq); r != nil && r.state == recordSent {
-			m.proved(r.seq, r.through)
+			m.taken(r)
 			m.answered(r)
 			t.finish(r)
 		}
@@ -80,6 +80,19 @@ func (m *machine) progressed(t *track, now time.Time) {
 	m.endReplay()
 	m.changed(false)
 	m.pulse.look(m, now)
+}
+
+// taken notes that an event had an answer of its own: its batch is known to the plugin.
+func (m *machine) taken(r *record) {
+	m.proved(r.seq, r.through)
+	m.gapKnown(r)
+}
+
+// gapKnown notes that the plugin knows of the gap that the batch of an event told of.
+func (m *machine) gapKnown(r *record) {
+	if m.gapIn == int(r.batch) {
+		m.gap, m.gapIn = 0, -1
+	}
 }
 
 // answered takes a sent record out of what is in flight.
@@ -110,7 +123,7 @@ func (m *machine) retry(seq uint64, after time.Duration, reason string, now time
 		return false
 	}
 	lane := r.lane
-	m.proved(r.seq, r.through)
+	m.taken(r)
 	m.restarts = append(m.restarts, lane)
 	m.forget(t, &lane)
 	m.failed(t, t.find(seq), after, reason, now)
@@ -125,6 +138,9 @@ func (m *machine) forget(t *track, lane *string) {
 	i, _ := t.index(t.oldest)
 	for ; i < len(open) && m.unanswered > 0; i++ {
 		if r := &open[i]; r.state == recordSent && (lane == nil || r.lane == *lane) {
+			if m.gapIn == int(r.batch) {
+				m.gapIn = -1 // it is told of again
+			}
 			m.answered(r)
 			t.sendAgain(r)
 		}
@@ -165,7 +181,7 @@ func (m *machine) reject(seq uint64, reason string, now time.Time) {
 		return
 	}
 	if t, r := m.inFlightRecord(seq); r != nil {
-		m.proved(r.seq, r.through)
+		m.taken(r)
 		m.answered(r)
 		m.bury(t, r, reason)
 		m.progressed(t, now)
@@ -348,7 +364,7 @@ func (m *machine) rewind(through uint64) {
 	m.live = newTrack(through, math.MaxUint64)
 	m.heal()
 	m.burials = slices.DeleteFunc(m.burials, func(b burial) bool { return b.phase == phaseLive })
-	m.gap = 0
+	m.gap, m.gapIn = 0, -1
 	m.changed(true)
 }
 
@@ -365,7 +381,7 @@ func (m *machine) skip(p phase, first uint64, now time.Time) (from, through uint
 	if p != phaseLive || from == 0 {
 		return 0, 0
 	}
-	m.gap = first - 1
+	m.gap, m.gapIn = first-1, -1
 	return from, first - 1
 }
 

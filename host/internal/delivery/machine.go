@@ -39,7 +39,8 @@ type machine struct {
 	alone      bool     // what is unanswered must stay alone
 	restarts   []string // lanes that the plugin is to be told of
 	burials    []burial
-	gap        uint64
+	gap        uint64 // the log has lost what is up to here, which the plugin may not know; 0 = nothing
+	gapIn      int    // the batch in flight that tells of it, -1 = none
 
 	outages map[*Binding]*outage // by the binding of the events that wait
 
@@ -147,7 +148,7 @@ type want struct {
 
 // newMachine makes the machine of a cursor; one without CreatedAt is not placed yet.
 func newMachine(c store.Cursor, jitter func() float64) *machine {
-	m := &machine{cursor: c, jitter: jitter, placed: !c.CreatedAt.IsZero(), outages: make(map[*Binding]*outage)}
+	m := &machine{cursor: c, jitter: jitter, placed: !c.CreatedAt.IsZero(), outages: make(map[*Binding]*outage), gapIn: -1}
 	m.live = newTrack(c.Through, math.MaxUint64)
 	m.live.careful = c.Careful
 	for i := range c.Failing {
@@ -494,7 +495,9 @@ func (m *machine) spent(t *track, r *record) bool {
 func (m *machine) put(t *track, r *record, e *entry, through *Binding, f *frame, now time.Time) {
 	if len(f.items) == 0 {
 		f.batch = uint8(max(m.freeBatch(), 0)) //nolint:gosec // below MaxWindow
-		f.gap, m.gap = m.gap, 0
+		if m.gap > 0 && m.gapIn < 0 {
+			f.gap, m.gapIn = m.gap, int(f.batch)
+		}
 	}
 	r.deliveries++
 	r.state, r.batch, r.through = recordSent, f.batch, through

@@ -97,6 +97,7 @@ func (m *machine) unavailable(seq uint64, after time.Duration, reason string, no
 	}
 	lane := r.lane
 	o := m.outageOf(seq, r.through, after, reason, now)
+	m.gapKnown(r)
 	m.restarts = append(m.restarts, lane)
 	m.forget(t, &lane)
 	t.held[lane] = hold{by: o}

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/tasker-engine/tasker/host/internal/delivery"
+	"github.com/tasker-engine/tasker/host/internal/store"
 	pluginv1 "github.com/tasker-engine/tasker/proto/tasker/plugin/v1"
 )
 
@@ -415,6 +416,42 @@ func TestGap(t *testing.T) {
 		if c := m.cursor("p/all"); c.Through != 6 {
 			t.Errorf("the cursor is %+v", c)
 		}
+	})
+}
+
+// TestGapIsToldAgain: a gap is told of until the plugin has answered something of the
+// batch that told of it.
+func TestGapIsToldAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := newMemory()
+		m.cursors["p/all"] = store.Cursor{Subscription: "p/all", CreatedAt: time.Now()}
+		w := newWorld(t, m)
+		defer w.run()()
+		w.add("task.started", "task.started", "task.started", "task.started")
+		m.cut(3)
+		var lines []string
+		play := func(_ context.Context, p *plugin) {
+			for r := p.next(); r != nil; r = p.next() {
+				b := r.GetBatch()
+				if b == nil {
+					continue
+				}
+				lines = append(lines, fmt.Sprintf("%d events, gap through %d", len(b.GetEvents()), b.GetGapThrough()))
+				if len(lines) == 1 {
+					p.err = errDied // before it has looked at anything
+					return
+				}
+				p.ack(b.GetEvents()[len(b.GetEvents())-1].GetSeq())
+			}
+		}
+		w.instance("p#1", play)
+		w.Connect("p#1", []delivery.Subscription{sub("p/all")})
+		wait(10 * time.Second)
+		w.add("task.started")
+		synctest.Wait()
+		expect(t, "batches", strings.Join(lines, "\n"), strings.Join([]string{
+			"2 events, gap through 2", "1 events, gap through 2", "1 events, gap through 0", "1 events, gap through 0",
+		}, "\n"))
 	})
 }
 
