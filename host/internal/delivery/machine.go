@@ -146,13 +146,17 @@ type want struct {
 	until time.Time // when there is something to do at the latest; zero = never
 }
 
-// newMachine makes the machine of a cursor; one without CreatedAt is not placed yet.
-func newMachine(c store.Cursor, jitter func() float64) *machine {
+// newMachine makes the machine of a cursor; one without CreatedAt is not placed yet. A
+// retry further ahead than any can be was noted by a clock that was wrong: it comes soon.
+func newMachine(c store.Cursor, jitter func() float64, now time.Time) *machine {
 	m := &machine{cursor: c, jitter: jitter, placed: !c.CreatedAt.IsZero(), outages: make(map[*Binding]*outage), gapIn: -1}
 	m.live = newTrack(c.Through, math.MaxUint64)
 	m.live.careful = c.Careful
 	for i := range c.Failing {
 		f := c.Failing[i]
+		if f.RetryAt.After(now.Add(maxAfter)) {
+			f.RetryAt = now.Add(backoffCap)
+		}
 		m.live.failing[f.Seq] = &f
 		m.live.known = max(m.live.known, f.Seq)
 	}

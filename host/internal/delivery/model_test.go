@@ -64,7 +64,7 @@ func newModel(t *rapid.T) *model {
 		bindings: [3]*Binding{nil, {Source: "a"}, {Source: "b"}}, away: make(map[*Binding]*modelOutage), sentBy: make(map[uint64]*Binding), blamed: make(map[uint64]bool),
 		order: Order(rapid.IntRange(0, 1).Draw(t, "order")), window: rapid.IntRange(1, 4).Draw(t, "window"),
 	}
-	m.m = newMachine(store.Cursor{Subscription: "p/s", CreatedAt: m.now}, func() float64 { return 0.5 })
+	m.m = newMachine(store.Cursor{Subscription: "p/s", CreatedAt: m.now}, func() float64 { return 0.5 }, m.now)
 	m.m.configure(m.spec())
 	return m
 }
@@ -456,7 +456,7 @@ func (m *model) actions() map[string]func(*rapid.T) {
 func (m *model) crash(*rapid.T) {
 	c := *m.m.snapshot(nil)
 	letters := m.m.moreLetters || len(m.m.letters) > 0
-	m.m = newMachine(c, m.m.jitter)
+	m.m = newMachine(c, m.m.jitter, m.now)
 	clear(m.away)
 	m.m.configure(m.spec())
 	m.m.moreLetters = letters

@@ -40,7 +40,7 @@ func newSubscription(d *Delivery, c store.Cursor) *subscription {
 	return &subscription{
 		d: d, name: c.Subscription, log: d.log.With("subscription", c.Subscription),
 		wake: make(chan struct{}, 1), writing: make(chan struct{}, 1),
-		m: newMachine(c, rand.Float64),
+		m: newMachine(c, rand.Float64, d.now()),
 	}
 }
 

@@ -455,6 +455,38 @@ func TestGapIsToldAgain(t *testing.T) {
 	})
 }
 
+// TestClockWasWrong: a retry that was noted while the clock was ahead comes, if not soon.
+func TestClockWasWrong(t *testing.T) {
+	tests := []struct {
+		name             string
+		ahead, not, then time.Duration
+	}{
+		{"by a year", 365 * 24 * time.Hour, 59 * time.Second, 2 * time.Second},
+		{"as far as a plugin may ask for", 24 * time.Hour, 24*time.Hour - time.Second, 2 * time.Second},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				m := newMemory()
+				m.cursors["p/all"] = store.Cursor{
+					Subscription: "p/all", CreatedAt: time.Now(),
+					Failing: []store.Failing{{Seq: 1, Failures: 1, Reason: "no", RetryAt: time.Now().Add(tt.ahead)}},
+				}
+				w := newWorld(t, m)
+				defer w.run()()
+				w.add("task.started")
+				var j journal
+				w.instance("p#1", good(&j))
+				w.Connect("p#1", []delivery.Subscription{sub("p/all")})
+				wait(tt.not)
+				expect(t, "before its time", j.all(), "")
+				wait(tt.then)
+				expect(t, "then", j.all(), "1/2")
+			})
+		})
+	}
+}
+
 // TestLag is told once per time that a subscription falls behind, and not of the time
 // that its plugin was absent.
 func TestLag(t *testing.T) {
