@@ -407,24 +407,24 @@ type IdleResult struct {
 	RSS     int64   `json:"rss"`       // bytes; 0 = unknown
 }
 
-// Idle watches a host with a plugin and nothing to do.
+// Idle watches a host with a plugin and nothing to do, after it has had the same time to
+// settle: cursors, for one, are written a second after they moved.
 func Idle(ctx context.Context, cfg Config, long time.Duration) (_ *IdleResult, err error) {
 	h, err := start(ctx, cfg)
 	if err != nil {
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, h.end()) }()
+	if err := pause(ctx, long); err != nil {
+		return nil, err
+	}
 	before, err := h.StoreStats(ctx)
 	if err != nil {
 		return nil, err
 	}
 	used, began := Measure(), time.Now()
-	timer := time.NewTimer(long)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-	case <-ctx.Done():
-		return nil, ctx.Err()
+	if err := pause(ctx, long); err != nil {
+		return nil, err
 	}
 	took := time.Since(began)
 	used = Measure().since(used)
@@ -435,4 +435,16 @@ func Idle(ctx context.Context, cfg Config, long time.Duration) (_ *IdleResult, e
 	return &IdleResult{
 		Seconds: took.Seconds(), Commits: after.Commits - before.Commits, CPU: used.CPU.Seconds() / took.Seconds(), RSS: used.RSS,
 	}, nil
+}
+
+// pause waits for a time.
+func pause(ctx context.Context, long time.Duration) error {
+	timer := time.NewTimer(long)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
 }

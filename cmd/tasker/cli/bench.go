@@ -21,6 +21,7 @@ const (
 	benchTime    = 3 * time.Second // of each run
 	benchAllTime = 5 * time.Minute // of --all at most
 	benchPayload = 100             // bytes
+	benchIdle    = 2 * time.Second // a host with nothing to do is watched for
 	benchRate    = 1000            // tasks per second
 	benchShare   = 0.7             // of what saturates the host: the rate of --all
 	benchLimit   = 1 << 20         // of any number, and bytes of a payload
@@ -316,7 +317,7 @@ func (b *benchmark) measureBelow(ctx context.Context, plan []bench.Config, execu
 		b.note("[%s] a host with nothing to do", seconds(0))
 		idle := plan[0]
 		idle.Dir, idle.Executable = dir, executable
-		if b.report.Idle, err = bench.Idle(ctx, idle, long); err != nil {
+		if b.report.Idle, err = bench.Idle(ctx, idle, benchIdle); err != nil {
 			return fmt.Errorf("idle: %w", err)
 		}
 	}
