@@ -18,6 +18,10 @@ import (
 // maxPooled is the capacity in bytes up to which an encoding buffer is used again.
 const maxPooled = 256 << 10
 
+// maxLogValue is how many bytes the events of one write set may have together: they are
+// one value of the file, which takes no more than 2 GiB.
+const maxLogValue = 256 << 20
+
 // span is one record in an encoding buffer: a key and, right behind it, its value.
 type span struct {
 	kind            kind
@@ -131,8 +135,7 @@ func (j *setJob) encode(ws *store.WriteSet) (err error) {
 			return err
 		}
 	}
-	j.encodeLog(ws.Events)
-	return nil
+	return j.encodeLog(ws.Events)
 }
 
 // checkShape refuses write sets that no decision can have made.
@@ -290,9 +293,16 @@ func (j *setJob) end() int {
 // logEvents is the field of LogRecord that holds the events.
 const logEvents protowire.Number = 1
 
-func (j *setJob) encodeLog(events []store.Event) {
+func (j *setJob) encodeLog(events []store.Event) error {
 	if len(events) == 0 {
-		return
+		return nil
+	}
+	size := 0
+	for i := range events {
+		size += len(events[i].Encoded)
+	}
+	if size > maxLogValue {
+		return fmt.Errorf("%d events of %d bytes, at most %d are taken at once: %w", len(events), size, maxLogValue, task.ErrTooLarge)
 	}
 	j.events = uint64(len(events))
 	j.logValue[0] = len(j.buf)
@@ -302,6 +312,7 @@ func (j *setJob) encodeLog(events []store.Event) {
 		j.buf = protowire.AppendBytes(j.buf, events[i].Encoded)
 	}
 	j.logValue[1] = len(j.buf)
+	return nil
 }
 
 func (j *setJob) op() operation { return opSubmit }
