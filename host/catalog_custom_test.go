@@ -90,6 +90,21 @@ func TestEmittedAtOnce(t *testing.T) {
 		"emitter.noticed 3/0", "emitter.noticed 3/1", "emitter.done 3/0")
 }
 
+// TestManyEmittedAtOnce: more immediate events than may be on their way wait for each
+// other, and all are recorded in order, before the end of their attempt.
+func TestManyEmittedAtOnce(t *testing.T) {
+	t.Parallel()
+	h := startEmitter(t)
+	const n = 1000
+	id := h.Create(graph(emitting("a", fmt.Sprintf("notices: %d", n))))
+	h.WantTask(h.Checked(id), task.Complete)
+	var want []string
+	for i := range n {
+		want = append(want, fmt.Sprintf("emitter.noticed 1/%d", i))
+	}
+	wantCustom(t, h.History(id), want...)
+}
+
 // TestEmittedOverRestarts: what was recorded at once, and the numbers of what follows,
 // outlive the host.
 func TestEmittedOverRestarts(t *testing.T) {

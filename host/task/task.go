@@ -321,6 +321,9 @@ type Report struct {
 
 	// Emits are custom events: with success recorded in its transaction if it is applied.
 	Emits []Emit
+	// Stored is called once the events of a [ReportEmitted] are recorded, or never will be.
+	// nil = nobody waits.
+	Stored func()
 }
 
 // Emit is one custom event that an attempt emitted; its plugin declared it and its

@@ -96,8 +96,14 @@ func (r *Runner) report(rep *task.Report) {
 		}
 		return
 	case task.ReportEmitted: // the attempt goes on and keeps its slot
+		in := input{in: engine.Emitted{ID: rep.ID, Emits: rep.Emits}}
+		if stored := rep.Stored; stored != nil {
+			in.reply = func(error) { stored() }
+		}
 		if e := r.reported(rep.ID); e != nil {
-			r.add(e, input{in: engine.Emitted{ID: rep.ID, Emits: rep.Emits}})
+			r.add(e, in)
+		} else {
+			in.done(nil)
 		}
 		return
 	case task.ReportSucceeded, task.ReportFailed:

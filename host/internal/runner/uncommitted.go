@@ -54,12 +54,13 @@ func (r *Runner) isolate(e *entry, inputs []input, cause error) (again []input, 
 		return append(again, claims...), true
 	}
 	in := again[0]
-	if in.reply != nil {
+	if emitted, ok := in.in.(engine.Emitted); ok {
+		r.log.Error("custom events cannot be stored; they are dropped", "attempt", emitted.ID.String(), "error", cause)
 		in.done(cause)
 		return claims, true
 	}
-	if emitted, ok := in.in.(engine.Emitted); ok {
-		r.log.Error("custom events cannot be stored; they are dropped", "attempt", emitted.ID.String(), "error", cause)
+	if in.reply != nil {
+		in.done(cause)
 		return claims, true
 	}
 	result, isResult := in.in.(engine.Result)

@@ -67,6 +67,12 @@ func (r *recorder) InstanceGone(id string, cause task.LossCause, sent []task.Att
 }
 
 func (r *recorder) Reports(reports []task.Report) {
+	for i := range reports {
+		if stored := reports[i].Stored; stored != nil {
+			reports[i].Stored = nil
+			stored()
+		}
+	}
 	r.note(func() {
 		for _, report := range reports {
 			if slices.ContainsFunc(r.gone, func(g goneInstance) bool { return g.id == report.Instance }) {

@@ -205,7 +205,7 @@ func (in *instance) refuseAttempt(id task.AttemptID, why string) {
 // receive turns frames into reports until the stream ends.
 func (in *instance) receive() {
 	defer close(in.received)
-	emits := newEmits(in.manifest)
+	emits, window := newEmits(in.manifest), newEmitWindow()
 	for {
 		frame, err := in.work.Recv()
 		if err != nil {
@@ -214,13 +214,23 @@ func (in *instance) receive() {
 		}
 		var reports []task.Report
 		for _, u := range frame.GetUpdates() {
-			if r, ok := in.update(u, emits); ok {
+			r, ok := in.update(u, emits)
+			if ok && r.Kind == task.ReportEmitted && !window.tryTake(&r) {
+				in.report(reports) // what is waited for may be among them
+				reports = nil
+				ok = window.take(in.ctx, &r)
+			}
+			if ok {
 				reports = append(reports, r)
 			}
 		}
-		if len(reports) > 0 {
-			in.opts.Sink.Reports(reports)
-		}
+		in.report(reports)
+	}
+}
+
+func (in *instance) report(reports []task.Report) {
+	if len(reports) > 0 {
+		in.opts.Sink.Reports(reports)
 	}
 }
 
