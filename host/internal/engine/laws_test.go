@@ -274,7 +274,8 @@ func (d *drive) checkWriteSet(before *task.Task) {
 	for _, s := range ws.Steps {
 		got = append(got, s.Ordinal)
 	}
-	if !slices.Equal(got, changed) {
+	// A retried step that cannot be started fails again, at the same instant and alike.
+	if !slices.Equal(got, changed) && !(d.agg.Template.HasValues() && subset(changed, got)) {
 		d.t.Errorf("the write set holds the steps %v, but %v changed", got, changed)
 	}
 	if !subset(got, d.last.Changed) {

@@ -86,9 +86,9 @@ func TestBlobNotRead(t *testing.T) {
 func TestUnresolvedClaims(t *testing.T) {
 	g := newRig(t, t.TempDir(), nil)
 	g.plugins.start("p#1", 2)
-	steps := make([]string, 10)
-	for i := range steps {
-		steps[i] = fmt.Sprintf("s%d, handler: p/do, optional: true, with: {n: \"=input.absent\"}", i)
+	var steps []string
+	for i := range 10 {
+		steps = append(steps, fmt.Sprintf("s%d, handler: p/do, optional: true, with: {n: \"=input.absent\"}", i))
 	}
 	steps = append(steps, "last, handler: p/do, depends_on: [s0, s9]")
 	v := g.end(g.create(parse(t, "", steps...)), task.Complete)
