@@ -42,6 +42,7 @@ type link struct {
 	seen       uint64 // the generation of bindings that the machine and the frame work with
 	lastID     uint32
 	nonce      uint64
+	ahead      ahead
 
 	guard *time.Timer // runs while a frame is being sent
 	timer *time.Timer // of the sender's waits
@@ -70,6 +71,7 @@ type step struct {
 	duty  duty
 	leave bool // wait for answers only
 	gone  bool // leave now
+	scout bool // find what waits for a replay to end
 	flush bool // the frame goes before anything else
 	bury  bool
 	lag   time.Duration // tell of it; 0 = do not
@@ -181,7 +183,8 @@ func (l *link) step() step {
 		st.until = earlier(st.until, s.buryAt)
 	}
 	var next time.Time
-	st.lag, next = s.lagLocked(now)
+	st.lag, next = s.lagLocked(now, l.ahead.since(s.m.live.next))
+	st.scout = s.m.phase == phaseReplay && l.ahead.seq == 0
 	st.until = earlier(earlier(st.until, st.want.until), next)
 	return st
 }
@@ -203,6 +206,9 @@ func (l *link) act(ctx context.Context, st *step) error {
 	}
 	if st.bury {
 		s.tryBury(ctx)
+	}
+	if st.scout {
+		l.scout(ctx)
 	}
 	if err := l.answerFetches(ctx); err != nil {
 		return err

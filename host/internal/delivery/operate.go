@@ -158,9 +158,9 @@ func (d *Delivery) resolve(ctx context.Context, p Position) (uint64, error) {
 	return max(p.Seq, first, startOfTime), nil
 }
 
-// Replay delivers a part of the log once more, beside what is new: from a position to
-// another, of some types, none = all that the subscription wants. to zero is the end of
-// the log now. Error: task.ErrInvalid for a part that is empty, and for too many replays.
+// Replay delivers a part of the log once more, before what is new, which waits meanwhile:
+// from a position to another, of some types, none = all that the subscription wants. to
+// zero is the end of the log now. Error: task.ErrInvalid for a part that is empty, and for too many replays.
 func (d *Delivery) Replay(ctx context.Context, name string, from, to Position, types []string) error {
 	if _, err := d.find(name); err != nil {
 		return err

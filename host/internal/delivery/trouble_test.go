@@ -487,50 +487,6 @@ func TestClockWasWrong(t *testing.T) {
 	}
 }
 
-// TestLag is told once per time that a subscription falls behind, and not of the time
-// that its plugin was absent.
-func TestLag(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		_, w := bubble(t)
-
-		w.add("task.started")
-		wait(time.Hour) // absent
-		release := make(chan struct{})
-		w.instance("p#1", func(_ context.Context, p *plugin) {
-			for r := p.next(); r != nil; r = p.next() {
-				p.pong(r)
-				for _, e := range r.GetBatch().GetEvents() {
-					go func() {
-						select {
-						case <-release:
-							p.ack(e.GetSeq())
-						case <-p.ctx.Done():
-						}
-					}()
-				}
-			}
-		})
-		w.Connect("p#1", []delivery.Subscription{sub("p/all", func(s *delivery.Subscription) { s.Timeout = time.Hour })})
-		wait(59 * time.Second)
-		expect(t, "after 59 s", strings.Join(w.told(), "\n"), "")
-		wait(10 * time.Minute)
-		expect(t, "after 10 min", strings.Join(w.told(), "\n"), "lagging p/all 1 1m0s")
-		if st := w.status("p/all"); st.BehindFor < time.Hour || st.Behind != 1 || st.Unacked != 1 {
-			t.Errorf("got status %+v", st)
-		}
-		close(release)
-		synctest.Wait()
-		release = make(chan struct{})
-		w.add("task.started")
-		wait(2 * time.Minute)
-		if got := len(w.told()); got != 2 {
-			t.Errorf("it lags a second time: told %d times, want 2", got)
-		}
-		close(release)
-		synctest.Wait()
-	})
-}
-
 // TestWritesFail: what cannot be written is written later, and nothing is lost meanwhile.
 func TestWritesFail(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
