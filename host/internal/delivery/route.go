@@ -133,12 +133,15 @@ func (r *router) refresh() uint64 {
 	return r.generation
 }
 
-// route appends a verdict for each event to out. Errors: of [Options.Template].
+// route appends a verdict for each event to out. Errors: of [Options.Template], of ctx.
 func (r *router) route(ctx context.Context, entries []*entry, out []verdict) ([]verdict, error) {
 	r.refresh()
 	var last ruleKey
 	var found *rule
 	for _, e := range entries {
+		if err := ctx.Err(); err != nil { // a filter may take its time for each of them
+			return out, err
+		}
 		if key := (ruleKey{e.kind, e.origin}); found == nil || key != last {
 			var err error
 			if found, err = r.ruleOf(ctx, key, e); err != nil {
@@ -152,7 +155,7 @@ func (r *router) route(ctx context.Context, entries []*entry, out []verdict) ([]
 		case len(found.candidates) == 0 && r.sub.Filter == nil:
 			out = append(out, verdict{wanted: true})
 		default:
-			out = append(out, r.judge(found, e))
+			out = append(out, r.judge(found, e)) //nolint:contextcheck // a filter ends in time by itself
 		}
 	}
 	return out, nil
