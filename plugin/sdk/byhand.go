@@ -19,7 +19,7 @@ func byHand(p Plugin, args []string, stdout, stderr io.Writer) int {
 	d, err := declare(p)
 	if err != nil {
 		_, _ = fmt.Fprintln(stderr, err)
-		return exitDeclaration
+		return exitFailed
 	}
 	switch strings.Join(args, " ") {
 	case "--describe":
@@ -28,7 +28,7 @@ func byHand(p Plugin, args []string, stdout, stderr io.Writer) int {
 		e.SetIndent("", "  ")
 		if err := e.Encode(describe(d.manifest)); err != nil {
 			_, _ = fmt.Fprintln(stderr, err)
-			return exitDeclaration
+			return exitFailed
 		}
 		return exitDone
 	case "--version":

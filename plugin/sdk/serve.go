@@ -23,9 +23,9 @@ const stopGrace = 5 * time.Second
 
 // Exit codes of a plugin binary.
 const (
-	exitDone        = 0
-	exitDeclaration = 1 // the plugin's value is declared wrongly
-	exitByHand      = 2 // not started by a host, and no known option
+	exitDone   = 0
+	exitFailed = 1 // it ended with an error, or is declared wrongly and was started by hand
+	exitByHand = 2 // not started by a host, and no known option
 )
 
 // Serve runs the plugin and never returns: it is all that main does. Started by a Tasker host, it serves
@@ -44,11 +44,11 @@ func serve(p Plugin, args []string, cookie string, stdout, stderr io.Writer) int
 	s, err := NewServer(p, log)
 	if err != nil {
 		_, _ = fmt.Fprintln(stderr, err)
-		return exitDeclaration
+		return pluginv1.ExitDeclaration
 	}
 	if err := s.process(); err != nil {
 		log.Error("ended with an error", "error", err)
-		return exitDeclaration
+		return exitFailed
 	}
 	return exitDone
 }

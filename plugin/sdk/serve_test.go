@@ -47,6 +47,15 @@ func byHand(t *testing.T, plugin string, args ...string) (stdout, stderr string,
 	return out.String(), text, cmd.ProcessState.ExitCode()
 }
 
+// TestMisdeclaredPluginTellsItsHost: the exit status keeps the host from starting it again.
+func TestMisdeclaredPluginTellsItsHost(t *testing.T) {
+	t.Setenv(pluginv1.CookieKey, pluginv1.CookieValue)
+	stdout, stderr, code := byHand(t, "broken")
+	if code != pluginv1.ExitDeclaration || stderr == "" || stdout != "" {
+		t.Errorf("exit code %d, stdout %q, stderr %q; want %d and what is wrong on stderr", code, stdout, stderr, pluginv1.ExitDeclaration)
+	}
+}
+
 func TestByHand(t *testing.T) {
 	const explained = `PROGRAM is a Tasker plugin, process 1.2.3: a Tasker host starts it, not you.
 Behaves like a process.

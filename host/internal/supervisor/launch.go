@@ -205,7 +205,10 @@ func (l *launch) handshakeError(ctx context.Context, err error) error {
 	}
 	<-l.process.exited
 	e := l.process.exit()
-	if e.code == 0 {
+	switch e.code {
+	case pluginv1.ExitDeclaration:
+		return refuse(errors.New("it is declared wrongly, as it says"))
+	case 0:
 		return refuse(fmt.Errorf("it ended with %s and without a handshake, so it is no plugin", e))
 	}
 	return fmt.Errorf("it ended with %s before its handshake", e)

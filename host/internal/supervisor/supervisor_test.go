@@ -280,6 +280,7 @@ func TestFailedStarts(t *testing.T) {
 			mode: "describe", state: task.PluginBackoff, want: []string{"describe: not done within the start timeout"},
 			change: func(o *Options) { o.StartTimeout = ample },
 		},
+		{mode: "misdeclared", state: task.PluginRefused, want: []string{"handshake: it is declared wrongly, as it says", "it printed: plugin has no handlers"}},
 		{mode: "exit", state: task.PluginBackoff, want: []string{"handshake: it ended with exit status 3 before its handshake", "it printed: cannot start: no database"}},
 		{mode: "panicky", state: task.PluginBackoff, want: []string{"describe: the process ended with exit status 2", "panic: in the middle of the handshake"}},
 		{mode: "zero", state: task.PluginRefused, want: []string{"is no plugin", "hello, I am an ordinary program"}},

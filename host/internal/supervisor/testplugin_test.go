@@ -40,6 +40,9 @@ func runTestPlugin(mode string) int {
 	case "exit":
 		fmt.Fprintln(os.Stderr, "cannot start: no database")
 		return 3
+	case "misdeclared":
+		fmt.Fprintln(os.Stderr, "plugin has no handlers")
+		return pluginv1.ExitDeclaration
 	case "zero":
 		say("hello, I am an ordinary program")
 		return 0

@@ -7,6 +7,10 @@ const (
 	CookieKey   = "TASKER_PLUGIN"
 	CookieValue = "9d2c8a51e7c14c0f8c6a3f6ab35d1e0c"
 
+	// ExitDeclaration is the exit status of a plugin that is declared wrongly and has printed
+	// how: a host does not start it again by itself.
+	ExitDeclaration = 78
+
 	// ProtocolVersion is the major version of the wire.
 	ProtocolVersion = 1
 
