@@ -130,6 +130,9 @@ func position(text string, now time.Time) (host.Position, error) {
 	if err != nil {
 		return host.Position{}, fmt.Errorf("%q: want the number of an event, a time such as 2026-01-31T08:00:00Z, or how long ago such as 10m", text)
 	}
+	if at.After(now) { // a slip of the pen would pass over everything that waits
+		return host.Position{}, fmt.Errorf("%q is in the future; for the end of the log write %s", text, logEnd)
+	}
 	return host.Position{At: at}, nil
 }
 

@@ -34,6 +34,7 @@ func TestPosition(t *testing.T) {
 		{text: "2026-01-31T08:00:00+01:00", want: host.Position{At: time.Date(2026, 1, 31, 7, 0, 0, 0, time.UTC)}},
 		{text: "yesterday", bad: true},
 		{text: "-3", bad: true},
+		{text: "2999-01-31T08:00:00Z", bad: true},
 	}
 	for _, tt := range tests {
 		t.Run(tt.text, func(t *testing.T) {
