@@ -22,12 +22,20 @@ const (
 	// together, in the units of [MaxCost]. They are evaluated where tasks are decided, so
 	// the limit is lower.
 	MaxValueCost = 300_000
+	// MaxTurns is how many elements the macros of one [Mapping], or one condition, may go
+	// over together. It counts and does not look at a clock, so that the same values always
+	// give the same answer; the library's own count of a macro's cost bounds nothing, because
+	// counting takes time that grows with the square of the list.
+	MaxTurns = 5_000
 	// maxWritten is how many elements a list or map that is written out in a macro may have.
 	maxWritten = 32
 )
 
 // ErrValueCost is the error of an evaluation that was stopped at [MaxValueCost].
 var ErrValueCost = errors.New("the expression costs too much on these values")
+
+// ErrTurns is the error of an evaluation that was stopped at [MaxTurns].
+var ErrTurns = fmt.Errorf("the macros of the expressions go over more than %d elements", MaxTurns)
 
 // Value is a compiled expression over the values of a task: its input, the results of
 // steps, and the task itself. Make it with [CompileValue]; it is safe for concurrent use.
@@ -62,7 +70,7 @@ func CompileValue(source string) (*Value, error) {
 	if err := v.inspect(compiled); err != nil {
 		return nil, err
 	}
-	v.program, err = env.Program(compiled, cel.EvalOptions(cel.OptOptimize), cel.CostTracking(meter{}), cel.CostLimit(MaxValueCost))
+	v.program, err = env.Program(compiled, cel.EvalOptions(cel.OptOptimize), cel.CostTracking(meter{}), cel.CostLimit(MaxValueCost), cel.InterruptCheckFrequency(1))
 	if err != nil {
 		return nil, &Error{Line: 1, Column: 1, Message: values(nil).readable(err.Error())}
 	}
@@ -216,6 +224,9 @@ func (v *Value) eval(vars *Vars) (ref.Val, uint64, error) {
 	if err != nil {
 		if _, stopped := errors.AsType[interpreter.EvalCancelledError](err); stopped {
 			return nil, cost, ErrValueCost
+		}
+		if errors.Is(err, interpreter.InterruptError{}) {
+			return nil, cost, ErrTurns
 		}
 		return nil, cost, v.explain(vars, err)
 	}

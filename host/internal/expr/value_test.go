@@ -127,6 +127,25 @@ func TestValueErrors(t *testing.T) {
 	}
 }
 
+// TestTurns: however long the lists are, an evaluation ends after so many elements.
+func TestTurns(t *testing.T) {
+	long, err := expr.Decode(json.RawMessage(`[` + strings.TrimSuffix(strings.Repeat("1,", 200_000), ",") + `]`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, source := range []string{`input.exists(x, x == 2)`, `input.map(x, x)`, `input.all(x, input.all(y, x == y))`} {
+		v, err := expr.CompileValue(source)
+		if err != nil {
+			t.Fatal(err)
+		}
+		vars := order(t)
+		vars.Input = func() (any, error) { return long, nil }
+		if _, err := v.JSON(vars, 1<<20); !errors.Is(err, expr.ErrTurns) && !errors.Is(err, expr.ErrValueCost) {
+			t.Errorf("%s over 200,000 elements: %v", source, err)
+		}
+	}
+}
+
 // nested is a loop of so many levels over ten elements each.
 func nested(levels int) string {
 	loop := "true"
