@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"math"
 	"slices"
 
 	"google.golang.org/protobuf/encoding/protowire"
@@ -115,6 +116,12 @@ func nextSeq(t *txn) (uint64, error) {
 // Events returns up to limit log entries with a sequence of at least from, in order.
 // It reads one record more than it returns events from.
 func (s *Store) Events(ctx context.Context, from uint64, limit int) ([]store.LogEntry, error) {
+	return s.EventsWithin(ctx, from, limit, math.MaxInt)
+}
+
+// EventsWithin is Events, but the entry with which the encoded size reaches so many bytes
+// is the last.
+func (s *Store) EventsWithin(ctx context.Context, from uint64, limit, size int) ([]store.LogEntry, error) {
 	var out []store.LogEntry
 	err := s.view(ctx, opEvents, func(t *txn) (err error) {
 		if limit <= 0 {
@@ -134,11 +141,17 @@ func (s *Store) Events(ctx context.Context, from uint64, limit int) ([]store.Log
 				key, value = c.First()
 			}
 		}
-		for ; key != nil && len(out) < limit; key, value = c.Next() {
+		for within := true; within && key != nil && len(out) < limit; key, value = c.Next() {
 			t.reads++
+			before := len(out)
 			if out, err = appendEntries(out, key, value, from, limit); err != nil {
 				return err
 			}
+			for ; before < len(out) && within; before++ {
+				size -= len(out[before].Encoded)
+				within = size > 0
+			}
+			out = out[:before]
 		}
 		ownEntries(out)
 		return nil

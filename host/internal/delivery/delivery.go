@@ -21,7 +21,7 @@ import (
 // Store is what delivery needs of the store.
 type Store interface {
 	Submit(ws *store.WriteSet, done func(store.Commit, error))
-	Events(ctx context.Context, from uint64, limit int) ([]store.LogEntry, error)
+	EventsWithin(ctx context.Context, from uint64, limit, bytes int) ([]store.LogEntry, error)
 	FirstSeq(ctx context.Context) (uint64, error)
 	LastSeq(ctx context.Context) (uint64, error)
 	SeqAt(ctx context.Context, at time.Time) (uint64, error)

@@ -82,7 +82,7 @@ func (m *memory) last() uint64 {
 	return m.log[len(m.log)-1].Seq
 }
 
-func (m *memory) Events(_ context.Context, from uint64, limit int) ([]store.LogEntry, error) {
+func (m *memory) EventsWithin(_ context.Context, from uint64, limit, bytes int) ([]store.LogEntry, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.reads++
@@ -92,7 +92,13 @@ func (m *memory) Events(_ context.Context, from uint64, limit int) ([]store.LogE
 		}
 		return 1
 	})
-	return slices.Clone(m.log[i:min(i+limit, len(m.log))]), nil
+	found := slices.Clone(m.log[i:min(i+limit, len(m.log))])
+	for n := range found {
+		if bytes -= len(found[n].Encoded); bytes <= 0 {
+			return found[:n+1], nil
+		}
+	}
+	return found, nil
 }
 
 func (m *memory) FirstSeq(context.Context) (uint64, error) {

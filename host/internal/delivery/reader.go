@@ -16,10 +16,9 @@ import (
 // Limits of the reader's cache.
 const (
 	pageEvents = 512      // of one page
-	pageBytes  = 4 << 20  // of one page, about
+	pageBytes  = 4 << 20  // of one page, beside its last event
 	maxPages   = 64       // of the cache
 	maxCached  = 32 << 20 // bytes of the cache, beside the page that was read last
-	minRead    = 16       // events that are read at once however large they are
 )
 
 // decodedFactor is how many times its encoded size an event takes about when it has been
@@ -94,7 +93,6 @@ type reader struct {
 	pages []*page // by from
 	clock uint64
 	names names
-	size  int64 // of an event, about
 }
 
 // run is what the reader has of the log from a sequence on.
@@ -180,7 +178,8 @@ func (r *reader) extend(ctx context.Context, p *page) error {
 	limit, bound := r.room(p)
 	p.rings, p.ended = r.bell.count(), false
 	from := p.next.Load()
-	found, err := r.store.Events(ctx, from, limit)
+	size := max(pageBytes-p.bytes.Load(), 1)
+	found, err := r.store.EventsWithin(ctx, from, limit, int(size))
 	if err != nil {
 		return fmt.Errorf("read the log: %w", err)
 	}
@@ -193,7 +192,10 @@ func (r *reader) extend(ctx context.Context, p *page) error {
 			return err
 		}
 	}
-	p.ended = len(found) < limit
+	for i := range found {
+		size -= int64(len(found[i].Encoded))
+	}
+	p.ended = len(found) < limit && size > 0
 	n := len(found)
 	for n > 0 && bound > 0 && found[n-1].Seq >= bound {
 		n--
@@ -231,11 +233,7 @@ func (r *reader) room(p *page) (limit int, bound uint64) {
 	if i := slices.Index(r.pages, p); i >= 0 && i+1 < len(r.pages) {
 		bound = r.pages[i+1].from
 	}
-	limit = pageEvents - len(p.entries)
-	if r.size > 0 {
-		limit = min(limit, max(minRead, int((pageBytes-p.bytes.Load())/r.size)))
-	}
-	return max(limit, 1), bound
+	return max(pageEvents-len(p.entries), 1), bound
 }
 
 // add scans the headers of events and appends them to a page.
@@ -273,7 +271,6 @@ func (r *reader) add(p *page, found []store.LogEntry) {
 		entries[i].task, begin = all[begin:end], end
 	}
 	p.bytes.Add(bytes)
-	r.size = max(1, bytes/int64(len(found)))
 }
 
 // evict forgets the pages that were not asked for the longest, until the cache keeps its

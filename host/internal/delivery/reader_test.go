@@ -67,10 +67,16 @@ type logStore struct {
 	reads   int
 }
 
-func (l *logStore) Events(_ context.Context, from uint64, limit int) ([]store.LogEntry, error) {
+func (l *logStore) EventsWithin(_ context.Context, from uint64, limit, bytes int) ([]store.LogEntry, error) {
 	l.reads++
 	found := l.since(max(from, l.first))
-	return found[:min(limit, len(found))], nil
+	found = found[:min(limit, len(found))]
+	for i := range found {
+		if bytes -= len(found[i].Encoded); bytes <= 0 {
+			return found[:i+1], nil
+		}
+	}
+	return found, nil
 }
 
 // since returns what was ever recorded from a sequence on.
@@ -138,16 +144,21 @@ func TestReaderReadsTheLog(t *testing.T) {
 // TestReaderKeepsItsLimits: large events make small pages, and the cache forgets.
 func TestReaderKeepsItsLimits(t *testing.T) {
 	l := &logStore{first: 1}
-	const events, size = 3_000, 40 << 10
-	for i := range events {
-		e, err := proto.Marshal(&eventv1.Event{Type: "task.started", Payload: make([]byte, size)})
-		if err != nil {
-			t.Fatal(err)
+	const events, size = 3_000, 400 << 10
+	large, err := proto.Marshal(&eventv1.Event{Type: "task.started", Payload: make([]byte, size)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	small, err := proto.Marshal(&eventv1.Event{Type: "task.started"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := range uint64(events) {
+		e := store.LogEntry{Seq: i + 1, Encoded: large} // the same bytes: the test needs no more memory
+		if i < pageEvents {                             // large ones follow small ones
+			e.Encoded = small
 		}
-		l.entries = append(l.entries, store.LogEntry{Seq: uint64(i) + 1, Encoded: e})
-		if i > 0 {
-			l.entries[i].Encoded = l.entries[0].Encoded // the same bytes: the test needs no more memory
-		}
+		l.entries = append(l.entries, e)
 	}
 	r := &reader{store: l, log: hclog.NewNullLogger()}
 	for from := uint64(1); from <= events; {
@@ -159,8 +170,11 @@ func TestReaderKeepsItsLimits(t *testing.T) {
 		var total int64
 		for _, p := range r.pages {
 			total += p.bytes.Load()
+			if n := p.bytes.Load(); n > pageBytes+2*size {
+				t.Fatalf("a page has %d bytes", n)
+			}
 		}
-		if total > maxCached+pageEvents*size {
+		if total > maxCached+pageBytes+2*size {
 			t.Fatalf("%d bytes are kept", total)
 		}
 	}

@@ -333,6 +333,9 @@ type Store interface {
 	// The entries stay valid and must not be changed; those of one call share memory, so
 	// who keeps one of many for long copies it.
 	Events(ctx context.Context, from uint64, limit int) ([]LogEntry, error)
+	// EventsWithin is Events for readers of little memory: the entry with which the
+	// encoded size of all reaches so many bytes is the last.
+	EventsWithin(ctx context.Context, from uint64, limit, bytes int) ([]LogEntry, error)
 	// TaskEvents returns all events of one task in order, as far back as the log goes,
 	// following the chain of its write sets; it does not scan the log.
 	TaskEvents(ctx context.Context, id task.ID) ([]LogEntry, error)
