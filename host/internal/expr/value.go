@@ -1,6 +1,7 @@
 package expr
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"slices"
@@ -22,8 +23,7 @@ const (
 	// together, in the units of [MaxCost]. They are evaluated where tasks are decided, so
 	// the limit is lower.
 	MaxValueCost = 300_000
-	// MaxTurns is how many elements the macros of one [Mapping], or one condition, may go
-	// over together. It counts and does not look at a clock, so that the same values always
+	// MaxTurns is how many elements the macros of one expression may go over together. It counts and does not look at a clock, so that the same values always
 	// give the same answer; the library's own count of a macro's cost bounds nothing, because
 	// counting takes time that grows with the square of the list.
 	MaxTurns = 5_000
@@ -35,7 +35,7 @@ const (
 var ErrValueCost = errors.New("the expression costs too much on these values")
 
 // ErrTurns is the error of an evaluation that was stopped at [MaxTurns].
-var ErrTurns = fmt.Errorf("the macros of the expressions go over more than %d elements", MaxTurns)
+var ErrTurns = fmt.Errorf("the macros of the expression go over more than %d elements", MaxTurns)
 
 // Value is a compiled expression over the values of a task: its input, the results of
 // steps, and the task itself. Make it with [CompileValue]; it is safe for concurrent use.
@@ -70,7 +70,7 @@ func CompileValue(source string) (*Value, error) {
 	if err := v.inspect(compiled); err != nil {
 		return nil, err
 	}
-	v.program, err = env.Program(compiled, cel.EvalOptions(cel.OptOptimize), cel.CostTracking(meter{}), cel.CostLimit(MaxValueCost), cel.InterruptCheckFrequency(1))
+	v.program, err = env.Program(compiled, cel.EvalOptions(cel.OptOptimize), cel.CostTracking(meter{}), cel.CostLimit(MaxValueCost), cel.InterruptCheckFrequency(MaxTurns))
 	if err != nil {
 		return nil, &Error{Line: 1, Column: 1, Message: values(nil).readable(err.Error())}
 	}
@@ -216,7 +216,7 @@ func (v *Value) True(vars *Vars) (bool, error) {
 
 // eval evaluates the expression and returns what it cost.
 func (v *Value) eval(vars *Vars) (ref.Val, uint64, error) {
-	out, details, err := v.program.Eval(vars)
+	out, details, err := v.program.ContextEval(ended(), vars)
 	cost := uint64(0)
 	if details != nil && details.ActualCost() != nil {
 		cost = *details.ActualCost()
@@ -231,6 +231,14 @@ func (v *Value) eval(vars *Vars) (ref.Val, uint64, error) {
 		return nil, cost, v.explain(vars, err)
 	}
 	return out, cost, nil
+}
+
+// ended returns a context that has ended: the evaluator looks at it after every
+// [MaxTurns] turns of macros, and never before.
+func ended() context.Context {
+	ctx, cancel := context.WithCancel(context.Background())
+	cancel()
+	return ctx
 }
 
 // explain says what went wrong, and which results that the expression reads are not there.

@@ -112,7 +112,7 @@ func TestValueErrors(t *testing.T) {
 		"numbers as keys":         {`{1: 2}`, "a map of JSON has texts as keys"},
 		"infinite":                {`double("Inf")`, "+Inf is no number of JSON"},
 		"large":                   {`[input.tags, input.tags]` + strings.Repeat(".map(x, [x, x, x, x, x, x, x, x])", 9), expr.ErrTooLarge.Error()},
-		"endless":                 {nested(6), expr.ErrValueCost.Error()},
+		"endless":                 {nested(6), expr.ErrTurns.Error()},
 	} {
 		t.Run(name, func(t *testing.T) {
 			v, err := expr.CompileValue(tt.source)
@@ -133,7 +133,7 @@ func TestTurns(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, source := range []string{`input.exists(x, x == 2)`, `input.map(x, x)`, `input.all(x, input.all(y, x == y))`} {
+	for _, source := range []string{`input.exists(x, x == 2)`, `input.map(x, x)`, `input.all(x, input.all(y, x == y))`, `input.all(x, true)`} {
 		v, err := expr.CompileValue(source)
 		if err != nil {
 			t.Fatal(err)

@@ -19,7 +19,6 @@ const (
 	taskName    = "task"
 	resultsType = "tasker.Results" // of the variable results
 	taskType    = "tasker.Task"    // of the variable task
-	interrupted = "#interrupted"   // asked in every turn of a macro
 )
 
 // Task is what expressions can read of a task beside its values.
@@ -33,15 +32,13 @@ type Task struct {
 }
 
 // Vars are the values that expressions read, as [Decode] returns them. What is not read
-// is not asked for. They are for one mapping or one condition, and for one goroutine.
+// is not asked for.
 type Vars struct {
 	Task Task
 	// Input returns the task's input.
 	Input func() (any, error)
 	// Result returns the results of a step; false when it has none yet.
 	Result func(step string) (value any, there bool, err error)
-
-	turns int // of macros so far
 }
 
 // Decode decodes a JSON document into what expressions read: whole numbers become int64
@@ -65,9 +62,6 @@ func (v *Vars) ResolveName(name string) (any, bool) {
 			return types.NullValue, true
 		}
 		return in, true
-	case interrupted:
-		v.turns++
-		return v.turns > MaxTurns, true
 	case resultsName, taskName:
 		return variable{vars: v}, true
 	}
