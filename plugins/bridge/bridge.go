@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net/http"
 	"sync/atomic"
 	"time"
 
@@ -19,7 +20,8 @@ import (
 const (
 	version = "1.0.0"
 
-	// attempts times the longest pause of the host, a minute, is most of a day: what fails is the server.
+	// attempts is the most that there can be; with the host's longest pause, a minute, they take 16 hours. Those that
+	// fail for the server or the stream are not counted.
 	attempts = 1000
 	// lanes is how many messages may be on their way at once.
 	lanes = 256
@@ -159,7 +161,11 @@ func (b *bridge) publish(ctx context.Context, m *nats.Msg, id string) error {
 		return sdk.Permanent(fmt.Errorf("subject %s: %w", m.Subject, err))
 	case errors.Is(err, jetstream.ErrNoStreamResponse):
 		b.created.Store(false) // whoever deleted the stream may want it back
-		return fmt.Errorf("no stream takes the subject %s: %w", m.Subject, err)
+		return sdk.Unavailable(fmt.Errorf("no stream takes the subject %s: %w", m.Subject, err))
+	case full(err):
+		return sdk.Unavailable(fmt.Errorf("subject %s: %w", m.Subject, err))
+	case !b.conn.IsConnected():
+		return b.trouble.err()
 	default:
 		return fmt.Errorf("subject %s: %w", m.Subject, err)
 	}
@@ -169,4 +175,11 @@ func (b *bridge) publish(ctx context.Context, m *nats.Msg, id string) error {
 func tooLarge(err error) bool {
 	var api *jetstream.APIError
 	return errors.Is(err, nats.ErrMaxPayload) || errors.As(err, &api) && api.ErrorCode == jetstream.JSErrCodeStreamMessageExceedsMaximum
+}
+
+// full reports whether it is the server or the stream that cannot take a message: among them is a stream that is full and
+// discards new ones.
+func full(err error) bool {
+	api, ok := errors.AsType[*jetstream.APIError](err)
+	return ok && api.Code >= http.StatusInternalServerError
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/url"
 	"slices"
 	"strings"
 	"sync"
@@ -15,6 +16,8 @@ import (
 	tracepb "go.opentelemetry.io/proto/otlp/trace/v1"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
+
+	"github.com/tasker-engine/tasker/plugin/sdk"
 )
 
 const (
@@ -139,6 +142,8 @@ func (x *exporter) upload(ctx context.Context, spans []*tracepb.Span) error {
 		return nil
 	case refused(err):
 		return fmt.Errorf("%w: %w", errRefused, err)
+	case away(err):
+		return sdk.Unavailable(fmt.Errorf("export: %w", err))
 	default:
 		return fmt.Errorf("export: %w", err)
 	}
@@ -148,4 +153,23 @@ func (x *exporter) upload(ctx context.Context, spans []*tracepb.Span) error {
 func refused(err error) bool {
 	msg := err.Error()
 	return status.Code(err) == codes.InvalidArgument || strings.Contains(msg, "OTLP partial success") || strings.Contains(msg, ": 400 Bad Request ")
+}
+
+// away reports whether an error is about the receiver: it is not reached, cannot take anything now, or does not take
+// anything of whom it does not know. An exhausted resource is not among them: it may be how large the request is.
+func away(err error) bool {
+	switch status.Code(err) {
+	case codes.Unavailable, codes.Unauthenticated, codes.PermissionDenied, codes.DeadlineExceeded:
+		return true
+	default:
+	}
+	if _, ok := errors.AsType[*url.Error](err); ok {
+		return true
+	}
+	msg := err.Error()
+	if strings.HasPrefix(msg, "retry-able request failure: ") { // 429, 502, 503 and 504
+		return true
+	}
+	_, answer, _ := strings.Cut(msg, ": ")
+	return strings.HasPrefix(msg, "failed to send to ") && (strings.HasPrefix(answer, "401 ") || strings.HasPrefix(answer, "403 "))
 }

@@ -10,6 +10,8 @@ import (
 	"os"
 	"path/filepath"
 	"time"
+
+	"github.com/tasker-engine/tasker/plugin/sdk"
 )
 
 // keep is how long notes are kept of a task of which nothing is heard.
@@ -44,6 +46,9 @@ func (ns notes) path(p place, step string) string {
 
 func (ns notes) of(p place) string { return filepath.Join(ns.dir, hex.EncodeToString(id(16, p.task))) }
 
+// noteError is about the disk, for which no event is at fault.
+func noteError(err error) error { return sdk.Unavailable(fmt.Errorf("notes: %w", err)) }
+
 // add adds a note about a step, or with an empty one about the task.
 func (ns notes) add(p place, step string, n note) error {
 	if p.trial || p.muted {
@@ -55,15 +60,15 @@ func (ns notes) add(p place, step string, n note) error {
 		return fmt.Errorf("notes: %w", err)
 	}
 	if err := os.MkdirAll(ns.of(p), 0o700); err != nil {
-		return fmt.Errorf("notes: %w", err)
+		return noteError(err)
 	}
 	f, err := os.OpenFile(ns.path(p, step), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
 	if err != nil {
-		return fmt.Errorf("notes: %w", err)
+		return noteError(err)
 	}
 	_, err = f.Write(append([]byte{'\n'}, line...)) // which also ends a line that was not written to its end
 	if err := errors.Join(err, f.Close()); err != nil {
-		return fmt.Errorf("notes: %w", err)
+		return noteError(err)
 	}
 	return nil
 }
@@ -72,7 +77,7 @@ func (ns notes) add(p place, step string, n note) error {
 func (ns notes) read(p place, step string) ([]note, error) {
 	doc, err := os.ReadFile(ns.path(p, step))
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return nil, fmt.Errorf("notes: %w", err)
+		return nil, noteError(err)
 	}
 	var all []note
 	for line := range bytes.Lines(doc) {
@@ -90,7 +95,7 @@ func (ns notes) forget(p place) error {
 		return nil
 	}
 	if err := os.RemoveAll(ns.of(p)); err != nil {
-		return fmt.Errorf("notes: %w", err)
+		return noteError(err)
 	}
 	return nil
 }

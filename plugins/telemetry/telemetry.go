@@ -11,7 +11,8 @@ import (
 const (
 	version = "1.0.0"
 
-	// attempts times the longest pause of the host, a minute, is most of a day: what fails is the receiver.
+	// attempts is the most that there can be; with the host's longest pause, a minute, they take 16 hours. Those that do
+	// not reach the receiver are not counted.
 	attempts = 1000
 	// lanes is how many tasks' spans may wait to be exported together.
 	lanes = 128

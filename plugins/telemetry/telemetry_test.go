@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"net/http"
 	"net/http/httptest"
 	"os"
 	"path/filepath"
@@ -283,14 +284,19 @@ func TestAnswers(t *testing.T) {
 		out  *coltracepb.ExportTraceServiceResponse
 		err  error
 		want sdktest.Verdict
+		away bool
 	}{
-		"taken":        {nil, nil, sdktest.Acked},
-		"unavailable":  {nil, status.Error(codes.Unavailable, "later"), sdktest.Retried},
-		"unauthorised": {nil, status.Error(codes.Unauthenticated, "who?"), sdktest.Retried},
-		"invalid":      {nil, status.Error(codes.InvalidArgument, "no"), sdktest.Rejected},
+		"taken":        {nil, nil, sdktest.Acked, false},
+		"unavailable":  {nil, status.Error(codes.Unavailable, "later"), sdktest.Retried, true},
+		"unauthorised": {nil, status.Error(codes.Unauthenticated, "who?"), sdktest.Retried, true},
+		"forbidden":    {nil, status.Error(codes.PermissionDenied, "you?"), sdktest.Retried, true},
+		"late":         {nil, status.Error(codes.DeadlineExceeded, "oh"), sdktest.Retried, true},
+		"exhausted":    {nil, status.Error(codes.ResourceExhausted, "too large"), sdktest.Retried, false},
+		"internal":     {nil, status.Error(codes.Internal, "oh"), sdktest.Retried, false},
+		"invalid":      {nil, status.Error(codes.InvalidArgument, "no"), sdktest.Rejected, false},
 		"partial": {&coltracepb.ExportTraceServiceResponse{
 			PartialSuccess: &coltracepb.ExportTracePartialSuccess{RejectedSpans: 1, ErrorMessage: "too old"},
-		}, nil, sdktest.Rejected},
+		}, nil, sdktest.Rejected, false},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -299,11 +305,71 @@ func TestAnswers(t *testing.T) {
 			r.answer = func(*coltracepb.ExportTraceServiceRequest) (*coltracepb.ExportTraceServiceResponse, error) {
 				return tt.out, tt.err
 			}
-			if got := start(t, values{"endpoint": r.url}).Deliver(t, sdktest.Event{Type: event.NameTaskCompleted}); got.Verdict != tt.want {
-				t.Errorf("%s: %s, want %s", got.Verdict, got.Reason, tt.want)
+			got := start(t, values{"endpoint": r.url}).Deliver(t, sdktest.Event{Type: event.NameTaskCompleted})
+			if got.Verdict != tt.want || got.Unavailable != tt.away {
+				t.Errorf("%s, unavailable %t: %s; want %s, %t", got.Verdict, got.Unavailable, got.Reason, tt.want, tt.away)
 			}
 		})
 	}
+}
+
+// TestHTTPAnswers shows the same of a receiver by HTTP.
+func TestHTTPAnswers(t *testing.T) {
+	tests := map[int]struct {
+		want sdktest.Verdict
+		away bool
+	}{
+		http.StatusOK:                    {sdktest.Acked, false},
+		http.StatusBadRequest:            {sdktest.Rejected, false},
+		http.StatusUnauthorized:          {sdktest.Retried, true},
+		http.StatusForbidden:             {sdktest.Retried, true},
+		http.StatusRequestEntityTooLarge: {sdktest.Retried, false},
+		http.StatusTooManyRequests:       {sdktest.Retried, true},
+		http.StatusInternalServerError:   {sdktest.Retried, false},
+		http.StatusBadGateway:            {sdktest.Retried, true},
+		http.StatusServiceUnavailable:    {sdktest.Retried, true},
+		http.StatusGatewayTimeout:        {sdktest.Retried, true},
+	}
+	for code, tt := range tests {
+		t.Run(http.StatusText(code), func(t *testing.T) {
+			t.Chdir(t.TempDir())
+			server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+				w.WriteHeader(code)
+				_, _ = w.Write([]byte("not: 401 or 403"))
+			}))
+			t.Cleanup(server.Close)
+			got := start(t, values{"endpoint": server.URL, "protocol": "http/protobuf"}).Deliver(t, sdktest.Event{Type: event.NameTaskCompleted})
+			if got.Verdict != tt.want || got.Unavailable != tt.away {
+				t.Errorf("%s, unavailable %t: %s; want %s, %t", got.Verdict, got.Unavailable, got.Reason, tt.want, tt.away)
+			}
+		})
+	}
+}
+
+// TestAway shows that no event is at fault for a receiver that is not there, nor for the disk.
+func TestAway(t *testing.T) {
+	for _, protocol := range []string{"grpc", "http/protobuf"} {
+		t.Run(protocol, func(t *testing.T) {
+			t.Chdir(t.TempDir())
+			gone := httptest.NewServer(nil)
+			gone.Close()
+			got := start(t, values{"endpoint": gone.URL, "protocol": protocol}).Deliver(t, sdktest.Event{Type: event.NameTaskCompleted})
+			if got.Verdict != sdktest.Retried || !got.Unavailable {
+				t.Errorf("%s, unavailable %t: %s", got.Verdict, got.Unavailable, got.Reason)
+			}
+		})
+	}
+	t.Run("disk", func(t *testing.T) {
+		t.Chdir(t.TempDir())
+		s := start(t, values{"endpoint": receive(t).url})
+		if err := os.WriteFile(notesDir, nil, 0o600); err != nil { // where the directory would be
+			t.Fatal(err)
+		}
+		got := s.Deliver(t, sdktest.Event{Type: event.NameTaskInitialized})
+		if got.Verdict != sdktest.Retried || !got.Unavailable || !strings.HasPrefix(got.Reason, "notes: ") {
+			t.Errorf("%s, unavailable %t: %s", got.Verdict, got.Unavailable, got.Reason)
+		}
+	})
 }
 
 // TestGathered sends what gathers in one request; of which only what is refused is rejected.
