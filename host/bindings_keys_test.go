@@ -58,6 +58,8 @@ func receivedOf(h *hosttest.Host, subscription string, id task.ID, log []hosttes
 
 // TestTemplateSubscriptions: each key of a template's subscriptions decides what its
 // tasks' events reach.
+//
+//nolint:tparallel // the subtests share the test's host
 func TestTemplateSubscriptions(t *testing.T) {
 	t.Parallel()
 	h := hosttest.Start(t, hosttest.Recorder("one"))
@@ -83,6 +85,8 @@ func TestTemplateSubscriptions(t *testing.T) {
 
 // TestHostSubscriptions: each key of the host's subscriptions does the same, for the
 // tasks of one template or of all; what a template says comes first.
+//
+//nolint:tparallel // the subtests share the test's host
 func TestHostSubscriptions(t *testing.T) {
 	t.Parallel()
 	h := hosttest.Start(t, hosttest.Recorder("one"), hosttest.Options(func(o *host.Options) {

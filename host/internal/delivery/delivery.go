@@ -118,6 +118,7 @@ type Delivery struct {
 	mu    sync.Mutex // before a subscription's
 	subs  map[string]*subscription
 	names map[string][]string // subscriptions that an instance was connected with
+	blame map[string]blame    // of instances whose streams ended a moment ago
 
 	life struct {
 		sync.Mutex
@@ -253,6 +254,7 @@ func New(ctx context.Context, opts Options) (*Delivery, error) {
 		moved:    make(chan struct{}, 1),
 		subs:     make(map[string]*subscription),
 		names:    make(map[string][]string),
+		blame:    make(map[string]blame),
 	}
 	d.ctx, d.cancel = context.WithCancel(context.WithoutCancel(ctx))
 	var err error
@@ -409,6 +411,9 @@ func (d *Delivery) Disconnect(instance string) { d.disconnect(instance, false) }
 func (d *Delivery) Lost(instance string) { d.disconnect(instance, true) }
 
 func (d *Delivery) disconnect(instance string, lost bool) {
+	if lost {
+		d.sharesBlame(instance) // as long as it is known what it was connected with
+	}
 	d.mu.Lock()
 	var subs []*subscription
 	for _, name := range d.names[instance] {
@@ -423,6 +428,40 @@ func (d *Delivery) disconnect(instance string, lost bool) {
 	for _, s := range subs {
 		s.disconnect(instance, lost)
 	}
+}
+
+// blame says whether several subscriptions had an event alone in flight when the streams
+// of an instance ended.
+type blame struct {
+	at     time.Time
+	shared bool
+}
+
+// blameKept is how long the streams of an instance may take to end one after the other.
+const blameKept = 5 * time.Second
+
+// sharesBlame reports whether several subscriptions of an instance have one event alone in
+// flight, or had when the first of its streams ended: nobody knows which of them ended it.
+func (d *Delivery) sharesBlame(instance string) bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	now := d.now()
+	for name, b := range d.blame {
+		if now.Sub(b.at) > blameKept {
+			delete(d.blame, name)
+		}
+	}
+	if b, known := d.blame[instance]; known {
+		return b.shared
+	}
+	holding := 0
+	for _, name := range d.names[instance] {
+		if s := d.subs[name]; s != nil && s.holdsOne(instance) {
+			holding++
+		}
+	}
+	d.blame[instance] = blame{at: now, shared: holding > 1}
+	return holding > 1
 }
 
 // Rebind says that bindings have changed: those of the host become these, those of

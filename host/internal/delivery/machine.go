@@ -44,6 +44,11 @@ type machine struct {
 
 	outages map[*Binding]*outage // by the binding of the events that wait
 
+	suspect struct { // the event that was last suspected of ending processes
+		seq  uint64
+		ends int
+	}
+
 	pulse   pulse
 	lagging bool // it was told that it lags
 	dirty   bool // the cursor has changed

@@ -82,6 +82,53 @@ func TestKiller(t *testing.T) {
 	})
 }
 
+// TestKillerBesideOthers: an event that another subscription has in hand when a killer ends
+// the process is not blamed for it, and the killer is put aside all the same.
+func TestKillerBesideOthers(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m, w := bubble(t)
+		w.add("task.started")
+		play := func(ctx context.Context, p *plugin) {
+			open := p.next()
+			killer := open.GetOpen().GetSubscription() == "killer"
+			for r := p.next(); r != nil; r = p.next() {
+				p.pong(r)
+				for _, e := range r.GetBatch().GetEvents() {
+					if killer {
+						p.err = errDied
+						return
+					}
+					select {
+					case <-time.After(3 * time.Second):
+						p.ack(e.GetSeq())
+					case <-ctx.Done():
+						return
+					}
+				}
+			}
+		}
+		for n := range 30 {
+			name := fmt.Sprintf("p#%d", n)
+			w.instance(name, play)
+			w.Connect(name, []delivery.Subscription{sub("p/killer"), sub("p/slow")})
+			wait(20 * time.Second) // the killer comes within it, unless it is put aside
+			if len(w.told()) > 0 {
+				break
+			}
+			w.Lost(name)
+			synctest.Wait()
+		}
+		wait(20 * time.Second)
+		told := strings.Join(w.told(), "\n")
+		if !strings.HasPrefix(told, "dead p/killer 1 ") || strings.Contains(told, "p/slow") {
+			t.Errorf("told %q, want the killer's event put aside and no other", told)
+		}
+		if c := m.cursor("p/slow"); c.Delivered != 2 {
+			t.Errorf("the cursor beside the killer is %+v, want both events delivered: that of the dead letter, too", c)
+		}
+	})
+}
+
 // TestKillsOutliveTheHost: what is known of a killer is not forgotten with the host.
 func TestKillsOutliveTheHost(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
