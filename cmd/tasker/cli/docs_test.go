@@ -197,3 +197,15 @@ func TestHelp(t *testing.T) {
 		})
 	})
 }
+
+// subscriptionKeys are the keys of an entry of subscriptions, with their help.
+func subscriptionKeys() []struct{ key, help string } {
+	return []struct{ key, help string }{
+		{"subscriber", "Whom it is about: `plugin/name`, or `plugin` when the plugin has one subscription."},
+		{"template", "Only events of tasks of this template: `[namespace/]name[@version]`. Default: all events."},
+		{"events", "The events that reach it: names such as `step.failed` and wildcards such as `task.*`. Default: all that it declares."},
+		{"filter", "A condition (CEL) on the event, as in a [template](guides/templates.md#subscriptions). Default: none."},
+		{"config", "What the subscriber gets with these events, as its manifest describes it."},
+		{"enabled", "`false`: nothing reaches it through this entry. Default: `true`."},
+	}
+}
