@@ -66,6 +66,19 @@ func (c *catalog) names() []string {
 	return out
 }
 
+// unknownTypes finds a name that no event has though it is of a family of Tasker's own. A
+// pattern, and a name of another family, may mean events of a plugin that is not there now.
+func unknownTypes(types ...string) error {
+	own := &catalog{entries: ownEntries()}
+	for _, name := range types {
+		family, _, _ := strings.Cut(name, ".")
+		if _, known := own.lookup(name); !known && !strings.Contains(name, "*") && slices.Contains(event.Families(), family) {
+			return own.unknownEvent(name)
+		}
+	}
+	return nil
+}
+
 // families of all events, Tasker's own first.
 func (c *catalog) families() []string {
 	out := event.Families()

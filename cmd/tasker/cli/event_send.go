@@ -149,13 +149,21 @@ func (a *app) send(c *cobra.Command, flags *sendFlags, given []string, asJSON bo
 		if _, ok := known.lookup(given[1]); !ok {
 			return known.unknownEvent(given[1])
 		}
+		all, err := client.Subscriptions(ctx)
+		if err != nil {
+			return err
+		}
+		sub, err := subscription(all, given[0])
+		if err != nil {
+			return err
+		}
 		r, err := client.TryEvent(ctx, host.TryRequest{
-			Subscription: given[0], Type: given[1], Payload: payload, FromTask: flags.fromTask, Timeout: flags.timeout,
+			Subscription: sub.Name, Type: given[1], Payload: payload, FromTask: flags.fromTask, Timeout: flags.timeout,
 		})
 		if err != nil {
 			return err
 		}
-		if err := a.printTrial(r, given, asJSON); err != nil {
+		if err := a.printTrial(r, sub, given, asJSON); err != nil {
 			return err
 		}
 		if r.Verdict != verdictAcked {
@@ -165,11 +173,16 @@ func (a *app) send(c *cobra.Command, flags *sendFlags, given []string, asJSON bo
 	})
 }
 
-func (a *app) printTrial(r *host.TryResult, given []string, asJSON bool) error {
+func (a *app) printTrial(r *host.TryResult, sub *host.SubscriptionStatus, given []string, asJSON bool) error {
 	if asJSON {
-		return a.printJSON(trialJSON{given[0], given[1], r.Verdict, optional(r.Reason), r.Took.Seconds(), optional(r.Binding)})
+		return a.printJSON(trialJSON{sub.Name, given[1], r.Verdict, optional(r.Reason), r.Took.Seconds(), optional(r.Binding)})
 	}
-	text := fmt.Sprintf("%s  %s  %s after %s", given[0], given[1], r.Verdict, milliseconds(r.Took))
+	text := fmt.Sprintf("%s  %s  ", given[0], given[1])
+	if r.Verdict == verdictAcked {
+		text += "acked after " + milliseconds(r.Took)
+	} else { // "retry after 5 ms" would be a promise
+		text += "answered " + r.Verdict + ", in " + milliseconds(r.Took)
+	}
 	if r.Binding != "" {
 		text += ", bound by " + r.Binding
 	}
@@ -177,6 +190,9 @@ func (a *app) printTrial(r *host.TryResult, given []string, asJSON bool) error {
 		text += ": " + oneLine(r.Reason)
 	}
 	a.out.printf("%s\n", text)
+	if sub.Bound && r.Binding == "" {
+		a.note("sent without a binding, so without what the config of one says: no binding is about this event")
+	}
 	if r.Verdict != verdictAcked {
 		plugin, _, _ := strings.Cut(given[0], "/")
 		a.note("next: %s", a.remedy("tasker plugin logs "+plugin))

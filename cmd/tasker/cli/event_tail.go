@@ -79,6 +79,9 @@ are now.
 		if err := beginAt(q, flags.from, a.now()); err != nil {
 			return usageOf(c, err)
 		}
+		if err := unknownTypes(q.Type); err != nil {
+			return err
+		}
 		return a.ask(c, func(ctx context.Context, _ *config, s host.Service) error {
 			return a.tail(ctx, s, *q, *asJSON)
 		})

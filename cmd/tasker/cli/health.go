@@ -6,6 +6,7 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -64,6 +65,7 @@ The exit code is 0 when the host is ready, 1 when it is not or none is running.`
 				err = a.printJSON(newHealthJSON(h))
 			} else {
 				a.printHealth(h)
+				a.printTroubled(ctx, s)
 			}
 			if err == nil && !h.Ready {
 				return exit(exitFailed)
@@ -109,6 +111,30 @@ func (a *app) printHealth(h *host.Health) {
 	a.out.printf("%-9s %s, schema %d, last event %s\n", "store", size(h.Store.FileBytes), h.Store.SchemaVersion, number(h.Store.LastSeq))
 	a.out.printf("%-9s %s\n", "plugins", counts(h.Plugins))
 	a.out.printf("%-9s %s\n", "tasks", counts(h.Tasks))
+}
+
+// lagging is how far a subscriber may be behind before that is told.
+const lagging = time.Minute
+
+// printTroubled names the subscribers that are late or have dead letters.
+func (a *app) printTroubled(ctx context.Context, s host.Service) {
+	all, err := s.Subscriptions(ctx)
+	if err != nil {
+		return // how the host is has been said
+	}
+	for i := range all {
+		sub := &all[i]
+		var parts []string
+		if sub.BehindFor > lagging {
+			parts = append(parts, sub.State+", behind "+behind(sub))
+		}
+		if sub.DeadLetters > 0 {
+			parts = append(parts, plural(sub.DeadLetters, "dead letter"))
+		}
+		if len(parts) > 0 {
+			a.out.printf("%-9s %s: %s; %s\n", "events", sub.Name, strings.Join(parts, ", "), a.remedy("tasker subscriber show "+sub.Name))
+		}
+	}
 }
 
 // counts is "3 ready, 1 quarantined", in the order of the words.

@@ -3,6 +3,7 @@ package cli
 import (
 	"encoding/json"
 	"fmt"
+	"regexp"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -167,7 +168,46 @@ func (a *app) printPlugins(found []host.PluginInfo, known traffic) {
 		}
 		t.add(p.Name, orDash(p.Version), string(p.State), busy, orDash(names(handlers)), orDash(strings.Join(events, ", ")), cut(cause, maxShownCause))
 	}
+	if screen := a.terminal(a.out); screen != nil {
+		width, _ := screen.size()
+		fitEvents(&t, width)
+	}
 	t.print(a.out)
+}
+
+// columnEvents is the column of events in the list of plugins.
+const columnEvents = 5
+
+// fitEvents shortens the events in a list of plugins so that a line fits a terminal of so
+// many columns, causes apart; a few are always shown.
+func fitEvents(t *table, width int) {
+	const least = 24
+	for column := range columnEvents {
+		widest := columns(t.head[column])
+		for _, r := range t.rows {
+			widest = max(widest, columns(r[column]))
+		}
+		width -= widest + 2
+	}
+	for _, r := range t.rows {
+		r[columnEvents] = fewer(r[columnEvents], max(width, least))
+	}
+}
+
+// fewer cuts a list whose items stand between + and commas to so many columns, and counts
+// the rest. The first item always stays.
+func fewer(list string, width int) string {
+	if columns(list) <= width {
+		return list
+	}
+	places := regexp.MustCompile(`\+|, `).FindAllStringIndex(list, -1)
+	for i := len(places) - 1; i >= 0; i-- {
+		short := fmt.Sprintf("%s, +%d", list[:places[i][0]], len(places)-i)
+		if columns(short) <= width || i == 0 {
+			return short
+		}
+	}
+	return list
 }
 
 // inBrackets is a state that is not what one expects, in brackets.

@@ -52,10 +52,15 @@ func subscription(all []host.SubscriptionStatus, name string) (*host.Subscriptio
 		if s.Name == name {
 			return s, nil
 		}
-		if plugin, _, _ := strings.Cut(s.Name, "/"); plugin == name {
+		plugin, _, _ := strings.Cut(s.Name, "/")
+		if plugin == name {
 			of = append(of, s)
 		}
-		known = append(known, s.Name)
+		if strings.Contains(name, "/") {
+			known = append(known, s.Name)
+		} else {
+			known = append(known, plugin)
+		}
 	}
 	switch len(of) {
 	case 0:
@@ -123,7 +128,13 @@ func position(text string, now time.Time) (host.Position, error) {
 	case logEnd:
 		return host.Position{At: now.Add(longerThanAnyLog)}, nil
 	}
-	if seq, err := strconv.ParseUint(text, 10, 64); err == nil {
+	seq, err := strconv.ParseUint(text, 10, 64)
+	if err != nil { // as people are shown it: 2,298
+		if seq, err = strconv.ParseUint(strings.ReplaceAll(text, ",", ""), 10, 64); err == nil && number(seq) != text {
+			err = strconv.ErrSyntax
+		}
+	}
+	if err == nil {
 		return host.Position{Seq: max(seq, 1)}, nil
 	}
 	at, err := instant(strings.TrimSuffix(text, " ago"), now)

@@ -28,7 +28,19 @@ back that far.` + subscriberNames,
 			op.By = operator()
 		}
 		return a.tell(c, func(ctx context.Context, _ *config, client *host.Client) error {
-			if err := client.PauseSubscription(ctx, given[0], op); err != nil {
+			all, err := client.Subscriptions(ctx)
+			if err != nil {
+				return err
+			}
+			s, err := subscription(all, given[0])
+			if err != nil {
+				return err
+			}
+			if p := s.Paused; p != nil { // who did it first said why
+				a.note("%s: already %s since %s", given[0], byWhom("paused", p.By, p.Reason), clock(p.At))
+				return nil
+			}
+			if err := client.PauseSubscription(ctx, s.Name, op); err != nil {
 				return err
 			}
 			a.note("%s: paused; go on with: %s", given[0], a.remedy("tasker subscriber resume "+given[0]))

@@ -47,6 +47,9 @@ such as 2026-01-31T08:00:00Z, or how long ago such as 10m.` + subscriberNames,
 		if r.To.Seq > 0 && r.To.Seq < r.From.Seq {
 			return usageOf(c, fmt.Errorf("--to: event %d is before --from %d", r.To.Seq, r.From.Seq))
 		}
+		if err := unknownTypes(types...); err != nil {
+			return err
+		}
 		return a.tell(c, func(ctx context.Context, _ *config, client *host.Client) error {
 			if err := client.ReplaySubscription(ctx, given[0], r); err != nil {
 				return err

@@ -45,14 +45,22 @@ it has not got yet. What was failing is forgotten; dead letters stay.` + subscri
 			return usageOf(c, fmt.Errorf("--to: %w", err))
 		}
 		return a.tell(c, func(ctx context.Context, _ *config, client *host.Client) error {
-			next, err := client.RewindSubscription(ctx, given[0], where)
+			all, err := client.Subscriptions(ctx)
+			if err != nil {
+				return err
+			}
+			s, err := subscription(all, given[0])
+			if err != nil {
+				return err
+			}
+			next, err := client.RewindSubscription(ctx, s.Name, where)
 			if err != nil {
 				return err
 			}
 			if *asJSON {
-				return a.printJSON(rewoundJSON{given[0], next})
+				return a.printJSON(rewoundJSON{s.Name, next})
 			}
-			a.note("%s: goes on with event %s", given[0], number(next))
+			a.note("%s: goes on with event %d", given[0], next) // to be pasted
 			return nil
 		})
 	}

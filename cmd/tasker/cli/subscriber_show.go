@@ -3,11 +3,13 @@ package cli
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
 
 	"github.com/tasker-engine/tasker/host"
+	"github.com/tasker-engine/tasker/host/task"
 )
 
 func (a *app) subscriberShowCommand() *cobra.Command {
@@ -42,14 +44,22 @@ paused it, and what is replayed.` + subscriberNames + `
 			if *asJSON {
 				return a.printJSON(newSubscriberJSON(s))
 			}
-			a.printSubscriber(s)
+			var plugins []host.PluginInfo
+			_, running := service.(*host.Client)
+			if running && s.State == subscriptionAbsent {
+				if plugins, err = service.Plugins(ctx); err != nil {
+					return err
+				}
+			}
+			a.printSubscriber(s, nextOfSubscriber(s, running, plugins))
 			return nil
 		})
 	}
 	return c
 }
 
-func (a *app) printSubscriber(s *host.SubscriptionStatus) {
+// printSubscriber prints a subscription and what one would type next; "" = all is well.
+func (a *app) printSubscriber(s *host.SubscriptionStatus, do string) {
 	line := func(name, value string) {
 		if value != "" && value != "-" {
 			a.out.printf("%-13s %s\n", name, oneLine(value))
@@ -86,7 +96,7 @@ func (a *app) printSubscriber(s *host.SubscriptionStatus) {
 	}
 	a.printBindings(s)
 	a.printFailing(s)
-	if do := nextOfSubscriber(s); do != "" {
+	if do != "" {
 		a.out.printf("\ndo: %s\n", a.remedy(do))
 	}
 }
@@ -146,19 +156,47 @@ func (a *app) printFailing(s *host.SubscriptionStatus) {
 	}
 }
 
-// nextOfSubscriber is what one would type next, empty when all is well.
-func nextOfSubscriber(s *host.SubscriptionStatus) string {
+// nextOfSubscriber is what one would type next, empty when all is well. The plugins are
+// those of the running host; only an absent subscription needs them.
+func nextOfSubscriber(s *host.SubscriptionStatus, running bool, plugins []host.PluginInfo) string {
 	plugin, _, _ := strings.Cut(s.Name, "/")
 	switch {
 	case s.Paused != nil:
 		return "tasker subscriber resume " + s.Name
+	case s.State == subscriptionAbsent && !running:
+		return "tasker serve"
 	case s.State == subscriptionAbsent:
-		return "tasker plugin list; when the plugin is gone for good: tasker subscriber forget " + s.Name
+		return nextOfAbsent(s.Name, plugins)
 	case s.State == subscriptionRetrying:
 		return "tasker plugin logs " + plugin
 	case s.DeadLetters > 0:
 		return "tasker subscriber dead-letters list " + s.Name
 	default:
 		return ""
+	}
+}
+
+// nextOfAbsent is what brings an absent subscription back: that depends on how its plugin
+// is. What is kept of it is only worth forgetting when nothing declares it.
+func nextOfAbsent(name string, plugins []host.PluginInfo) string {
+	plugin, of, _ := strings.Cut(name, "/")
+	i := slices.IndexFunc(plugins, func(p host.PluginInfo) bool { return p.Name == plugin })
+	if i < 0 {
+		return "put plugin " + plugin + " back and start the host again; when it is gone for good: tasker subscriber forget " + name
+	}
+	p := &plugins[i]
+	declared := false
+	for _, s := range p.Subscriptions {
+		declared = declared || s.Name == of
+	}
+	switch {
+	case p.State == task.PluginQuarantined:
+		return "tasker plugin crashes " + plugin + "; when the cause is mended: tasker plugin resume " + plugin
+	case p.State == task.PluginBackoff:
+		return "tasker plugin crashes " + plugin
+	case p.State == task.PluginReady && !declared:
+		return "plugin " + plugin + " declares it no more; when that is for good: tasker subscriber forget " + name
+	default:
+		return "tasker plugin describe " + plugin
 	}
 }

@@ -27,6 +27,8 @@ func TestPosition(t *testing.T) {
 	}{
 		{text: "", want: host.Position{}},
 		{text: "4711", want: host.Position{Seq: 4711}},
+		{text: "4,711", want: host.Position{Seq: 4711}},
+		{text: "4,7", bad: true},
 		{text: "0", want: host.Position{Seq: 1}},
 		{text: "beginning", want: host.Position{Seq: 1}},
 		{text: "10m", want: host.Position{At: now.Add(-10 * time.Minute)}},
@@ -60,6 +62,7 @@ func TestSubscription(t *testing.T) {
 		{"mail", "mail/failures", nil, ""},
 		{"watch", "", task.ErrAmbiguous, "watch/all, watch/failed"},
 		{"mail/failure", "", task.ErrNotFound, `did you mean "mail/failures"?`},
+		{"mial", "", task.ErrNotFound, `did you mean "mail"?`},
 		{"unicorn", "", task.ErrNotFound, "not found"},
 	}
 	for _, tt := range tests {
@@ -246,7 +249,7 @@ func TestPrintSubscriber(t *testing.T) {
 			{Since: second(-9), Reason: "no server", NextTry: second(6), Tries: 3, Binding: "tasker.yaml"}, {Since: second(-3), Reason: "no disk", NextTry: second(0)},
 		},
 	}
-	a.printSubscriber(&s)
+	a.printSubscriber(&s, nextOfSubscriber(&s, true, nil))
 	a.printSubscribers([]host.SubscriptionStatus{s})
 	for _, want := range []string{
 		"subscriber    mail/failures\n", "state         retrying\n", "order         task\n", "through       4,710 of 5,914\n",
@@ -274,3 +277,97 @@ func TestPrintSubscriber(t *testing.T) {
 		t.Errorf("note %q, want %q", &notes, want)
 	}
 }
+
+// TestNextOfAbsent: only what nothing declares any more is worth forgetting.
+func TestNextOfAbsent(t *testing.T) {
+	tests := []struct {
+		name    string
+		stopped bool // no host runs
+		plugins []host.PluginInfo
+		want    string
+	}{
+		{"no host", true, nil, "tasker serve"},
+		{"not installed", false, nil, "put plugin mail back and start the host again; when it is gone for good: tasker subscriber forget mail/failures"},
+		{"quarantined", false, []host.PluginInfo{{Name: "mail", State: task.PluginQuarantined}}, "tasker plugin crashes mail; when the cause is mended: tasker plugin resume mail"},
+		{"in backoff", false, []host.PluginInfo{{Name: "mail", State: task.PluginBackoff}}, "tasker plugin crashes mail"},
+		{"refused", false, []host.PluginInfo{{Name: "mail", State: task.PluginRefused}}, "tasker plugin describe mail"},
+		{"declared no more", false, []host.PluginInfo{{Name: "mail", State: task.PluginReady}}, "plugin mail declares it no more; when that is for good: tasker subscriber forget mail/failures"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			s := &host.SubscriptionStatus{Name: "mail/failures", State: subscriptionAbsent}
+			if got := nextOfSubscriber(s, !tt.stopped, tt.plugins); got != tt.want {
+				t.Errorf("got %q, want %q", got, tt.want)
+			}
+		})
+	}
+}
+
+func TestUnknownTypes(t *testing.T) {
+	for name, says := range map[string]string{
+		"": "", "step.failed": "", "step.*": "", "*": "", "orders.shiped": "", "step.faild": `did you mean "step.failed"?`, "step": "no event",
+	} {
+		if err := unknownTypes(name); (err != nil) != (says != "") || (err != nil && !strings.Contains(err.Error(), says)) {
+			t.Errorf("%q: got %v, want an error that says %q", name, err, says)
+		}
+	}
+}
+
+func TestFewer(t *testing.T) {
+	const list = "on step.failed+task.failed, emits mail.sent"
+	tests := []struct {
+		width int
+		want  string
+	}{
+		{80, list}, {40, "on step.failed+task.failed, +1"}, {20, "on step.failed, +2"}, {3, "on step.failed, +2"},
+	}
+	for _, tt := range tests {
+		if got := fewer(list, tt.width); got != tt.want {
+			t.Errorf("%d columns: got %q, want %q", tt.width, got, tt.want)
+		}
+	}
+	table := table{head: []string{"NAME", "VERSION", "STATE", "BUSY", "HANDLERS", "EVENTS", "CAUSE"}}
+	table.add("mail", "1.0.0", "ready", "0/8", "-", list, "")
+	if fitEvents(&table, 80); table.rows[0][columnEvents] != "on step.failed+task.failed, +1" {
+		t.Errorf("got %q, want what fits beside the other columns", table.rows[0][columnEvents])
+	}
+}
+
+// TestPrintTrial: an answer that is no ack is not told as if it were a promise.
+func TestPrintTrial(t *testing.T) {
+	var out, notes bytes.Buffer
+	a := &app{out: &answer{w: &out}, stderr: &notes}
+	sub := &host.SubscriptionStatus{Name: "mail/failures", Bound: true}
+	for _, r := range []host.TryResult{{Verdict: "retry", Reason: "no server", Took: 5 * time.Millisecond, Binding: "tasker.yaml"}, {Verdict: "acked", Took: time.Millisecond}} {
+		if err := a.printTrial(&r, sub, []string{"mail", "step.failed"}, false); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if want := "mail  step.failed  answered retry, in 5.00 ms, bound by tasker.yaml: no server\nmail  step.failed  acked after 1.00 ms\n"; out.String() != want {
+		t.Errorf("got %q, want %q", &out, want)
+	}
+	if want := "next: tasker plugin logs mail\nsent without a binding, so without what the config of one says: no binding is about this event\n"; notes.String() != want {
+		t.Errorf("notes %q, want %q", &notes, want)
+	}
+}
+
+func TestPrintTroubled(t *testing.T) {
+	var out bytes.Buffer
+	a := &app{out: &answer{w: &out}}
+	a.printTroubled(t.Context(), fakeSubscriptions{all: []host.SubscriptionStatus{
+		{Name: "well/all"}, {Name: "late/all", State: "paused", Behind: 1204, BehindFor: 2 * time.Minute}, {Name: "mail/failures", DeadLetters: 2},
+	}})
+	want := "events    late/all: paused, behind 1,204 (2m00s); tasker subscriber show late/all\n" +
+		"events    mail/failures: 2 dead letters; tasker subscriber show mail/failures\n"
+	if out.String() != want {
+		t.Errorf("got %q, want %q", &out, want)
+	}
+}
+
+type fakeSubscriptions struct {
+	host.Service
+
+	all []host.SubscriptionStatus
+}
+
+func (f fakeSubscriptions) Subscriptions(context.Context) ([]host.SubscriptionStatus, error) { return f.all, nil }
