@@ -88,7 +88,8 @@ func (im *importer) noticeStep(s *node, plugin string) {
 				im.warn(e.at, "default_retry_limit is left out: the step is not retryable")
 			}
 		case "handler_config":
-			im.noticeConfig(e.value)
+			retryable := s.get("default_retryable")
+			im.noticeConfig(e.value, retryable == nil || retryable.text != "false")
 		case "dependent_system":
 			im.warn(e.at, "dependent_system is left out: there are no dependent systems")
 		case "custom_events":
@@ -100,8 +101,9 @@ func (im *importer) noticeStep(s *node, plugin string) {
 }
 
 // noticeConfig tells of what moves out of a handler's configuration, and what stays
-// though it looks as if something would be put in its place.
-func (im *importer) noticeConfig(n *node) {
+// though it looks as if something would be put in its place. A step that is not retried
+// has no retry that they could move to.
+func (im *importer) noticeConfig(n *node, retried bool) {
 	api := isAPI(n)
 	for _, e := range n.children() {
 		switch {
@@ -110,7 +112,11 @@ func (im *importer) noticeConfig(n *node) {
 		case isTimeout(e):
 			im.warn(e.at, "%s is now the timeout of the step, which is enforced", e.key)
 		case api && slices.Contains([]string{"retry_delay", "enable_exponential_backoff", "jitter_factor"}, e.key):
-			im.warn(e.at, "%s is now part of the step's retry", e.key)
+			if retried {
+				im.warn(e.at, "%s is now part of the step's retry", e.key)
+			} else {
+				im.warn(e.at, "%s is left out: the step is not retryable", e.key)
+			}
 		}
 	}
 	im.placeholders(n)
