@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"regexp"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -201,8 +202,8 @@ func fewer(list string, width int) string {
 		return list
 	}
 	places := regexp.MustCompile(`\+|, `).FindAllStringIndex(list, -1)
-	for i := len(places) - 1; i >= 0; i-- {
-		short := fmt.Sprintf("%s, +%d", list[:places[i][0]], len(places)-i)
+	for i, place := range slices.Backward(places) {
+		short := fmt.Sprintf("%s, +%d", list[:place[0]], len(places)-i)
 		if columns(short) <= width || i == 0 {
 			return short
 		}

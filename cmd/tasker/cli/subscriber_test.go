@@ -370,4 +370,6 @@ type fakeSubscriptions struct {
 	all []host.SubscriptionStatus
 }
 
-func (f fakeSubscriptions) Subscriptions(context.Context) ([]host.SubscriptionStatus, error) { return f.all, nil }
+func (f fakeSubscriptions) Subscriptions(context.Context) ([]host.SubscriptionStatus, error) {
+	return f.all, nil
+}
