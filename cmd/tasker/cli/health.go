@@ -44,7 +44,8 @@ func (a *app) healthCommand() *cobra.Command {
 		Use:   "health",
 		Short: "Say how the host is doing",
 		Long: `Say how the host of the home is doing: whether it takes work, its store, its plugins by
-state and its tasks by status. The same answers are at /livez and /readyz of the
+state and its tasks by status; then the subscribers that are more than a minute behind or
+have dead letters. The same answers are at /livez and /readyz of the
 optional health port (see --health-addr of ` + "`tasker serve`" + `).
 
 --json prints {"ready", "live", "problems", "mode", "version", "pid", "home", "host_id",

@@ -16,7 +16,7 @@ func (a *app) subscriberPauseCommand() *cobra.Command {
 		Short: "Hold the delivery of events to a subscriber",
 		Long: `Hold the delivery of events to a subscriber until it is resumed, also over restarts of
 the host. Its cursor stays where it is, so that nothing is lost as long as the log goes
-back that far.` + subscriberNames,
+back that far. One that is paused already keeps its pause, with who asked first and why.` + subscriberNames,
 		Example:           "  tasker subscriber pause mail/failures --reason 'mail server is down'",
 		Args:              args(1, 1),
 		ValidArgsFunction: a.completeSubscriptions,
