@@ -60,10 +60,19 @@ var (
 	_ io.Closer   = (*alerts)(nil)
 )
 
-// Check makes the rules, takes up what an earlier process has left, and starts what tells Alertmanagers.
+// Check makes the rules, takes up what an earlier process has left, and starts what tells Alertmanagers. Without rules
+// there is nothing to do: events are acked, and what an earlier process has left stays as it is.
 func (a *alerts) Check(ctx context.Context) error {
 	e, err := a.prepare(ctx)
 	if err != nil {
+		return err
+	}
+	if len(a.Rules) == 0 {
+		a.engine = e
+		a.log.InfoContext(ctx, "no rules are set: the plugin watches for nothing")
+		return nil
+	}
+	if err := e.load(stateFile); err != nil {
 		return err
 	}
 	a.start(context.WithoutCancel(ctx), e)
@@ -92,7 +101,7 @@ func (a *alerts) prepare(ctx context.Context) (*engine, error) {
 		s.every, s.log, s.notices, s.told = a.ResendEvery.D(), a.log, a.notices, a.told
 		a.senders = append(a.senders, s)
 	}
-	return e, e.load(stateFile)
+	return e, nil
 }
 
 // start begins to watch the time and to tell.

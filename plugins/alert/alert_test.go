@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"os"
+	"path/filepath"
 	"reflect"
 	"strings"
 	"sync"
@@ -391,7 +392,8 @@ func TestConfig(t *testing.T) {
 		config values
 		want   string
 	}{
-		"no rules":         {values{"alertmanagers": []any{values{"url": url}}}, "rules"},
+		"no rules":         {values{"alertmanagers": []any{values{"url": url}}}, "/rules: want one"},
+		"nobody to tell":   {values{"rules": []any{same}}, "/alertmanagers: want one"},
 		"no alertmanager":  {with("alertmanagers", []any{}), "/alertmanagers"},
 		"no url":           {with("alertmanagers", []any{values{"url": "alertmanager:9093"}}), "/alertmanagers/0/url: want http://"},
 		"bad header":       {with("alertmanagers", []any{values{"url": url, "headers": values{"a": "b\nc"}}}), "/alertmanagers/0/headers"},
@@ -418,6 +420,37 @@ func TestConfig(t *testing.T) {
 				t.Errorf("error %v, want one with %q", err, tc.want)
 			}
 		})
+	}
+}
+
+// TestIdle runs the plugin without a configuration: it takes all events, says once that it does nothing, and touches
+// nothing that one with rules has left.
+func TestIdle(t *testing.T) {
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	const left = "what was left"
+	if err := os.WriteFile(filepath.Join(dir, stateFile), []byte(left), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	p := sdktest.Launch(t, self, sdktest.Options{DataDir: dir})
+	sub := p.Subscribe(t, "events")
+	for _, e := range []sdktest.Event{
+		{Payload: event.HostStarted{HostID: "h"}},
+		{Payload: event.TaskFailed{}},
+		{Payload: event.TaskFailed{}, Seq: trials},
+	} {
+		if got := sub.Deliver(t, e); got.Verdict != sdktest.Acked {
+			t.Errorf("%T: %s: %s", e.Payload, got.Verdict, got.Reason)
+		}
+	}
+	if got := p.Stderr(); strings.Count(got, "no rules are set") != 1 || strings.Contains(got, "ERROR") {
+		t.Errorf("want it told once that there are no rules:\n%s", got)
+	}
+	if doc, err := os.ReadFile(filepath.Join(dir, stateFile)); err != nil || string(doc) != left {
+		t.Errorf("the state file has %q, %v", doc, err)
 	}
 }
 

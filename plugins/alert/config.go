@@ -15,8 +15,8 @@ import (
 
 // config is the plugin's configuration.
 type config struct {
-	Alertmanagers []alertmanager `json:"alertmanagers"           jsonschema:"minItems=1" jsonschema_description:"Whom to tell: each of them is told everything."`
-	Rules         []ruleConfig   `json:"rules"                   jsonschema:"minItems=1" jsonschema_description:"What to watch for."`
+	Alertmanagers []alertmanager `json:"alertmanagers,omitempty" jsonschema:"minItems=1" jsonschema_description:"Whom to tell: each of them is told everything. Required with rules."`
+	Rules         []ruleConfig   `json:"rules,omitempty"         jsonschema:"minItems=1" jsonschema_description:"What to watch for. Default nothing."`
 	MaxAge        sdk.Duration   `json:"max_age,omitempty"       jsonschema_description:"Events that are older when they come fill windows and raise no alerts. Default 10m."`
 	ResendEvery   sdk.Duration   `json:"resend_every,omitempty"  jsonschema_description:"How often alerts are sent again while they last. Default 1m."`
 	GeneratorURL  string         `json:"generator_url,omitempty" jsonschema_description:"A link that goes with every alert, such as that of a dashboard."`
@@ -102,6 +102,10 @@ func (c config) withDefaults() config {
 // validate refuses what the schema cannot, beside the rules.
 func (c config) validate() error {
 	switch {
+	case len(c.Rules) > 0 && len(c.Alertmanagers) == 0:
+		return errors.New("/alertmanagers: want one: there are rules and nobody to tell")
+	case len(c.Rules) == 0 && len(c.Alertmanagers) > 0:
+		return errors.New("/rules: want one: there is nothing to tell the Alertmanagers")
 	case c.MaxAge < 0:
 		return fmt.Errorf("/max_age: %s is less than nothing", c.MaxAge)
 	case c.ResendEvery < minResend:
