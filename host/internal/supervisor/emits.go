@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/santhosh-tekuri/jsonschema/v6"
+	"github.com/santhosh-tekuri/jsonschema/v6/kind"
 	"golang.org/x/text/language"
 	"golang.org/x/text/message"
 
@@ -128,7 +129,15 @@ func violations(v *jsonschema.ValidationError, p *message.Printer) []string {
 	}
 	var found []string
 	for _, cause := range v.Causes {
-		found = append(found, violations(cause, p)...)
+		if !wantsNull(cause) || len(v.Causes) == 1 { // that something might also be null is no news
+			found = append(found, violations(cause, p)...)
+		}
 	}
 	return found
+}
+
+// wantsNull reports whether a document fails for not being null.
+func wantsNull(v *jsonschema.ValidationError) bool {
+	k, ok := v.ErrorKind.(*kind.Type)
+	return ok && len(k.Want) == 1 && k.Want[0] == "null"
 }

@@ -50,6 +50,20 @@ func TestReadManifest(t *testing.T) {
 	}
 }
 
+// TestConfigNullable: where null would do as well, a mistake deeper down is told alone.
+func TestConfigNullable(t *testing.T) {
+	m := Manifest{ConfigSchema: json.RawMessage(`{
+		"properties": {"endpoints": {"anyOf": [
+			{"type": "object", "additionalProperties": {"type": "object", "required": ["url"]}},
+			{"type": "null"}
+		]}}
+	}`)}
+	err := m.checkConfig(json.RawMessage(`{"endpoints": {"a": {}}}`))
+	if want := "does not fit the schema: at /endpoints/a: missing property 'url'"; err == nil || err.Error() != want {
+		t.Errorf("got %v, want %s", err, want)
+	}
+}
+
 func TestReadManifestRefuses(t *testing.T) {
 	good := func() *pluginv1.Manifest {
 		return &pluginv1.Manifest{Name: "pay", Version: "1.0.0", Handlers: []*pluginv1.HandlerSpec{{Name: "charge", Version: 1}}}
