@@ -72,9 +72,6 @@ func (a *alerts) Check(ctx context.Context) error {
 		a.log.InfoContext(ctx, "no rules are set: the plugin watches for nothing")
 		return nil
 	}
-	if err := e.load(stateFile); err != nil {
-		return err
-	}
 	a.start(context.WithoutCancel(ctx), e)
 	return nil
 }
@@ -101,7 +98,10 @@ func (a *alerts) prepare(ctx context.Context) (*engine, error) {
 		s.every, s.log, s.notices, s.told = a.ResendEvery.D(), a.log, a.notices, a.told
 		a.senders = append(a.senders, s)
 	}
-	return e, nil
+	if len(a.Rules) == 0 {
+		return e, nil
+	}
+	return e, e.load(stateFile)
 }
 
 // start begins to watch the time and to tell.
