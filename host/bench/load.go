@@ -72,7 +72,7 @@ func Drive(ctx context.Context, s host.Service, l Load) (*Sample, error) {
 	ctx, fail := context.WithCancelCause(ctx)
 	defer fail(nil)
 	d := &driver{
-		service: s, load: l, waiting: make(map[string]wait), early: make(map[string]time.Time), observed: newHistogram(), fail: fail,
+		service: s, load: l, waiting: make(map[string]wait), early: make(map[string]ending), observed: newHistogram(), fail: fail,
 	}
 	watched, stop := context.WithCancel(ctx)
 	var watching sync.WaitGroup
@@ -108,8 +108,8 @@ type driver struct {
 	begun   atomic.Int64 // tasks that were created, or are about to be
 
 	mu       sync.Mutex
-	waiting  map[string]wait      // tasks that run
-	early    map[string]time.Time // ends that came before the answer to the creation
+	waiting  map[string]wait   // tasks that run
+	early    map[string]ending // ends that came before the answer to the creation, or of tasks of others
 	observed *hdrhistogram.Histogram
 }
 
@@ -117,6 +117,12 @@ type driver struct {
 type wait struct {
 	since time.Time
 	done  func()
+}
+
+// ending is how and when a task has ended.
+type ending struct {
+	at  time.Time
+	err error // nil = well
 }
 
 // more says whether another task is begun.
@@ -200,28 +206,34 @@ func (d *driver) create(ctx context.Context, since time.Time, done func()) bool 
 	id := string(created.ID)
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if at, ok := d.early[id]; ok {
-		delete(d.early, id)
-		record(d.observed, at.Sub(since))
-		done()
-		return true
-	}
 	d.waiting[id] = wait{since, done}
+	if e, ok := d.early[id]; ok {
+		delete(d.early, id)
+		d.settle(id, e)
+	}
 	return true
 }
 
-// end notes that a task has ended.
-func (d *driver) end(id string) {
-	now := time.Now()
+// end notes that a task has ended. Those of others, which the log has too, change nothing.
+func (d *driver) end(id string, err error) {
+	e := ending{time.Now(), err}
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	w, ok := d.waiting[id]
-	if !ok {
-		d.early[id] = now
+	if _, ok := d.waiting[id]; !ok {
+		d.early[id] = e
 		return
 	}
+	d.settle(id, e)
+}
+
+// settle is called with the lock held.
+func (d *driver) settle(id string, e ending) {
+	w := d.waiting[id]
 	delete(d.waiting, id)
-	record(d.observed, now.Sub(w.since))
+	if e.err != nil {
+		d.fail(e.err)
+	}
+	record(d.observed, e.at.Sub(w.since))
 	w.done()
 }
 
@@ -245,9 +257,9 @@ func (d *driver) watch(ctx context.Context, from uint64) {
 		}
 		switch e.GetType() {
 		case event.NameTaskCompleted:
-			d.end(e.GetTaskId())
+			d.end(e.GetTaskId(), nil)
 		case event.NameTaskFailed, event.NameTaskCancelled:
-			return fmt.Errorf("%s: task %s: %s", e.GetType(), e.GetTaskId(), e.GetPayload())
+			d.end(e.GetTaskId(), fmt.Errorf("%s: task %s: %s", e.GetType(), e.GetTaskId(), e.GetPayload()))
 		}
 		return nil
 	})
@@ -268,11 +280,17 @@ func (s *Sample) read(ctx context.Context, service host.Service, from uint64) er
 			return err
 		}
 		id := e.GetTaskId()
-		switch e.GetType() {
-		case event.NameTaskInitialized:
+		if e.GetType() == event.NameTaskInitialized {
 			tasks[id] = e.GetAt()
+			return nil
+		}
+		began, ok := tasks[id]
+		if !ok {
+			return nil // a task from before this load
+		}
+		switch e.GetType() {
 		case event.NameTaskCompleted:
-			record(s.Task, time.Duration(e.GetAt()-tasks[id]))
+			record(s.Task, time.Duration(e.GetAt()-began))
 			delete(tasks, id)
 			s.Tasks++
 		case event.NameStepStarted:
