@@ -29,7 +29,7 @@ func TestMain(m *testing.M) {
 		bench.ServeFloor()
 	default:
 		drop := func(context.Context, sdk.Event[json.RawMessage]) error { return nil }
-		p := sdk.Plugin{Name: role, Version: "1.0.0", Handlers: sdk.Handlers{
+		p := sdk.Plugin{Name: role, Version: "1.0.0", MaxConcurrency: 1 << 14, Handlers: sdk.Handlers{ // it never bounds what is in flight
 			bench.HandlerEcho:  sdk.Func(func(_ context.Context, in json.RawMessage) (json.RawMessage, error) { return in, nil }),
 			bench.HandlerUsage: sdk.Func(func(context.Context, json.RawMessage) (bench.Usage, error) { return bench.Measure(), nil }),
 		}}

@@ -29,8 +29,7 @@ type Event[P any] struct {
 	ID string
 	// Type is the event's name in the catalog, such as "step.completed".
 	Type string
-	// Seq is the event's place in the log; increasing, with gaps. From 2^63 on the event is in no log: an operator
-	// tries the subscriber out.
+	// Seq is the event's place in the log; increasing, with gaps. That of a [Event.Trial] is no place.
 	Seq uint64
 	// At is when it was recorded.
 	At time.Time
@@ -51,6 +50,13 @@ type Event[P any] struct {
 	// Payload is what the event says.
 	Payload P
 }
+
+// firstTrial is the first sequence of the events that are in no log.
+const firstTrial = uint64(1) << 63
+
+// Trial reports whether an operator tries the subscriber out (tasker event send): the event is in no log, and may be an
+// example of what never happened. What counts or records events leaves it out.
+func (e Event[P]) Trial() bool { return e.Seq >= firstTrial }
 
 // Decode decodes the payload of an event that was received as it is: OnNamed("*", ...) gets any event, and decodes those
 // that it knows. What does not decode is an error that is [Permanent].

@@ -217,11 +217,11 @@ func TestEventFields(t *testing.T) {
 		return nil
 	}))
 	sub.Deliver(t, sdktest.Event{
-		Type: "step.started", Payload: json.RawMessage(`{"x": 1}`), Seq: 1 << 63, TaskSeq: 4, Delivery: 2, At: at, ID: "i", Task: "t", Step: "s",
+		Type: "step.started", Payload: json.RawMessage(`{"x": 1}`), Seq: 9, TaskSeq: 4, Delivery: 2, At: at, ID: "i", Task: "t", Step: "s",
 		Namespace: "n", Template: "tm", Version: "v", CorrelationID: "c", Traceparent: "tp",
 	})
 	want := sdk.Event[json.RawMessage]{
-		ID: "i", Type: "step.started", Seq: 1 << 63, At: at, Task: "t", TaskSeq: 4, Step: "s", Namespace: "n", Template: "tm", Version: "v",
+		ID: "i", Type: "step.started", Seq: 9, At: at, Task: "t", TaskSeq: 4, Step: "s", Namespace: "n", Template: "tm", Version: "v",
 		CorrelationID: "c", Traceparent: "tp", Delivery: 2, Payload: json.RawMessage(`{"x": 1}`),
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
@@ -230,6 +230,12 @@ func TestEventFields(t *testing.T) {
 	sub.Deliver(t, sdktest.Event{Type: "host.started", ID: "h/1/1"})
 	if got.Task != "" || got.TaskSeq != 0 || got.ID != "h/1/1" {
 		t.Errorf("event without a task %+v", got)
+	}
+	for _, trial := range []bool{true, false} { // the log goes on after a trial
+		sub.Deliver(t, sdktest.Event{Type: "host.started", Trial: trial})
+		if got.Trial() != trial {
+			t.Errorf("event %d: trial %t, want %t", got.Seq, got.Trial(), trial)
+		}
 	}
 }
 

@@ -16,8 +16,6 @@ import (
 const (
 	version = "1.0.0"
 
-	// trials are the sequences from which on an event is an operator's trial and in no log.
-	trials = uint64(1) << 63
 	// stateFile is in the plugin's data directory, which is its working directory.
 	stateFile = "state.json"
 	// evaluateEvery is how often it is looked whether alerts have ended, and what has not happened.
@@ -215,7 +213,7 @@ func (a *alerts) routes() sdk.Subscriber {
 			}}
 		}),
 		sdk.On(func(_ context.Context, e sdk.Event[event.HostStarted]) error {
-			if e.Seq < trials {
+			if !e.Trial() {
 				a.mu.Lock()
 				defer a.mu.Unlock()
 				a.engine.hostStarted(e.Payload.HostID, e.Seq, e.At)
@@ -236,7 +234,7 @@ func observed[P event.Payload](a *alerts, see func(sdk.Event[P]) observation) sd
 		}
 		a.mu.Lock()
 		defer a.mu.Unlock()
-		if e.Seq >= trials {
+		if e.Trial() {
 			sdk.Slog(ctx).InfoContext(ctx, "a trial: no rule counts it", "would", strings.Join(a.engine.would(o), ", "))
 			return nil
 		}

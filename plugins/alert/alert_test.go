@@ -183,7 +183,7 @@ func TestWire(t *testing.T) {
 	t.Run("a trial", func(t *testing.T) {
 		sub := start(t)
 		e := recent(aDeadLetter())
-		e.Seq = trials
+		e.Trial = true
 		deliver(t, sub, e)
 		if line := sub.Log(t); !strings.Contains(string(line.Fields), `"would":"DeadLetters"`) {
 			t.Errorf("log %+v %s", line, line.Fields)
@@ -440,7 +440,7 @@ func TestIdle(t *testing.T) {
 	for _, e := range []sdktest.Event{
 		{Payload: event.HostStarted{HostID: "h"}},
 		{Payload: event.TaskFailed{}},
-		{Payload: event.TaskFailed{}, Seq: trials},
+		{Payload: event.TaskFailed{}, Trial: true},
 	} {
 		if got := sub.Deliver(t, e); got.Verdict != sdktest.Acked {
 			t.Errorf("%T: %s: %s", e.Payload, got.Verdict, got.Reason)

@@ -23,8 +23,6 @@ const (
 	eventTimeout = 5 * time.Minute
 	// maxOpen is how many files are open at once.
 	maxOpen = 32
-	// trials are the sequences from which on an event is an operator's trial and in no log.
-	trials = uint64(1) << 63
 )
 
 // plugin is the plugin.
@@ -113,7 +111,7 @@ func (j *journal) OnEvent(ctx context.Context, e sdk.Event[json.RawMessage]) err
 	if err != nil {
 		return sdk.Permanent(err)
 	}
-	if e.Seq >= trials {
+	if e.Trial() {
 		sdk.Slog(ctx).InfoContext(ctx, "a trial is not written: it never happened", "path", path, "data", string(en.Data))
 		return nil
 	}

@@ -327,7 +327,7 @@ func TestPaths(t *testing.T) {
 // TestTrial writes nothing, and says so.
 func TestTrial(t *testing.T) {
 	s, path := start(t, values{})
-	acked(t, s, sdktest.Event{Type: event.NameTaskPaused, Seq: trials + 1})
+	acked(t, s, sdktest.Event{Type: event.NameTaskPaused, Trial: true})
 	if l := s.Log(t); l.Message != "a trial is not written: it never happened" {
 		t.Errorf("log line %v", l)
 	}

@@ -19,8 +19,6 @@ const (
 
 	// attempts times the longest pause of the host, a minute, is most of a day: what fails is the disk of the journal.
 	attempts = 1000
-	// trials are the sequences from which on an event is an operator's trial and in no log.
-	trials = uint64(1) << 63
 	// journalFile is in the plugin's data directory, which is its working directory.
 	journalFile = "in-flight.jsonl"
 )
@@ -151,7 +149,7 @@ func once[P any](m *metrics, e sdk.Event[P], c change, count func(e sdk.Event[P]
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	switch {
-	case e.Seq >= trials:
+	case e.Trial():
 		return nil
 	case e.Seq <= m.position.seq:
 		m.families.duplicates.Inc()
@@ -184,7 +182,7 @@ func (m *metrics) eventName(name string) string {
 func (m *metrics) hostStarted(ctx context.Context, e sdk.Event[event.HostStarted]) error {
 	c := changeOf(e)
 	m.mu.Lock()
-	if p := &m.position; e.Seq < trials && e.Payload.HostID != p.host && !e.At.Before(p.at) {
+	if p := &m.position; !e.Trial() && e.Payload.HostID != p.host && !e.At.Before(p.at) {
 		c.Host = e.Payload.HostID
 		if p.host != "" {
 			sdk.Slog(ctx).WarnContext(ctx, "the log is that of another host id: what is in flight is learnt anew", "was", p.host, "is", c.Host)

@@ -402,7 +402,7 @@ func TestNotCounted(t *testing.T) {
 	}
 	r.deliver(t, host("h1", 100, 0), life("t1")[0], life("t2")[0])
 
-	r.deliver(t, sdktest.Event{Payload: life("t3")[0].Payload, Seq: trials}) // an operator's trial
+	r.deliver(t, sdktest.Event{Payload: life("t3")[0].Payload, Trial: true}) // an operator's trial
 	if n := r.series(t)[flying]; n != 2 {
 		t.Errorf("%v tasks in flight after a trial, want 2", n)
 	}

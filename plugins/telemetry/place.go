@@ -12,9 +12,6 @@ import (
 	"github.com/tasker-engine/tasker/plugin/sdk"
 )
 
-// trials are the sequences from which on an event is an operator's trial and in no log.
-const trials = uint64(1) << 63
-
 // place is where an event stands: in which task and trace, and when. Ids of spans follow from it alone, so that an
 // event that comes again makes the same spans.
 type place struct {
@@ -29,7 +26,7 @@ type place struct {
 
 // placeOf returns the place of an event.
 func placeOf[P any](e sdk.Event[P]) place {
-	p := place{task: e.Task, seq: e.TaskSeq, at: e.At, trial: e.Seq >= trials}
+	p := place{task: e.Task, seq: e.TaskSeq, at: e.At, trial: e.Trial()}
 	if trace, caller, flags, ok := parseTraceparent(e.Traceparent); ok {
 		p.trace, p.caller, p.muted = trace, caller, flags&1 == 0
 		return p

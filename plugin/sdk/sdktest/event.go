@@ -28,6 +28,8 @@ type Event struct {
 	Binding int
 	// Seq is its place in the log. 0 = after the last one.
 	Seq uint64
+	// Trial makes it an event that is in no log, as an operator sends one to try the subscriber out.
+	Trial bool
 	// TaskSeq is its number within its task. 0 = Seq.
 	TaskSeq uint64
 	// Delivery is the delivery's number. 0 = 1.
@@ -37,6 +39,9 @@ type Event struct {
 	// ID, Task, Step, Namespace, Template, Version, CorrelationID and Traceparent are the envelope's.
 	ID, Task, Step, Namespace, Template, Version, CorrelationID, Traceparent string
 }
+
+// firstTrial is the first sequence of the events that are in no log.
+const firstTrial = uint64(1) << 63
 
 // next makes an event ready to be sent.
 func (s *Subscription) next(tb testing.TB, e Event) *Delivered {
@@ -56,6 +61,9 @@ func (s *Subscription) next(tb testing.TB, e Event) *Delivered {
 	s.mu.Lock()
 	e.Seq = cmp.Or(e.Seq, s.seq+1)
 	s.seq = e.Seq
+	if e.Trial {
+		e.Seq |= firstTrial
+	}
 	s.mu.Unlock()
 	e.complete(doc)
 	encoded, err := proto.Marshal(e.wire(doc))
