@@ -184,8 +184,11 @@ func (c *committer) commit(batch []job, errs []error) []error {
 	first := c.ticket + 1
 	maps.DeleteFunc(c.refused, func(_ taskKey, until uint64) bool { return until < first })
 	start := time.Now()
-	refused, err := c.transact(batch, &errs)
-	c.s.commitNs.Add(int64(time.Since(start)))
+	t := &txn{}
+	refused, err := c.transact(t, batch, &errs)
+	took := time.Since(start)
+	c.s.commitNs.Add(int64(took))
+	c.s.timedCommit(took, len(batch), t)
 	c.ticket = first + uint64(len(batch)) - 1
 	if err == nil {
 		if refused < len(batch) {
@@ -204,7 +207,7 @@ func (c *committer) commit(batch []job, errs []error) []error {
 
 // transact returns the number of refused jobs, whose errors are in errs, or why the
 // transaction failed as a whole.
-func (c *committer) transact(batch []job, errs *[]error) (refused int, err error) {
+func (c *committer) transact(t *txn, batch []job, errs *[]error) (refused int, err error) {
 	if c.stale {
 		if err := c.reload(); err != nil {
 			return 0, err
@@ -214,7 +217,7 @@ func (c *committer) transact(batch []job, errs *[]error) (refused int, err error
 	if err != nil {
 		return 0, err
 	}
-	t := &txn{tx: tx}
+	t.tx = tx
 	refused, err = c.fill(t, batch, errs)
 	if err != nil || refused == len(batch) {
 		return refused, errors.Join(err, tx.Rollback())

@@ -48,6 +48,14 @@ type Options struct {
 	// Now is the clock for the host id of a new store and for the expiry of idempotency
 	// keys. nil = time.Now.
 	Now func() time.Time
+
+	// Metered measures commits and free pages for [Store.Metrics].
+	Metered bool
+	// SlowAfter is how long an operation takes at least that OnSlow is told of. 0 = none is.
+	SlowAfter time.Duration
+	// OnSlow is called after a slow operation, from its goroutine; it must not use the
+	// store. nil = nobody is told.
+	OnSlow func(Slow)
 }
 
 func (o Options) withDefaults() Options {
@@ -59,6 +67,9 @@ func (o Options) withDefaults() Options {
 	}
 	if o.Now == nil {
 		o.Now = time.Now
+	}
+	if o.OnSlow == nil {
+		o.OnSlow = func(Slow) {}
 	}
 	return o
 }
@@ -93,6 +104,11 @@ type Store struct {
 	commitNs  atomic.Int64 // spent in transactions
 	writeSets atomic.Uint64
 
+	meters      meters
+	slowAfter   time.Duration
+	onSlow      func(Slow)
+	slowCommits atomic.Uint64
+
 	closing  sync.Once
 	closeErr error
 }
@@ -112,6 +128,7 @@ func Open(path string, o Options) (*Store, error) {
 	s := &Store{
 		db: db, path: path, readOnly: o.ReadOnly, now: o.Now,
 		queue: newQueue(), ended: make(chan struct{}),
+		meters: newMeters(o), slowAfter: o.SlowAfter, onSlow: o.OnSlow,
 	}
 	if err := guard(func() error { return s.start(o) }); err != nil {
 		return nil, errors.Join(fmt.Errorf("open store %s: %w", path, err), db.Close())
@@ -166,7 +183,7 @@ func openFile(path string, o Options) (db *bolt.DB, err error) {
 	db, err = openChecked(path, bolt.Options{
 		Timeout: o.LockTimeout, ReadOnly: o.ReadOnly,
 		FreelistType: bolt.FreelistMapType, NoFreelistSync: true,
-		InitialMmapSize: initialMapSize(), NoStatistics: true,
+		InitialMmapSize: initialMapSize(), NoStatistics: !o.Metered,
 	})
 	if errors.Is(err, bolterrors.ErrTimeout) {
 		return nil, lockedError(path, o.LockTimeout)

@@ -55,7 +55,7 @@ func operationNames() [operations]string {
 }
 
 // opCount counts one operation.
-type opCount struct{ calls, reads, puts atomic.Uint64 }
+type opCount struct{ calls, reads, puts, slow atomic.Uint64 }
 
 func (c *opCount) add(calls, reads, puts uint64) {
 	c.calls.Add(calls)

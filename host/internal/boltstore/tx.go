@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	bolt "go.etcd.io/bbolt"
 	bolterrors "go.etcd.io/bbolt/errors"
@@ -84,11 +85,13 @@ func (s *Store) view(ctx context.Context, op operation, fn func(t *txn) error) e
 		return err
 	}
 	t := &txn{}
+	start := time.Now()
 	err := s.db.View(func(tx *bolt.Tx) error {
 		t.tx = tx
 		return fn(t)
 	})
 	s.ops[op].add(1, t.reads, t.puts)
+	s.timed(op, start, t)
 	return closedError(err)
 }
 
