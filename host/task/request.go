@@ -29,6 +29,10 @@ type Request struct {
 	KeyTTL         time.Duration
 	Bypass         []StepName
 	Deadline       time.Duration // from now; 0 = the template's
+	// Traceparent and Tracestate are the W3C trace context of what asks; the task's trace
+	// goes on from there. Empty = it begins here. One that is not valid is dropped with a
+	// warning, as the standard asks.
+	Traceparent, Tracestate string
 	// RequireHandlers refuses the task when no plugin offers one of its handlers.
 	RequireHandlers bool
 }

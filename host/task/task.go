@@ -83,6 +83,9 @@ type Spec struct {
 	CreatedAt      time.Time
 	IdempotencyKey string        // empty = every request is distinct
 	KeyTTL         time.Duration // how long the key outlives creation at least
+	// Traceparent and Tracestate are the W3C trace context that the creator gave. Empty =
+	// the task begins a trace.
+	Traceparent, Tracestate string
 }
 
 // StopKind is why a task is winding down before its steps are done.
@@ -143,6 +146,7 @@ type Step struct {
 	Attempts uint32 // starts, never reset
 	Failures uint32 // failed and timed-out attempts since the last operator's retry
 	Losses   uint32 // attempts lost to their instance since the last operator's retry
+	Round    uint32 // how often an operator has begun it anew after it had ended
 
 	// Settings are resolved and stored by the first claim; nil before.
 	Settings *Settings

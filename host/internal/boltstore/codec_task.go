@@ -29,6 +29,7 @@ func specToRecord(s *task.Spec, steps uint32) (*storev1.SpecRecord, error) {
 		Initiator: text(s.Initiator), SourceSystem: text(s.SourceSystem), Reason: text(s.Reason),
 		Tags: s.Tags, Priority: s.Priority, Deadline: nanos(s.Deadline), CreatedAt: nanos(s.CreatedAt),
 		IdempotencyKey: s.IdempotencyKey, KeyTtl: int64(s.KeyTTL), Steps: steps,
+		Traceparent: s.Traceparent, Tracestate: s.Tracestate,
 	}
 	if s.CorrelationID == string(s.ID) {
 		r.CorrelationId = ""
@@ -51,6 +52,7 @@ func specFromRecord(id task.ID, r *storev1.SpecRecord) task.Spec {
 		Tags: r.GetTags(), Priority: r.GetPriority(),
 		Deadline: fromNanos(r.GetDeadline()), CreatedAt: fromNanos(r.GetCreatedAt()),
 		IdempotencyKey: r.GetIdempotencyKey(), KeyTTL: time.Duration(r.GetKeyTtl()),
+		Traceparent: r.GetTraceparent(), Tracestate: r.GetTracestate(),
 	}
 	if s.CorrelationID == "" {
 		s.CorrelationID = string(id)
@@ -109,7 +111,7 @@ func stepToRecord(s *task.Step, revision, seq uint64) (*storev1.StepRecord, erro
 		return nil, err
 	}
 	r := &storev1.StepRecord{
-		Status: string(s.Status), Attempts: s.Attempts, Failures: s.Failures, Losses: s.Losses,
+		Status: string(s.Status), Attempts: s.Attempts, Failures: s.Failures, Losses: s.Losses, Round: s.Round,
 		Settings: settingsToRecord(s.Settings), Attempt: attempt,
 		StartedAt: nanos(s.StartedAt), CompletedAt: nanos(s.CompletedAt), ReadyAt: nanos(s.ReadyAt),
 		RetryAt: nanos(s.RetryAt), HoldUntil: nanos(s.HoldUntil),
@@ -126,7 +128,7 @@ func stepToRecord(s *task.Step, revision, seq uint64) (*storev1.StepRecord, erro
 // applyStepRecord sets everything but the ordinal and the name.
 func applyStepRecord(s *task.Step, r *storev1.StepRecord) {
 	s.Status = task.StepStatus(r.GetStatus())
-	s.Attempts, s.Failures, s.Losses = r.GetAttempts(), r.GetFailures(), r.GetLosses()
+	s.Attempts, s.Failures, s.Losses, s.Round = r.GetAttempts(), r.GetFailures(), r.GetLosses(), r.GetRound()
 	s.Settings = settingsFromRecord(r.GetSettings())
 	s.Attempt = attemptFromRecord(r.GetAttempt())
 	s.StartedAt, s.CompletedAt = fromNanos(r.GetStartedAt()), fromNanos(r.GetCompletedAt())

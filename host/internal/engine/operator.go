@@ -138,6 +138,9 @@ func (d *Decision) retryStep(s *task.Step, op task.Operation) error {
 	}
 	s.Failures, s.Losses, s.Note = 0, 0, ""
 	s.StartedAt, s.ReadyAt = time.Time{}, d.now
+	if row == task.StepRetry {
+		s.Round++
+	}
 	d.publish.StepRetryRequested(s, op, previous)
 	if row == task.StepRetryParked {
 		d.publish.StepResumed(s)

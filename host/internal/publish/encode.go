@@ -76,7 +76,11 @@ func appendStep(b []byte, s *event.Step) []byte {
 	b = append(b, `,"retry_limit":`...)
 	b = strconv.AppendUint(b, uint64(s.RetryLimit), 10)
 	b = appendTime(b, `,"started_at":"`, s.StartedAt)
-	return appendTime(b, `,"completed_at":"`, s.CompletedAt)
+	b = appendTime(b, `,"completed_at":"`, s.CompletedAt)
+	if s.Round == 0 {
+		return b
+	}
+	return strconv.AppendUint(append(b, `,"round":`...), uint64(s.Round), 10)
 }
 
 func appendTime(b []byte, key string, t time.Time) []byte {

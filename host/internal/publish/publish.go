@@ -90,7 +90,7 @@ func (p *Task) add(name string, step task.StepName, payload []byte) {
 		Namespace:     p.base.Namespace,
 		Template:      p.base.Template,
 		Version:       p.base.Version,
-		CorrelationId: p.base.CorrelationID,
+		CorrelationId: p.base.CorrelationID, Traceparent: p.task.Traceparent,
 		Payload:       payload,
 	})})
 }

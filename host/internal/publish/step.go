@@ -104,7 +104,7 @@ func (p *Task) step(s *task.Step) event.Step {
 	handler := p.template.Steps[s.Ordinal].Handler
 	e := event.Step{
 		Task: p.base, StepID: task.StepID{Task: p.task.ID, Ordinal: s.Ordinal}.String(), StepName: string(s.Name),
-		AttemptNumber: s.Attempts,
+		AttemptNumber: s.Attempts, Round: s.Round,
 	}
 	if s.Settings != nil {
 		handler.Version = s.Settings.HandlerVersion

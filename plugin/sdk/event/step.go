@@ -16,6 +16,7 @@ type Step struct {
 	RetryLimit    uint32    `json:"retry_limit" doc:"how many failures the step may have; in force since the first attempt, 0 before it"`
 	StartedAt     time.Time `json:"started_at,omitzero" doc:"when the attempt started"`
 	CompletedAt   time.Time `json:"completed_at,omitzero" doc:"when the attempt ended"`
+	Round         uint32    `json:"round,omitempty" doc:"how often an operator has begun the step anew after it had ended"`
 }
 
 // StepStarted is recorded with the claim of an attempt.

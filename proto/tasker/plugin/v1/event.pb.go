@@ -183,7 +183,10 @@ type Open struct {
 	// The subscription's name within the plugin.
 	Subscription string `protobuf:"bytes,1,opt,name=subscription,proto3" json:"subscription,omitempty"`
 	// Through what it receives events.
-	Bindings      *Bindings `protobuf:"bytes,2,opt,name=bindings,proto3" json:"bindings,omitempty"`
+	Bindings *Bindings `protobuf:"bytes,2,opt,name=bindings,proto3" json:"bindings,omitempty"`
+	// The share of traces, 0 to 1, whose deliveries get spans; which ones follows from the
+	// trace's id. 0 = no spans are wanted.
+	TraceShare    float64 `protobuf:"fixed64,3,opt,name=trace_share,json=traceShare,proto3" json:"trace_share,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -230,6 +233,13 @@ func (x *Open) GetBindings() *Bindings {
 		return x.Bindings
 	}
 	return nil
+}
+
+func (x *Open) GetTraceShare() float64 {
+	if x != nil {
+		return x.TraceShare
+	}
+	return 0
 }
 
 // Bindings are all bindings of a subscription.
@@ -1123,10 +1133,12 @@ const file_tasker_plugin_v1_event_proto_rawDesc = "" +
 	"\bbindings\x18\x04 \x01(\v2\x1a.tasker.plugin.v1.BindingsH\x00R\bbindings\x12,\n" +
 	"\x04ping\x18\x05 \x01(\v2\x16.tasker.plugin.v1.PingH\x00R\x04ping\x125\n" +
 	"\arestart\x18\x06 \x01(\v2\x19.tasker.plugin.v1.RestartH\x00R\arestartB\x06\n" +
-	"\x04kind\"b\n" +
+	"\x04kind\"\x83\x01\n" +
 	"\x04Open\x12\"\n" +
 	"\fsubscription\x18\x01 \x01(\tR\fsubscription\x126\n" +
-	"\bbindings\x18\x02 \x01(\v2\x1a.tasker.plugin.v1.BindingsR\bbindings\"A\n" +
+	"\bbindings\x18\x02 \x01(\v2\x1a.tasker.plugin.v1.BindingsR\bbindings\x12\x1f\n" +
+	"\vtrace_share\x18\x03 \x01(\x01R\n" +
+	"traceShare\"A\n" +
 	"\bBindings\x125\n" +
 	"\bbindings\x18\x01 \x03(\v2\x19.tasker.plugin.v1.BindingR\bbindings\"l\n" +
 	"\aBinding\x12\x0e\n" +

@@ -65,8 +65,12 @@ type SpecRecord struct {
 	Steps uint32 `protobuf:"varint,18,opt,name=steps,proto3" json:"steps,omitempty"`
 	// The caller chose the correlation id.
 	CorrelationSet bool `protobuf:"varint,19,opt,name=correlation_set,json=correlationSet,proto3" json:"correlation_set,omitempty"`
-	unknownFields  protoimpl.UnknownFields
-	sizeCache      protoimpl.SizeCache
+	// The W3C trace context that the caller gave. Empty = none.
+	Traceparent string `protobuf:"bytes,20,opt,name=traceparent,proto3" json:"traceparent,omitempty"`
+	// The W3C trace state that came with it.
+	Tracestate    string `protobuf:"bytes,21,opt,name=tracestate,proto3" json:"tracestate,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *SpecRecord) Reset() {
@@ -230,6 +234,20 @@ func (x *SpecRecord) GetCorrelationSet() bool {
 		return x.CorrelationSet
 	}
 	return false
+}
+
+func (x *SpecRecord) GetTraceparent() string {
+	if x != nil {
+		return x.Traceparent
+	}
+	return ""
+}
+
+func (x *SpecRecord) GetTracestate() string {
+	if x != nil {
+		return x.Tracestate
+	}
+	return ""
 }
 
 // Value is a JSON document, inline or in a blob.
@@ -777,7 +795,9 @@ type StepRecord struct {
 	// The task's revision that this record was written with.
 	Revision uint64 `protobuf:"varint,19,opt,name=revision,proto3" json:"revision,omitempty"`
 	// The task_seq of the last event of that revision.
-	TaskSeq       uint64 `protobuf:"varint,20,opt,name=task_seq,json=taskSeq,proto3" json:"task_seq,omitempty"`
+	TaskSeq uint64 `protobuf:"varint,20,opt,name=task_seq,json=taskSeq,proto3" json:"task_seq,omitempty"`
+	// How often an operator has begun the step anew after it had ended.
+	Round         uint32 `protobuf:"varint,21,opt,name=round,proto3" json:"round,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -948,6 +968,13 @@ func (x *StepRecord) GetRevision() uint64 {
 func (x *StepRecord) GetTaskSeq() uint64 {
 	if x != nil {
 		return x.TaskSeq
+	}
+	return 0
+}
+
+func (x *StepRecord) GetRound() uint32 {
+	if x != nil {
+		return x.Round
 	}
 	return 0
 }
@@ -2289,7 +2316,7 @@ var File_tasker_store_v1_record_proto protoreflect.FileDescriptor
 
 const file_tasker_store_v1_record_proto_rawDesc = "" +
 	"\n" +
-	"\x1ctasker/store/v1/record.proto\x12\x0ftasker.store.v1\"\xd8\x04\n" +
+	"\x1ctasker/store/v1/record.proto\x12\x0ftasker.store.v1\"\x9a\x05\n" +
 	"\n" +
 	"SpecRecord\x12\x1c\n" +
 	"\tnamespace\x18\x01 \x01(\tR\tnamespace\x12\x1a\n" +
@@ -2313,7 +2340,11 @@ const file_tasker_store_v1_record_proto_rawDesc = "" +
 	"\x0fidempotency_key\x18\x10 \x01(\tR\x0eidempotencyKey\x12\x17\n" +
 	"\akey_ttl\x18\x11 \x01(\x03R\x06keyTtl\x12\x14\n" +
 	"\x05steps\x18\x12 \x01(\rR\x05steps\x12'\n" +
-	"\x0fcorrelation_set\x18\x13 \x01(\bR\x0ecorrelationSet\"M\n" +
+	"\x0fcorrelation_set\x18\x13 \x01(\bR\x0ecorrelationSet\x12 \n" +
+	"\vtraceparent\x18\x14 \x01(\tR\vtraceparent\x12\x1e\n" +
+	"\n" +
+	"tracestate\x18\x15 \x01(\tR\n" +
+	"tracestate\"M\n" +
 	"\x05Value\x12\x16\n" +
 	"\x06inline\x18\x01 \x01(\fR\x06inline\x12,\n" +
 	"\x04blob\x18\x02 \x01(\v2\x18.tasker.store.v1.BlobRefR\x04blob\"C\n" +
@@ -2358,7 +2389,7 @@ const file_tasker_store_v1_record_proto_rawDesc = "" +
 	"\apartial\x18\a \x01(\fR\apartial\x12\x1f\n" +
 	"\vretry_after\x18\b \x01(\x03R\n" +
 	"retryAfter\x12\x14\n" +
-	"\x05stack\x18\t \x03(\tR\x05stack\"\xe1\x05\n" +
+	"\x05stack\x18\t \x03(\tR\x05stack\"\xf7\x05\n" +
 	"\n" +
 	"StepRecord\x12\x16\n" +
 	"\x06status\x18\x01 \x01(\tR\x06status\x12\x1a\n" +
@@ -2386,7 +2417,8 @@ const file_tasker_store_v1_record_proto_rawDesc = "" +
 	"late_count\x18\x11 \x01(\rR\tlateCount\x12%\n" +
 	"\x0ehas_checkpoint\x18\x12 \x01(\bR\rhasCheckpoint\x12\x1a\n" +
 	"\brevision\x18\x13 \x01(\x04R\brevision\x12\x19\n" +
-	"\btask_seq\x18\x14 \x01(\x04R\ataskSeq\"\xfc\x02\n" +
+	"\btask_seq\x18\x14 \x01(\x04R\ataskSeq\x12\x14\n" +
+	"\x05round\x18\x15 \x01(\rR\x05round\"\xfc\x02\n" +
 	"\bSettings\x12'\n" +
 	"\x0fhandler_version\x18\x01 \x01(\rR\x0ehandlerVersion\x12%\n" +
 	"\x0eplugin_version\x18\x02 \x01(\tR\rpluginVersion\x12,\n" +
