@@ -28,16 +28,21 @@ const (
 )
 
 func (c config) withDefaults() config {
-	c.Listen = cmp.Or(c.Listen, defaultListen)
 	c.Limits.Templates = cmp.Or(c.Limits.Templates, defaultTemplates)
 	c.Limits.Steps = cmp.Or(c.Limits.Steps, defaultSteps)
 	c.Limits.Names = cmp.Or(c.Limits.Names, defaultNames)
 	return c
 }
 
+// address returns where to listen, and whether somebody chose it.
+func (c config) address() (address string, chosen bool) {
+	return cmp.Or(c.Listen, defaultListen), c.Listen != ""
+}
+
 // validate refuses what the schema cannot.
 func (c config) validate() error {
-	if _, _, err := net.SplitHostPort(c.Listen); err != nil {
+	address, _ := c.address()
+	if _, _, err := net.SplitHostPort(address); err != nil {
 		return fmt.Errorf("/listen: want HOST:PORT, such as 127.0.0.1:9464: %w", err)
 	}
 	return nil

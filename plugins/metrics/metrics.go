@@ -76,7 +76,9 @@ func (m *metrics) Check(ctx context.Context) error {
 		return err
 	}
 	m.showNewest()
-	if m.server, err = listen(ctx, m.Listen, registry, sdk.Slog(ctx)); err != nil {
+	m.server = newServer(registry, sdk.Slog(ctx))
+	address, chosen := m.address()
+	if err = m.server.open(ctx, address, chosen); err != nil {
 		return errors.Join(err, m.journal.close())
 	}
 	return nil

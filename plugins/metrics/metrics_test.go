@@ -56,6 +56,7 @@ func start(t *testing.T, c config) rig {
 	c.Listen = "127.0.0.1:0"
 	m := &metrics{}
 	p := sdktest.Start(t, plugin(m), sdktest.Options{Config: c})
+	<-m.server.bound
 	return rig{p.Subscribe(t, "events"), "http://" + m.server.addr.String() + "/metrics"}
 }
 

@@ -22,66 +22,89 @@ const (
 	closeTimeout = 2 * time.Second
 	// scrapes is how many there may be at once.
 	scrapes = 10
-	// bindPatience is how long to wait for an address that an earlier process has not given up yet.
-	bindPatience = 5 * time.Second
-	bindPause    = 100 * time.Millisecond
+	// bindPause is how often a default address that is taken is tried again.
+	bindPause = 5 * time.Second
 )
 
 // server is the HTTP endpoint.
 type server struct {
-	http    *http.Server
-	addr    net.Addr
-	serving sync.WaitGroup
+	http  *http.Server
+	log   *slog.Logger
+	pause time.Duration // between two tries of a default address
+
+	bound    chan struct{} // closed once it serves; then addr stands
+	addr     net.Addr
+	giveUp   context.CancelFunc // ends the tries
+	routines sync.WaitGroup
 }
 
-// listen opens the endpoint: GET /metrics, in the format that the client asks for.
-func listen(ctx context.Context, address string, registry *prometheus.Registry, log *slog.Logger) (*server, error) {
-	lis, err := bind(ctx, address)
-	if err != nil {
-		return nil, fmt.Errorf("/listen: %w", err)
-	}
+// newServer returns the endpoint, which nobody reaches before it is opened: GET /metrics, in the format that the client
+// asks for.
+func newServer(registry *prometheus.Registry, log *slog.Logger) *server {
 	mux := http.NewServeMux()
 	mux.Handle("GET /metrics", promhttp.HandlerFor(registry, promhttp.HandlerOpts{
 		EnableOpenMetrics: true, MaxRequestsInFlight: scrapes, ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelError),
 	}))
-	s := &server{
+	return &server{
 		http: &http.Server{Handler: mux, ReadHeaderTimeout: headerTimeout, ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelWarn)},
-		addr: lis.Addr(),
+		log:  log, pause: bindPause, bound: make(chan struct{}), giveUp: func() {},
 	}
-	s.serving.Go(func() {
-		if err := s.http.Serve(lis); !errors.Is(err, http.ErrServerClosed) {
-			log.Error("the endpoint has ended", "error", err)
-		}
-	})
-	log.Info("serving metrics", "url", "http://"+s.addr.String()+"/metrics")
-	return s, nil
 }
 
-// bind opens the address, which an earlier process of the plugin may be about to give up.
-func bind(ctx context.Context, address string) (net.Listener, error) {
-	ctx, cancel := context.WithTimeout(ctx, bindPatience)
-	defer cancel()
-	pause := time.NewTicker(bindPause)
-	defer pause.Stop()
+// open serves at an address. One that was not chosen by anybody may be taken: then counting goes on without the
+// endpoint, and the address is tried again until it is free.
+func (s *server) open(ctx context.Context, address string, chosen bool) error {
+	lis, err := new(net.ListenConfig).Listen(ctx, "tcp", address)
+	switch {
+	case err == nil:
+		s.serve(lis)
+	case chosen:
+		return fmt.Errorf("/listen: %w", err)
+	default:
+		s.log.Warn("metrics are counted and cannot be scraped: the default address cannot be opened; it is tried again, or set another one: "+
+			"plugins.metrics.config.listen", "address", address, "error", err)
+		var life context.Context
+		life, s.giveUp = context.WithCancel(context.WithoutCancel(ctx))
+		s.routines.Go(func() { s.await(life, address) })
+	}
+	return nil
+}
+
+// await serves at an address once it can be opened.
+func (s *server) await(ctx context.Context, address string) {
+	again := time.NewTicker(s.pause)
+	defer again.Stop()
 	for {
-		lis, err := new(net.ListenConfig).Listen(ctx, "tcp", address)
-		if err == nil {
-			return lis, nil
-		}
 		select {
-		case <-pause.C:
+		case <-again.C:
 		case <-ctx.Done():
-			return nil, err
+			return
+		}
+		if lis, err := new(net.ListenConfig).Listen(ctx, "tcp", address); err == nil {
+			s.serve(lis)
+			return
 		}
 	}
+}
+
+func (s *server) serve(lis net.Listener) {
+	s.addr = lis.Addr()
+	close(s.bound)
+	s.log.Info("serving metrics", "url", "http://"+s.addr.String()+"/metrics")
+	s.routines.Go(func() {
+		if err := s.http.Serve(lis); !errors.Is(err, http.ErrServerClosed) {
+			s.log.Error("the endpoint has ended", "error", err)
+		}
+	})
 }
 
 // close lets scrapes end and closes the endpoint.
 func (s *server) close() {
+	s.giveUp()
 	ctx, cancel := context.WithTimeout(context.Background(), closeTimeout)
 	defer cancel()
 	if s.http.Shutdown(ctx) != nil {
 		_ = s.http.Close() // what has not ended by now is cut off
 	}
-	s.serving.Wait()
+	s.routines.Wait()
 }
