@@ -15,14 +15,14 @@ import (
 	"strings"
 )
 
-// TraceID identifies a trace. The zero value identifies none.
-type TraceID [16]byte
+// ID identifies a trace. The zero value identifies none.
+type ID [16]byte
 
 // SpanID identifies a span within its trace. The zero value identifies none.
 type SpanID [8]byte
 
 // String returns 32 hexadecimal digits.
-func (id TraceID) String() string { return hex.EncodeToString(id[:]) }
+func (id ID) String() string { return hex.EncodeToString(id[:]) }
 
 // String returns 16 hexadecimal digits.
 func (id SpanID) String() string { return hex.EncodeToString(id[:]) }
@@ -30,7 +30,7 @@ func (id SpanID) String() string { return hex.EncodeToString(id[:]) }
 // Task is the place of a task in a trace.
 type Task struct {
 	ID    string
-	Trace TraceID
+	Trace ID
 	// Caller is the span that the task is part of. Zero = the task begins the trace.
 	Caller SpanID
 	// Sampled is false when the caller has chosen not to record the trace.
@@ -81,29 +81,29 @@ func (t Task) Traceparent(span SpanID) string {
 
 // Parse reads a W3C traceparent: version, trace, span and flags in lower-case hexadecimal
 // digits. What later versions may add is passed over, as the standard asks.
-func Parse(traceparent string) (trace TraceID, span SpanID, sampled, ok bool) {
+func Parse(traceparent string) (trace ID, span SpanID, sampled, ok bool) {
 	const flagSampled = 1
 	parts := strings.SplitN(traceparent, "-", 5)
 	if len(parts) < 4 || len(parts[0]) != 2 || len(parts[1]) != 32 || len(parts[2]) != 16 || len(parts[3]) != 2 ||
 		parts[0] == "ff" || (parts[0] == "00" && len(parts) > 4) {
-		return TraceID{}, SpanID{}, false, false
+		return ID{}, SpanID{}, false, false
 	}
 	digits := strings.Join(parts[:4], "")
 	all, err := hex.DecodeString(digits)
 	if err != nil || digits != strings.ToLower(digits) {
-		return TraceID{}, SpanID{}, false, false
+		return ID{}, SpanID{}, false, false
 	}
 	copy(trace[:], all[1:17])
 	copy(span[:], all[17:25])
-	if trace == (TraceID{}) || span == (SpanID{}) {
-		return TraceID{}, SpanID{}, false, false
+	if trace == (ID{}) || span == (SpanID{}) {
+		return ID{}, SpanID{}, false, false
 	}
 	return trace, span, all[25]&flagSampled != 0, true
 }
 
 // Within reports whether a trace is among the given share of all, from 0 to 1, as the
 // sampler traceidratio of OpenTelemetry decides it: everybody who is asked says the same.
-func (id TraceID) Within(share float64) bool {
+func (id ID) Within(share float64) bool {
 	switch {
 	case share >= 1:
 		return true
