@@ -34,6 +34,7 @@ func (r *Runner) decide(e *entry) {
 		e.alone--
 		inputs, e.inputs = inputs[:1:1], inputs[1:]
 	}
+	r.meters.decisions++
 	d := e.agg.Begin(&r.opts.Engine, r.opts.Now())
 	kept := inputs[:0]
 	var again []string // plugins of steps that were claimed in vain

@@ -102,7 +102,7 @@ func (g *rig) open(wrap func(store.Store) store.Store) {
 	}
 	_, epoch := g.bolt.Identity()
 	g.Runner = runner.New(runner.Options{
-		Store: g.store, Now: g.clock.now,
+		Store: g.store, Now: g.clock.now, Metered: true,
 		Logger: hclog.New(&hclog.LoggerOptions{Level: hclog.Warn, Output: g}),
 		Engine: engine.Host{Epoch: epoch, CancelGrace: time.Second, Rand: func() float64 { return 0.5 }},
 	})

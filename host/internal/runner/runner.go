@@ -33,13 +33,15 @@ type Plugins interface {
 	Cancel(instance string, id task.AttemptID, reason string)
 }
 
-// Options configure a runner. All fields are required.
+// Options configure a runner. All fields but Metered are required.
 type Options struct {
 	Store  store.Store
 	Engine engine.Host
 	Logger hclog.Logger
 	// Now is the wall clock.
 	Now func() time.Time
+	// Metered measures rounds and queues for [Runner.Metrics].
+	Metered bool
 }
 
 // Named limits of the runner.
@@ -79,6 +81,7 @@ type Runner struct {
 	intake    bool
 	idle      chan struct{} // closed once nothing is in flight after intake has ended
 	isIdle    bool
+	meters    meters
 }
 
 // entry is one cached task.
@@ -112,7 +115,7 @@ func New(opts Options) *Runner {
 		opts: opts, log: opts.Logger, wake: make(chan struct{}, 1), idle: make(chan struct{}),
 		tasks: make(map[task.ID]*entry), pools: make(map[string]*pool), instances: make(map[string]*instance),
 		sends: make(map[string][]*task.Assignment), intake: true,
-		templates: templates{parsed: make(map[string]*template.Template)},
+		templates: templates{parsed: make(map[string]*template.Template)}, meters: newMeters(opts.Metered),
 	}
 }
 
@@ -128,10 +131,12 @@ func (r *Runner) Run(ctx context.Context, plugins Plugins) error {
 	clock := time.NewTimer(time.Hour)
 	defer clock.Stop()
 	done := ctx.Done()
+	r.meters.begin()
 	for {
 		r.decideAll() //nolint:contextcheck // what is begun is finished after ctx has ended
 		r.flush()
 		r.checkIdle()
+		r.meters.end()
 		if done == nil && r.commits == 0 {
 			return nil
 		}
@@ -143,6 +148,7 @@ func (r *Runner) Run(ctx context.Context, plugins Plugins) error {
 			done = nil // commits in flight are waited for
 			r.endIntake()
 		}
+		r.meters.begin()
 		for _, f := range r.take() {
 			f()
 		}

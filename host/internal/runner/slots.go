@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/tasker-engine/tasker/host/internal/engine"
+	"github.com/tasker-engine/tasker/host/internal/measure"
 	"github.com/tasker-engine/tasker/host/internal/store"
 	"github.com/tasker-engine/tasker/host/task"
 )
@@ -14,6 +15,7 @@ import (
 type pool struct {
 	instances []*instance                    // in the order in which they became ready
 	queues    map[task.HandlerRef]*readyHeap // by handler as the steps name it
+	queueTime *measure.Histogram             // from ready to claimed; nil = not measured
 }
 
 // instance is one process that takes work. A slot is taken by being in slots.
@@ -47,7 +49,7 @@ func (c *claim) input() engine.Claim {
 func (r *Runner) pool(plugin string) *pool {
 	p, ok := r.pools[plugin]
 	if !ok {
-		p = &pool{queues: make(map[task.HandlerRef]*readyHeap)}
+		p = &pool{queues: make(map[task.HandlerRef]*readyHeap), queueTime: r.meters.newQueueTime()}
 		r.pools[plugin] = p
 	}
 	return p
@@ -71,7 +73,11 @@ func (r *Runner) reserve(e *entry, o task.Ordinal) *claim {
 	if q := p.queues[ref]; q != nil && q.Len() > 0 {
 		return nil
 	}
-	return r.take1(p, ref, e, o)
+	c := r.take1(p, ref, e, o)
+	if c != nil {
+		p.queueTime.Observe(0)
+	}
+	return c
 }
 
 // take1 takes a slot of the plugin for the step if one is free.
@@ -169,7 +175,7 @@ func (r *Runner) enqueue(e *entry, o task.Ordinal) {
 		p.queues[ref] = q
 	}
 	r.arrivals++
-	item := &ready{entry: e, ordinal: o, priority: e.agg.Priority(o), n: r.arrivals, queue: q}
+	item := &ready{entry: e, ordinal: o, priority: e.agg.Priority(o), n: r.arrivals, since: r.meters.began, queue: q}
 	e.queued[o] = item
 	heap.Push(q, item)
 }
@@ -208,6 +214,7 @@ func (r *Runner) admit(plugin string) {
 			continue
 		}
 		if c := r.take1(p, ref, e, next.ordinal); c != nil {
+			p.queueTime.Observe(int64(r.meters.began.Sub(next.since)))
 			r.add(e, input{in: c.input(), claim: c})
 		}
 	}
@@ -218,7 +225,8 @@ type ready struct {
 	entry    *entry
 	ordinal  task.Ordinal
 	priority int32
-	n        uint64 // order of arrival over all queues
+	n        uint64    // order of arrival over all queues
+	since    time.Time // when it was queued; zero = not measured
 	queue    *readyHeap
 	index    int // in the queue
 }
