@@ -106,9 +106,7 @@ func (h *Host) Events(ctx context.Context, q api.EventQuery, fn func(store.LogEn
 		if err != nil {
 			return err
 		}
-		gets = func(entry store.LogEntry, _ *eventv1.Event) (bool, error) {
-			return h.wanted(ctx, name, entry.Encoded, q.Follow)
-		}
+		gets = func(entry store.LogEntry) (bool, error) { return h.wanted(ctx, name, entry.Encoded, q.Follow) }
 	}
 	match, err := h.matcher(ctx, q, gets)
 	if err != nil {
@@ -163,7 +161,7 @@ func (r *Reader) Events(ctx context.Context, q api.EventQuery, fn func(store.Log
 }
 
 // matcher says whether an event of the log is one of those that are asked for.
-type matcher func(store.LogEntry, *eventv1.Event) (bool, error)
+type matcher func(store.LogEntry) (bool, error)
 
 // matcher returns the predicate of a query. gets says whether a subscription gets an
 // event.
@@ -192,17 +190,21 @@ func (r reading) matcher(ctx context.Context, q api.EventQuery, gets matcher) (m
 	if !q.Since.IsZero() {
 		since = q.Since.UnixNano()
 	}
-	return func(entry store.LogEntry, e *eventv1.Event) (bool, error) { //nolint:contextcheck // a filter ends in time by itself
-		if id != "" && e.GetTaskId() != string(id) || e.GetAt() < since || !matchesType(q.Type, e.GetType()) {
+	return func(entry store.LogEntry) (bool, error) { //nolint:contextcheck // a filter ends in time by itself
+		head, err := eventHeadOf(entry)
+		if err != nil {
+			return false, err
+		}
+		if id != "" && string(head.task) != string(id) || head.at < since || !matchesType(q.Type, string(head.kind)) {
 			return false, nil
 		}
 		if filter != nil {
-			if ok, _ := filter.Match(expr.NewEvent(e)); !ok { // what cannot be evaluated does not match
+			if ok, _ := filter.Match(expr.NewRawEvent(entry.Encoded)); !ok { // what cannot be evaluated does not match
 				return false, nil
 			}
 		}
 		if gets != nil {
-			return gets(entry, e)
+			return gets(entry)
 		}
 		return true, nil
 	}, nil
@@ -306,11 +308,7 @@ func (r reading) last(
 }
 
 func deliver(e store.LogEntry, match matcher, fn func(store.LogEntry) error) error {
-	envelope, err := decodeEvent(e)
-	if err != nil {
-		return err
-	}
-	if ok, err := match(e, envelope); !ok {
+	if ok, err := match(e); !ok {
 		return err
 	}
 	return fn(e)
