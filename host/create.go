@@ -85,7 +85,7 @@ func (r reading) UnfinishedTask(ctx context.Context, req task.Request) (task.ID,
 		Namespace: spec.Template.Namespace, Template: spec.Template.Name, Version: spec.Template.Version,
 	}
 	for page := (store.Page{Limit: store.MaxPage}); ; {
-		found, more, err := r.store.List(ctx, f, page)
+		found, next, err := r.store.List(ctx, f, page)
 		if err != nil {
 			return "", err
 		}
@@ -95,10 +95,10 @@ func (r reading) UnfinishedTask(ctx context.Context, req task.Request) (task.ID,
 				return s.ID, nil
 			}
 		}
-		if !more {
+		if next == "" {
 			return "", fmt.Errorf("no unfinished task of %s with this input: %w", spec.Template, task.ErrNotFound)
 		}
-		page.After = found[len(found)-1].Spec.ID
+		page.After = next
 	}
 }
 

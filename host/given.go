@@ -112,7 +112,7 @@ func (g *given) recall(ctx context.Context, r reading) error {
 	seen := make(map[string]bool)
 	f := store.Filter{Statuses: []task.Status{task.Pending, task.InProgress, task.Paused}}
 	for page := (store.Page{Limit: store.MaxPage}); ; {
-		found, more, err := r.store.List(ctx, f, page)
+		found, next, err := r.store.List(ctx, f, page)
 		if err != nil {
 			return err
 		}
@@ -128,7 +128,7 @@ func (g *given) recall(ctx context.Context, r reading) error {
 				}
 			}
 		}
-		if !more {
+		if next == "" {
 			g.mu.Lock()
 			g.recalled = true
 			g.mu.Unlock()

@@ -132,7 +132,7 @@ func (r reading) Value(ctx context.Context, id task.ID, ref string) ([]byte, err
 }
 
 // ListTasks implements [Service].
-func (r reading) ListTasks(ctx context.Context, f store.Filter, p store.Page) ([]store.Summary, bool, error) {
+func (r reading) ListTasks(ctx context.Context, f store.Filter, p store.Page) ([]store.Summary, task.ID, error) {
 	return r.store.List(ctx, f, p)
 }
 

@@ -180,9 +180,9 @@ func (h *Host) Tasks() int {
 	h.t.Helper()
 	ctx, cancel := h.context()
 	defer cancel()
-	page, more, err := h.ListTasks(ctx, host.Filter{}, host.Page{Limit: host.MaxPage})
-	if err != nil || more {
-		h.t.Fatalf("list tasks: %v, more: %t", err, more)
+	page, next, err := h.ListTasks(ctx, host.Filter{}, host.Page{Limit: host.MaxPage})
+	if err != nil || next != "" {
+		h.t.Fatalf("list tasks: %v, more after: %s", err, next)
 	}
 	return len(page)
 }

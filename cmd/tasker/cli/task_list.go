@@ -2,6 +2,7 @@ package cli
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -31,7 +32,8 @@ func (a *app) taskListCommand() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "list",
 		Short: "List tasks, newest first",
-		Long: `List tasks, newest first, a page at a time. Filters are combined.
+		Long: `List tasks, newest first, a page at a time. Filters are combined. Where very few of many
+tasks match, looking for them may take a while: Ctrl-C shows what was found so far.
 
 --json prints an array of {"id", "template", "status", "error", "tags",
 "correlation_id", "priority", "initiator", "created_at", "started_at", "completed_at",
@@ -49,7 +51,7 @@ func (a *app) taskListCommand() *cobra.Command {
 	f.StringVar(&flags.since, "since", "", "created since: a time such as 2026-01-31T08:00:00Z, or how long ago such as 24h")
 	f.StringVar(&flags.until, "until", "", "created before: a time, or how long ago")
 	f.BoolVar(&flags.oldestFirst, "oldest-first", false, "oldest first")
-	f.StringVar(&flags.after, "after", "", "id of the last task of the page before")
+	f.StringVar(&flags.after, "after", "", "where to go on, as the page before said")
 	f.IntVar(&flags.limit, "limit", host.DefaultPage, fmt.Sprintf("tasks per page, at most %d", host.MaxPage))
 	f.BoolVar(&flags.all, "all", false, "all pages")
 	_ = c.RegisterFlagCompletionFunc("status", cobra.FixedCompletions(statusNames(), cobra.ShellCompDirectiveNoFileComp))
@@ -60,19 +62,19 @@ func (a *app) taskListCommand() *cobra.Command {
 			return usageOf(c, err)
 		}
 		return a.ask(c, func(ctx context.Context, _ *config, s host.Service) error {
-			found, more, err := listTasks(ctx, s, filter, page, flags.all)
-			if err != nil {
-				return err
+			found, next, stopped := a.listTasks(ctx, s, filter, page, flags.all)
+			if len(found) == 0 && stopped != nil {
+				return stopped
 			}
 			if *asJSON {
 				out := make([]summaryJSON, len(found))
 				for i := range found {
 					out[i] = newSummaryJSON(&found[i])
 				}
-				return a.printJSON(out)
+				return errors.Join(a.printJSON(out), stopped)
 			}
-			a.printTasks(found, more)
-			return nil
+			a.printTasks(found, next)
+			return stopped
 		})
 	}
 	return c
@@ -137,22 +139,31 @@ func instant(text string, now time.Time) (time.Time, error) {
 	return time.Time{}, fmt.Errorf("%q: want a time such as 2026-01-31T08:00:00Z or 2026-01-31, or how long ago such as 24h", text)
 }
 
-// listTasks reads one page, or all.
-func listTasks(ctx context.Context, s host.Service, f host.Filter, p host.Page, all bool) (found []host.Summary, more bool, err error) {
+// listTasks reads one page, or all. The host answers in bounded time with what it has
+// found so far, so a page may take several calls; an error comes with the tasks before it.
+func (a *app) listTasks(ctx context.Context, s host.Service, f host.Filter, p host.Page, all bool) (found []host.Summary, next task.ID, err error) {
+	said, limit := false, p.Limit
 	for {
-		page, more, err := s.ListTasks(ctx, f, p)
+		page, next, err := s.ListTasks(ctx, f, p)
 		if err != nil {
-			return nil, false, err
+			return found, p.After, err
 		}
 		found = append(found, page...)
-		if !all || !more || len(page) == 0 {
-			return found, more, nil
+		full := !all && len(found) >= limit
+		if next == "" || full {
+			return found, next, nil
 		}
-		p.After = page[len(page)-1].Spec.ID
+		if len(page) < p.Limit && !said {
+			said = true
+			a.note("few tasks match; looking on, Ctrl-C shows what was found so far")
+		}
+		if p.After = next; !all {
+			p.Limit = limit - len(found)
+		}
 	}
 }
 
-func (a *app) printTasks(found []host.Summary, more bool) {
+func (a *app) printTasks(found []host.Summary, next task.ID) {
 	if len(found) == 0 {
 		a.note("no tasks")
 		return
@@ -172,7 +183,7 @@ func (a *app) printTasks(found []host.Summary, more bool) {
 			seconds(end.Sub(s.Spec.CreatedAt)), strings.Join(s.Spec.Tags, ","), failure)
 	}
 	t.print(a.out)
-	if more {
-		a.note("more follow: add --after %s, or --all", found[len(found)-1].Spec.ID)
+	if next != "" {
+		a.note("more follow: add --after %s, or --all", next)
 	}
 }

@@ -98,12 +98,12 @@ func (c *Client) Task(ctx context.Context, id string) (*task.View, error) {
 }
 
 // ListTasks implements [Service].
-func (c *Client) ListTasks(ctx context.Context, f store.Filter, p store.Page) (page []store.Summary, more bool, err error) {
+func (c *Client) ListTasks(ctx context.Context, f store.Filter, p store.Page) (page []store.Summary, next task.ID, err error) {
 	out, err := c.rpc.ListTasks(ctx, filterToWire(f, p))
 	if err != nil {
-		return nil, false, fromWire(err)
+		return nil, "", fromWire(err)
 	}
-	return each(out.GetTasks(), summaryFromWire), out.GetMore(), nil
+	return each(out.GetTasks(), summaryFromWire), task.ID(out.GetNext()), nil
 }
 
 // WatchTask implements [Service].

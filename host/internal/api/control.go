@@ -58,11 +58,11 @@ func (c *control) GetTask(r *hostv1.GetTaskRequest, stream grpc.ServerStreamingS
 // ListTasks implements the RPC.
 func (c *control) ListTasks(ctx context.Context, r *hostv1.ListTasksRequest) (*hostv1.ListTasksResponse, error) {
 	f, p := filterFromWire(r)
-	page, more, err := c.service.ListTasks(ctx, f, p)
+	page, next, err := c.service.ListTasks(ctx, f, p)
 	if err != nil {
 		return nil, toWire(err)
 	}
-	return &hostv1.ListTasksResponse{Tasks: each(page, summaryToWire), More: more}, nil
+	return &hostv1.ListTasksResponse{Tasks: each(page, summaryToWire), More: next != "", Next: string(next)}, nil
 }
 
 // WatchTask implements the RPC.

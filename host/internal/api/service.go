@@ -45,8 +45,10 @@ type Service interface {
 	UnfinishedTask(ctx context.Context, r task.Request) (task.ID, error)
 	// Task returns one task with its steps.
 	Task(ctx context.Context, id string) (*task.View, error)
-	// ListTasks returns a page of tasks, and whether more follow.
-	ListTasks(ctx context.Context, f store.Filter, p store.Page) (page []store.Summary, more bool, err error)
+	// ListTasks returns a page of tasks, and where the next one begins: an id for
+	// Page.After, empty when nothing follows. A page is answered in bounded time: where a
+	// filter matches rarely it may be short, even empty, with more to come.
+	ListTasks(ctx context.Context, f store.Filter, p store.Page) (page []store.Summary, next task.ID, err error)
 	// WatchTask calls fn with the task at once and after every change, changes coalesced
 	// while fn runs. The views carry no Output (ask Task for it). It returns nil after the
 	// view of the ended task, fn's error, or the context's; task.ErrStopping when the host

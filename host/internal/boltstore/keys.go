@@ -110,6 +110,23 @@ func asIndexKey(key []byte) (name string, k taskKey, ok bool) {
 // templateName is the name under which a template's tasks are indexed.
 func templateName(namespace, name string) string { return namespace + "/" + name }
 
+// stateName is the name under which finished tasks of a template in a status are
+// indexed, and what all of them begin with when the status is empty.
+func stateName(template string, status task.Status) string { return template + "\x00" + string(status) }
+
+// asStateKey reads a key of by_state.
+func asStateKey(key []byte) (template string, status task.Status, k taskKey, ok bool) {
+	i := len(key) - taskLen - 1
+	if i < 0 || key[i] != 0 {
+		return "", "", taskKey{}, false
+	}
+	name, of, found := strings.Cut(string(key[:i]), "\x00")
+	if !found || strings.IndexByte(of, 0) >= 0 {
+		return "", "", taskKey{}, false
+	}
+	return name, task.Status(of), taskKey(key[i+1:]), true
+}
+
 // idempotencyKey is the key of a KeyRecord.
 func idempotencyKey(namespace, name, key string) []byte {
 	return []byte(namespace + "\x00" + name + "\x00" + key)

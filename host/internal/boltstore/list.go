@@ -2,6 +2,7 @@ package boltstore
 
 import (
 	"bytes"
+	"container/heap"
 	"context"
 	"fmt"
 	"slices"
@@ -15,21 +16,29 @@ import (
 	storev1 "github.com/tasker-engine/tasker/proto/tasker/store/v1"
 )
 
-// listChunk is the number of candidates looked at in one transaction, so that a filter
-// which rarely matches holds no transaction open for long.
-const listChunk = 1024
+// scanReads is how many records one call of List reads before it answers with what it
+// has found and where to go on. The worst filter therefore costs some tens of
+// milliseconds a page; those that an index serves stay far below.
+const scanReads = 1 << 14
 
-// span of task keys: from lo, inclusive, to hi, exclusive; without end when open.
-type keyRange struct {
-	lo, hi taskKey
-	open   bool
+// order is the direction of a listing.
+type order struct{ desc bool }
+
+// before reports whether a comes before b.
+func (o order) before(a, b taskKey) bool {
+	c := bytes.Compare(a[:], b[:])
+	return c < 0 != o.desc && c != 0
 }
 
-// after is the key behind k.
-func (k taskKey) after() taskKey {
+// behind is the key next to k in this direction.
+func (o order) behind(k taskKey) taskKey {
+	by := byte(1)
+	if o.desc {
+		by = 0xff
+	}
 	for i := len(k) - 1; i >= 0; i-- {
-		k[i]++
-		if k[i] != 0 {
+		k[i] += by
+		if carried := k[i] == 0 && !o.desc || k[i] == 0xff && o.desc; !carried {
 			break
 		}
 	}
@@ -38,104 +47,134 @@ func (k taskKey) after() taskKey {
 
 // source is one ordered sequence of candidates: the keys of a bucket behind a prefix.
 type source struct {
+	order  order
 	kind   kind
 	prefix []byte
+	of     []byte   // only keys whose value begins so
 	only   *taskKey // a single task, whatever the bucket holds
 	cursor *bolt.Cursor
-	head   taskKey
-	valid  bool
+	head   taskKey // valid until the source has ended
 }
 
-// seek moves to the first candidate of r, from its end when desc.
-func (s *source) seek(t *txn, r keyRange, desc bool) {
+// seek moves to the first candidate that is not before k and reports whether there is
+// one. It may stop early at a candidate that it has not looked at when reads are spent.
+func (s *source) seek(t *txn, k taskKey, spent func() bool) bool {
 	if s.only != nil {
-		s.head, s.valid = *s.only, r.contains(*s.only)
-		return
+		s.head = *s.only
+		return !s.order.before(s.head, k)
 	}
-	s.cursor = t.cursor(s.kind)
-	var key []byte
-	if desc {
-		key = s.seekBack(r)
-	} else {
-		key, _ = s.cursor.Seek(slices.Concat(s.prefix, r.lo[:]))
+	var key, value []byte
+	if s.cursor == nil {
+		s.cursor = t.cursor(s.kind)
+	} else if key, value = s.step(t); key == nil || !s.take(key) {
+		return false // the end of the sequence
 	}
-	s.settle(t, key, r, desc)
+	if key == nil || s.order.before(s.head, k) { // further than one step
+		key, value = s.jump(t, k)
+	}
+	for ; key != nil && s.take(key); key, value = s.step(t) {
+		if bytes.HasPrefix(value, s.of) || spent() {
+			return true
+		}
+	}
+	return false
 }
 
-// seekBack moves to the last key before the end of r.
-func (s *source) seekBack(r keyRange) []byte {
-	bound := slices.Concat(s.prefix, r.hi[:])
-	if r.open { // behind every key with the prefix: task keys have 16 bytes
-		bound = slices.Concat(s.prefix, bytes.Repeat([]byte{0xff}, taskLen+1))
+// take reads a candidate from a key; it reports whether the key belongs to the sequence.
+func (s *source) take(key []byte) bool {
+	if len(key) != len(s.prefix)+taskLen || !bytes.HasPrefix(key, s.prefix) {
+		return false
 	}
-	if key, _ := s.cursor.Seek(bound); key == nil {
-		key, _ = s.cursor.Last()
-		return key
-	}
-	key, _ := s.cursor.Prev()
-	return key
-}
-
-// next moves on in the direction of the listing.
-func (s *source) next(t *txn, r keyRange, desc bool) {
-	if s.only != nil {
-		s.valid = false
-		return
-	}
-	var key []byte
-	if desc {
-		key, _ = s.cursor.Prev()
-	} else {
-		key, _ = s.cursor.Next()
-	}
-	s.settle(t, key, r, desc)
-}
-
-// settle takes the key that the cursor is on, if it is still within the range.
-func (s *source) settle(t *txn, key []byte, r keyRange, desc bool) {
-	s.valid = false
-	if key == nil || len(key) != len(s.prefix)+taskLen || !bytes.HasPrefix(key, s.prefix) {
-		return
-	}
-	t.reads++
 	s.head = taskKey(key[len(s.prefix):])
-	if desc {
-		s.valid = bytes.Compare(s.head[:], r.lo[:]) >= 0
-	} else {
-		s.valid = r.contains(s.head)
+	return true
+}
+
+func (s *source) step(t *txn) (key, value []byte) {
+	t.reads++
+	if s.order.desc {
+		return s.cursor.Prev()
+	}
+	return s.cursor.Next()
+}
+
+func (s *source) jump(t *txn, k taskKey) (key, value []byte) {
+	t.reads++
+	bound := slices.Concat(s.prefix, k[:])
+	key, value = s.cursor.Seek(bound)
+	switch {
+	case !s.order.desc || bytes.Equal(key, bound):
+		return key, value
+	case key == nil:
+		return s.cursor.Last()
+	default:
+		return s.cursor.Prev()
 	}
 }
 
-func (r keyRange) contains(k taskKey) bool {
-	return bytes.Compare(k[:], r.lo[:]) >= 0 && (r.open || bytes.Compare(k[:], r.hi[:]) < 0)
+// union is the candidates of any of its sources, a heap by their heads.
+type union []*source
+
+func (u union) Len() int           { return len(u) }
+func (u union) Less(i, j int) bool { return u[i].order.before(u[i].head, u[j].head) }
+func (u union) Swap(i, j int)      { u[i], u[j] = u[j], u[i] }
+
+// Push is never called: sources only end.
+func (u union) Push(any) {}
+
+// Pop implements [heap.Interface].
+func (u *union) Pop() any {
+	old := *u
+	last := old[len(old)-1]
+	*u = old[:len(old)-1]
+	return last
+}
+
+// start moves every source to its first candidate that is not before k.
+func (u *union) start(t *txn, k taskKey, spent func() bool) {
+	*u = slices.DeleteFunc(*u, func(s *source) bool { return !s.seek(t, k, spent) })
+	heap.Init(u)
+}
+
+// seek moves to the first candidate that is not before k and reports whether there is one.
+func (u *union) seek(t *txn, k taskKey, spent func() bool) bool {
+	for len(*u) > 0 && (*u)[0].order.before((*u)[0].head, k) {
+		if (*u)[0].seek(t, k, spent) {
+			heap.Fix(u, 0)
+		} else {
+			heap.Pop(u)
+		}
+	}
+	return len(*u) > 0
 }
 
 // listing is one call of List.
 type listing struct {
-	filter  store.Filter
-	span    keyRange
-	limit   int
-	page    []store.Summary
-	more    bool
-	done    bool
-	scanned int
+	filter   store.Filter
+	order    order
+	from, to taskKey // the first and the last key that may be listed
+	limit    int
+	reads    uint64 // how many it may read
+	page     []store.Summary
+	next     task.ID
 }
 
-// List returns the tasks that the filter selects, by the time in their ids, and
-// whether more follow. It walks the narrowest index that the filter names. Errors:
-// task.ErrInvalid for a filter or page that makes no sense.
-func (s *Store) List(ctx context.Context, f store.Filter, p store.Page) (page []store.Summary, more bool, err error) {
+// List returns tasks that the filter selects, by the time in their ids, and the id
+// behind which the next page begins, empty when there is nothing more. It walks the
+// indexes that the filter names, leaping from one to the other, and reads about
+// scanReads records at most: a page may be short, and even empty, with more to come.
+// Errors: task.ErrInvalid for a filter or page that makes no sense.
+func (s *Store) List(ctx context.Context, f store.Filter, p store.Page) (page []store.Summary, next task.ID, err error) {
 	l, err := newListing(f, p)
 	if err != nil {
-		return nil, false, fmt.Errorf("list: %w", err)
+		return nil, "", fmt.Errorf("list: %w", err)
 	}
-	for !l.done {
-		l.scanned = 0
-		if err := s.view(ctx, opList, l.scan); err != nil {
-			return nil, false, fmt.Errorf("list: %w", err)
-		}
+	if l.order.before(l.to, l.from) {
+		return nil, "", nil
 	}
-	return l.page, l.more, nil
+	if err := s.view(ctx, opList, l.scan); err != nil {
+		return nil, "", fmt.Errorf("list: %w", err)
+	}
+	return l.page, l.next, nil
 }
 
 func newListing(f store.Filter, p store.Page) (*listing, error) {
@@ -150,97 +189,94 @@ func newListing(f store.Filter, p store.Page) (*listing, error) {
 	case f.Version != "" && f.Template == "":
 		return nil, fmt.Errorf("%w: version %q needs its template", task.ErrInvalid, f.Version)
 	}
-	l := &listing{filter: f, limit: p.Limit, span: keyRange{open: true}}
+	l := &listing{filter: f, limit: p.Limit, reads: scanReads, order: order{desc: !f.OldestFirst}}
+	lo, hi := taskKey{}, taskKey(bytes.Repeat([]byte{0xff}, taskLen))
 	if !f.CreatedFrom.IsZero() {
-		l.span.lo = firstTaskKey(f.CreatedFrom)
+		lo = firstTaskKey(f.CreatedFrom)
 	}
 	if !f.CreatedTo.IsZero() { // a key has milliseconds, the filter nanoseconds
-		l.span.hi, l.span.open = firstTaskKey(f.CreatedTo.Add(time.Millisecond)), false
+		hi = firstTaskKey(f.CreatedTo.Add(time.Millisecond))
+	}
+	if l.from, l.to = lo, hi; l.order.desc {
+		l.from, l.to = hi, lo
 	}
 	if p.After != "" {
 		k, err := parseTaskKey(p.After)
 		if err != nil {
 			return nil, err
 		}
-		l.continueFrom(k)
+		if next := l.order.behind(k); !l.order.before(k, next) {
+			l.from, l.to = l.to, l.from // nothing comes behind the last key that there can be
+		} else if l.order.before(l.from, next) {
+			l.from = next
+		}
 	}
 	return l, nil
 }
 
-// continueFrom leaves out k and what was listed before it.
-func (l *listing) continueFrom(k taskKey) {
-	if l.filter.OldestFirst {
-		if next := k.after(); bytes.Compare(next[:], l.span.lo[:]) > 0 {
-			l.span.lo = next
-		}
-	} else if l.span.open || bytes.Compare(k[:], l.span.hi[:]) < 0 {
-		l.span.hi, l.span.open = k, false
-	}
-}
-
-// scan looks at up to listChunk candidates.
+// scan fills the page.
 func (l *listing) scan(t *txn) error {
-	desc := !l.filter.OldestFirst
-	sources := l.sources(t)
-	for i := range sources {
-		sources[i].seek(t, l.span, desc)
+	groups := l.groups(t)
+	never := func() bool { return false }
+	for _, g := range groups {
+		g.start(t, l.from, never)
 	}
-	for l.scanned < listChunk {
-		k, ok := nextCandidate(sources, desc)
-		if !ok {
-			l.done = true
+	limit := t.reads + l.reads
+	spent := func() bool { return t.reads >= limit }
+	for k := l.from; ; k = l.order.behind(k) {
+		var found, agreed bool
+		if k, found, agreed = leap(t, groups, k, spent); !found || l.order.before(l.to, k) {
 			return nil
 		}
-		for i := range sources {
-			if sources[i].valid && sources[i].head == k {
-				sources[i].next(t, l.span, desc)
-			}
+		if !agreed || spent() {
+			back := order{desc: !l.order.desc}
+			l.next = back.behind(k).id()
+			return nil
 		}
-		l.scanned++
-		if err := l.look(t, k); err != nil || l.done {
+		if done, err := l.look(t, k); done || err != nil {
 			return err
 		}
-		l.continueFrom(k)
 	}
-	return nil
 }
 
-// nextCandidate is the foremost of the sources' heads.
-func nextCandidate(sources []source, desc bool) (taskKey, bool) {
-	var best taskKey
-	found := false
-	for i := range sources {
-		s := &sources[i]
-		if !s.valid {
-			continue
+// leap returns the first task that is not before k and in every group; agreed is false
+// when reads were spent before one was found, and no task before the one returned is.
+func leap(t *txn, groups []*union, k taskKey, spent func() bool) (at taskKey, found, agreed bool) {
+	for !agreed {
+		agreed = true
+		for _, g := range groups {
+			if !g.seek(t, k, spent) {
+				return k, false, false
+			}
+			if head := (*g)[0].head; head != k {
+				agreed = agreed && g == groups[0]
+				k = head
+			}
 		}
-		if c := bytes.Compare(s.head[:], best[:]); !found || (c < 0) != desc && c != 0 {
-			best, found = s.head, true
+		if !agreed && spent() {
+			return k, true, false
 		}
 	}
-	return best, found
+	return k, true, true
 }
 
-// look adds a candidate to the page if it matches.
-func (l *listing) look(t *txn, k taskKey) error {
+// look adds a task to the page if it matches and reports whether the page has ended.
+func (l *listing) look(t *txn, k taskKey) (done bool, err error) {
 	record, _, err := readTask(t, k)
 	if err != nil {
-		return err
+		return false, err
 	}
 	status := task.Status(record.GetStatus())
 	if len(l.filter.Statuses) > 0 && !slices.Contains(l.filter.Statuses, status) {
-		return nil
+		return false, nil
 	}
 	spec, err := readSpec(t, k)
-	if err != nil {
-		return err
-	}
-	if !l.matches(k, spec) {
-		return nil
+	if err != nil || !l.matches(k, spec) {
+		return false, err
 	}
 	if len(l.page) == l.limit {
-		l.more, l.done = true, true
-		return nil
+		l.next = l.page[l.limit-1].Spec.ID
+		return true, nil
 	}
 	l.page = append(l.page, store.Summary{
 		Spec: specFromRecord(k.id(), spec), Status: status,
@@ -248,7 +284,7 @@ func (l *listing) look(t *txn, k taskKey) error {
 		StartedAt: fromNanos(record.GetStartedAt()), CompletedAt: fromNanos(record.GetCompletedAt()),
 		UpdatedAt: fromNanos(record.GetUpdatedAt()),
 	})
-	return nil
+	return false, nil
 }
 
 func (l *listing) matches(k taskKey, r *storev1.SpecRecord) bool {
@@ -272,62 +308,77 @@ func (l *listing) matches(k taskKey, r *storev1.SpecRecord) bool {
 	}
 }
 
-// sources picks what to walk: the narrowest index that the filter names.
-func (l *listing) sources(t *txn) []source {
+// groups are the indexes that the filter names; a task must be in all of them.
+func (l *listing) groups(t *txn) []*union {
 	f := &l.filter
-	switch {
-	case f.CorrelationID != "":
-		out := []source{{kind: kindByCorrelation, prefix: indexPrefix(f.CorrelationID)}}
+	var out []*union
+	if f.CorrelationID != "" {
+		u := &union{{order: l.order, kind: kindByCorrelation, prefix: indexPrefix(f.CorrelationID)}}
 		if k, err := parseTaskKey(task.ID(f.CorrelationID)); err == nil && t.get(kindSpecs, k[:]) != nil {
-			out = append(out, source{only: &k}) // a task's own id is its default correlation id
+			*u = append(*u, &source{order: l.order, only: &k}) // a task's own id is its default correlation id
 		}
-		return out
-	case f.Tag != "":
-		return []source{{kind: kindByTag, prefix: indexPrefix(f.Tag)}}
-	case f.Template != "":
-		return []source{{kind: kindByTemplate, prefix: indexPrefix(templateName(f.Namespace, f.Template))}}
-	case len(f.Statuses) > 0 && !slices.Contains(f.Statuses, task.Complete):
-		return statusSources(f.Statuses)
-	case f.Namespace != "":
-		return namespaceSources(t, f.Namespace)
-	default:
-		return []source{{kind: kindSpecs}}
+		out = append(out, u)
 	}
-}
-
-func indexPrefix(name string) []byte { return append([]byte(name), 0) }
-
-// statusSources are by_status for the rare statuses and live for the unfinished.
-func statusSources(statuses []task.Status) []source {
-	var out []source
-	live := false
-	for i, status := range statuses {
-		switch {
-		case slices.Contains(statuses[:i], status):
-		case indexedStatus(status):
-			out = append(out, source{kind: kindByStatus, prefix: indexPrefix(string(status))})
-		case !live:
-			live = true
-			out = append(out, source{kind: kindLive})
-		}
+	if f.Tag != "" {
+		out = append(out, &union{{order: l.order, kind: kindByTag, prefix: indexPrefix(f.Tag)}})
+	}
+	if f.Namespace != "" || len(f.Statuses) > 0 {
+		out = append(out, l.states(t))
+	}
+	if len(out) == 0 {
+		out = append(out, &union{{order: l.order, kind: kindSpecs}})
 	}
 	return out
 }
 
-// namespaceSources are the index entries of every template of a namespace, found by
-// jumping from name to name.
-func namespaceSources(t *txn, namespace string) []source {
-	var out []source
-	prefix := []byte(namespace + "/")
-	c := t.cursor(kindByTemplate)
+func indexPrefix(name string) []byte { return append([]byte(name), 0) }
+
+// states are the tasks of the filter's template or namespace in the filter's statuses:
+// by_state for the finished, live for the others.
+func (l *listing) states(t *txn) *union {
+	f := &l.filter
+	names := []string{templateName(f.Namespace, f.Template)}
+	of := []byte(names[0])
+	switch {
+	case f.Namespace == "":
+		names, of = templateNames(t, nil), nil
+	case f.Template == "":
+		of = []byte(f.Namespace + "/")
+		names = templateNames(t, of)
+	}
+	statuses := f.Statuses
+	if len(statuses) == 0 {
+		statuses = task.Statuses()
+	}
+	u, live := &union{}, false
+	for i, status := range statuses {
+		switch {
+		case slices.Contains(statuses[:i], status):
+		case status.Terminal():
+			for _, name := range names {
+				*u = append(*u, &source{order: l.order, kind: kindByState, prefix: indexPrefix(stateName(name, status))})
+			}
+		case !live:
+			live = true
+			*u = append(*u, &source{order: l.order, kind: kindLive, of: of})
+		}
+	}
+	return u
+}
+
+// templateNames are the names in by_state that begin with a prefix, found by jumping
+// from one to the next.
+func templateNames(t *txn, prefix []byte) []string {
+	var out []string
+	c := t.cursor(kindByState)
 	for key, _ := c.Seek(prefix); key != nil && bytes.HasPrefix(key, prefix); {
 		t.reads++
-		name, _, ok := asIndexKey(key)
+		name, _, _, ok := asStateKey(key)
 		if !ok {
 			key, _ = c.Next()
 			continue
 		}
-		out = append(out, source{kind: kindByTemplate, prefix: indexPrefix(name)})
+		out = append(out, name)
 		key, _ = c.Seek(append([]byte(name), 1)) // behind name NUL anything
 	}
 	return out

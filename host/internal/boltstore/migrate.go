@@ -10,6 +10,10 @@ import (
 
 	"github.com/oklog/ulid/v2"
 	bolt "go.etcd.io/bbolt"
+
+	"github.com/tasker-engine/tasker/host/internal/store"
+	"github.com/tasker-engine/tasker/host/task"
+	storev1 "github.com/tasker-engine/tasker/proto/tasker/store/v1"
 )
 
 // migration brings a file from the version before to its own, in one transaction.
@@ -24,16 +28,47 @@ type migration struct {
 func migrations() []migration {
 	return []migration{
 		{version: 1, what: "initial schema", apply: createBuckets},
+		{version: 2, what: "finished tasks by template and status", apply: indexByState},
 	}
 }
 
+// createBuckets makes the buckets of the first schema.
 func createBuckets(tx *bolt.Tx) error {
-	for _, name := range kindNames() {
+	for _, name := range []string{
+		"meta", "specs", "tasks", "steps", "templates", "live", "log", "blobs", "checkpoints", "keys", "crashes",
+		"cursors", "dead_letters", "custom_events", "by_template", "by_tag", "by_correlation", "by_status",
+	} {
 		if _, err := tx.CreateBucket([]byte(name)); err != nil {
 			return fmt.Errorf("create bucket %s: %w", name, err)
 		}
 	}
 	return nil
+}
+
+// indexByState replaces by_template and by_status by by_state and names the template in
+// live.
+func indexByState(tx *bolt.Tx) error {
+	state, err := tx.CreateBucket([]byte("by_state"))
+	if err != nil {
+		return fmt.Errorf("create bucket by_state: %w", err)
+	}
+	tasks, live := tx.Bucket([]byte("tasks")), tx.Bucket([]byte("live"))
+	err = tx.Bucket([]byte("by_template")).ForEach(func(key, _ []byte) error {
+		name, k, ok := asIndexKey(key)
+		if !ok {
+			return fmt.Errorf("%w: by_template/%q", store.ErrCorrupt, key)
+		}
+		r := &storev1.TaskRecord{}
+		if _, err := decodePrefixed(tasks.Get(k[:]), r, "tasks/"+string(k.id())); err != nil {
+			return err
+		}
+		status := task.Status(r.GetStatus())
+		if status.Terminal() {
+			return state.Put(indexKey(stateName(name, status), k), []byte{})
+		}
+		return live.Put(k[:], []byte(name))
+	})
+	return errors.Join(err, tx.DeleteBucket([]byte("by_template")), tx.DeleteBucket([]byte("by_status")))
 }
 
 // prepare brings a file to the version of the last migration: an empty file gets the

@@ -148,12 +148,12 @@ func TestMigrate(t *testing.T) {
 		}}
 	}
 	boom := errors.New("boom")
-	all := append(migrations(), step(2, nil), step(3, boom))
-	errorSays(t, "migration that fails", prepare(db, path, all, time.Now()), boom, "schema 3")
+	all := append(migrations(), step(3, nil), step(4, boom))
+	errorSays(t, "migration that fails", prepare(db, path, all, time.Now()), boom, "schema 4")
 	version := func() (v uint8) {
 		err := db.View(func(tx *bolt.Tx) (err error) {
 			v, err = readVersion(tx)
-			if tx.Bucket([]byte("v3")) != nil && v < 3 {
+			if tx.Bucket([]byte("v4")) != nil && v < 4 {
 				t.Error("a migration that failed left something")
 			}
 			return err
@@ -163,22 +163,22 @@ func TestMigrate(t *testing.T) {
 		}
 		return v
 	}
-	if v := version(); v != 2 {
-		t.Errorf("version after a failed third migration: got %d, want 2", v)
+	if v := version(); v != 3 {
+		t.Errorf("version after a failed fourth migration: got %d, want 3", v)
 	}
-	all[2] = step(3, nil)
-	if err := prepare(db, path, all, time.Now()); err != nil || version() != 3 {
-		t.Errorf("migrate: got version %d, error %v; want 3", version(), err)
+	all[3] = step(4, nil)
+	if err := prepare(db, path, all, time.Now()); err != nil || version() != 4 {
+		t.Errorf("migrate: got version %d, error %v; want 4", version(), err)
 	}
-	if err := prepare(db, path, all, time.Now()); err != nil || !slices.Equal(ran, []int{2, 3, 3}) {
-		t.Errorf("migrations run: got %v, error %v; want 2, the failed 3, 3, and nothing twice", ran, err)
+	if err := prepare(db, path, all, time.Now()); err != nil || !slices.Equal(ran, []int{3, 4, 4}) {
+		t.Errorf("migrations run: got %v, error %v; want 3, the failed 4, 4, and nothing twice", ran, err)
 	}
 	errorSays(t, "older program", prepare(db, path, migrations(), time.Now()), store.ErrVersion)
-	for _, v := range []int{1, 2} { // each copy is the file before the migrations that began there
-		if problems, err := VerifyFile(t.Context(), fmt.Sprintf("%s.schema-%d", path, v), Options{}); v == 1 && (len(problems) != 0 || err != nil) {
-			t.Errorf("copy of schema 1: got %v, error %v; want a good store", problems, err)
-		} else if v == 2 && !errors.Is(err, store.ErrVersion) {
-			t.Errorf("copy of schema 2: got error %v, want a newer version", err)
+	for _, v := range []int{2, 3} { // each copy is the file before the migrations that began there
+		if problems, err := VerifyFile(t.Context(), fmt.Sprintf("%s.schema-%d", path, v), Options{}); v == 2 && (len(problems) != 0 || err != nil) {
+			t.Errorf("copy of schema 2: got %v, error %v; want a good store", problems, err)
+		} else if v == 3 && !errors.Is(err, store.ErrVersion) {
+			t.Errorf("copy of schema 3: got error %v, want a newer version", err)
 		}
 	}
 }

@@ -110,7 +110,7 @@ func TestOpenRefuses(t *testing.T) {
 	})
 	for _, readOnly := range []bool{false, true} {
 		_, err = Open(newer, Options{ReadOnly: readOnly})
-		errorSays(t, "a newer schema", err, store.ErrVersion, "schema 2", "up to 1", "newer Tasker")
+		errorSays(t, "a newer schema", err, store.ErrVersion, fmt.Sprintf("schema %d", SchemaVersion+1), fmt.Sprintf("up to %d", SchemaVersion), "newer Tasker")
 	}
 	editFile(t, newer, func(tx *bolt.Tx) error { return tx.Bucket([]byte("meta")).Put([]byte("version"), []byte{0}) })
 	_, err = Open(newer, Options{ReadOnly: true})

@@ -1,8 +1,6 @@
 package boltstore
 
-import "github.com/tasker-engine/tasker/host/task"
-
-// The file, schema version 1. A test fills every bucket by a scripted scenario, walks
+// The file, schema version 2. A test fills every bucket by a scripted scenario, walks
 // the file and compares what it finds with the three columns of this drawing.
 //
 //	bucket           key                              value
@@ -14,7 +12,7 @@ import "github.com/tasker-engine/tasker/host/task"
 //	tasks            task                             seq | TaskRecord
 //	steps            task | ordinal                   seq | StepRecord
 //	templates        hash                             snapshot
-//	live             task                             (empty)
+//	live             task                             namespace / template
 //	log              seq                              prev | LogRecord
 //	blobs            task | n                         JSON
 //	checkpoints      task | ordinal                   CheckpointRecord
@@ -23,10 +21,9 @@ import "github.com/tasker-engine/tasker/host/task"
 //	cursors          subscription                     CursorRecord
 //	dead_letters     subscription 0 seq               DeadLetterRecord
 //	custom_events    name                             CustomEventRecord
-//	by_template      namespace / template 0 task      (empty)
+//	by_state         namespace / template 0 status 0 task (empty)
 //	by_tag           tag 0 task                       (empty)
 //	by_correlation   correlation 0 task               (empty)
-//	by_status        status 0 task                    (empty)
 //
 // Keys: task is the ULID as its 16 bytes, so that key order is the order of creation;
 // ordinal and n are 4 bytes, seq, prev and time (nanoseconds since 1970) 8 bytes, all
@@ -59,10 +56,16 @@ import "github.com/tasker-engine/tasker/host/task"
 //     reason: a step's transition does not rewrite the task's record.
 //   - live is what a start must look at. Its entry goes when the task ends and comes
 //     back when an operator reopens the task; nothing else moves.
-//   - Indexes hold only what the caller set (a correlation id that defaults to the task
-//     id is not in by_correlation) and only the rare statuses: error, cancelled and
-//     resolved_manually. Complete tasks are found by walking tasks by time, unfinished
-//     ones by walking live.
+//   - by_state holds the finished tasks, each under its template and status, written when
+//     it ends and gone when it is reopened or deleted; live, which names the template, has
+//     the others. A listing by template, status, namespace or any of them together reads
+//     the entries it shows and no more, and retention finds the oldest task of each kind
+//     with one seek. A put when a task ends takes the place of one at its creation.
+//   - The other indexes hold only what the caller set: a correlation id that defaults to
+//     the task id is not in by_correlation. Filters that have an index each are combined by
+//     leaping from one to the other.
+//   - A task is deleted as a whole, with its idempotency key, once that has expired. Its
+//     events stay until the log is cut.
 //   - A checkpoint has a bucket of its own: it comes once a second, does not touch the
 //     task's revision, and goes with the write set that ends its step.
 //   - The log is cut at its beginning and nowhere else, and its last value is never
@@ -75,7 +78,7 @@ import "github.com/tasker-engine/tasker/host/task"
 
 // SchemaVersion is the version of the drawing above. A change to the drawing or to the
 // meaning of a record is a new version, a migration and a file under testdata.
-const SchemaVersion = 1
+const SchemaVersion = 2
 
 // kind is one kind of record: a bucket.
 type kind uint8
@@ -96,10 +99,9 @@ const (
 	kindCursors                   // where subscriptions stand
 	kindDeadLetters               // events that a subscriber could not handle
 	kindCustomEvents              // custom events as last declared
-	kindByTemplate                // tasks by template name
+	kindByState                   // finished tasks by template and status
 	kindByTag                     // tasks by tag
 	kindByCorrelation             // tasks by a correlation id that the caller chose
-	kindByStatus                  // tasks in a rare status
 	kinds                         // how many there are
 )
 
@@ -108,7 +110,7 @@ func kindNames() [kinds]string {
 	return [kinds]string{
 		"meta", "specs", "tasks", "steps", "templates", "live", "log", "blobs", "checkpoints",
 		"keys", "crashes", "cursors", "dead_letters", "custom_events",
-		"by_template", "by_tag", "by_correlation", "by_status",
+		"by_state", "by_tag", "by_correlation",
 	}
 }
 
@@ -128,8 +130,3 @@ const (
 	metaEpoch    = "epoch"    // how often the file was opened for writing
 	metaCounters = "counters" // tasks by status
 )
-
-// indexedStatus reports whether tasks in this status have an entry in by_status.
-func indexedStatus(s task.Status) bool {
-	return s == task.Error || s == task.Cancelled || s == task.ResolvedManually
-}

@@ -14,6 +14,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"github.com/tasker-engine/tasker/host/internal/storetest"
+	"github.com/tasker-engine/tasker/host/task"
 	storev1 "github.com/tasker-engine/tasker/proto/tasker/store/v1"
 )
 
@@ -146,15 +147,16 @@ func (f *folder) key(bucket string, key []byte) string {
 }
 
 func (f *folder) indexKey(bucket string, key []byte) string {
+	if name, status, k, ok := asStateKey(key); ok && bucket == "by_state" && name == "shop/order" && status == task.Error {
+		return "namespace / template 0 status 0 " + f.task(k[:])
+	}
 	name, k, ok := asIndexKey(key)
 	if !ok {
 		return fmt.Sprintf("MALFORMED KEY %q", key)
 	}
 	want := map[string]struct{ names, form string }{
-		"by_template":    {"shop/order", "namespace / template"},
 		"by_tag":         {"eu vip", "tag"},
 		"by_correlation": {"order-1", "correlation"},
-		"by_status":      {"error", "status"},
 	}[bucket]
 	if !strings.Contains(want.names, name) {
 		return fmt.Sprintf("UNKNOWN NAME %q", name)
@@ -194,6 +196,8 @@ func (f *folder) value(bucket string, key, value []byte) string {
 		return "snapshot"
 	case name == "blobs" && bytes.HasPrefix(value, []byte(`"`)):
 		return "JSON"
+	case name == "live" && string(value) == "shop/order":
+		return "namespace / template"
 	case len(value) == 0:
 		return "(empty)"
 	}

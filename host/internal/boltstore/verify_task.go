@@ -218,23 +218,27 @@ func (v *verifier) history(k taskKey, records []written) {
 // entries checks that the entries of a task that must exist do; orphans are found from
 // the other side.
 func (v *verifier) entries(k taskKey, spec *storev1.SpecRecord, status task.Status) {
-	if !status.Terminal() && !v.exists(kindLive, k[:]) {
-		v.report("live/"+string(k.id()), remedyRecord, "missing: the task is %s", status)
+	name := templateName(spec.GetNamespace(), spec.GetTemplate())
+	if !status.Terminal() {
+		if of := v.t.get(kindLive, k[:]); of == nil {
+			v.report("live/"+string(k.id()), remedyRecord, "missing: the task is %s", status)
+		} else if string(of) != name {
+			v.report("live/"+string(k.id()), remedyIndex, "it says template %q, the task has %q", of, name)
+		}
 	}
 	want := func(kd kind, name string) {
 		if !v.exists(kd, indexKey(name, k)) {
 			v.report(fmt.Sprintf("%s/%q/%s", kd.name(), name, k.id()), remedyIndex, "missing")
 		}
 	}
-	want(kindByTemplate, templateName(spec.GetNamespace(), spec.GetTemplate()))
 	for _, tag := range spec.GetTags() {
 		want(kindByTag, tag)
 	}
 	if spec.GetCorrelationSet() {
 		want(kindByCorrelation, specFromRecord(k.id(), spec).CorrelationID)
 	}
-	if indexedStatus(status) {
-		want(kindByStatus, string(status))
+	if status.Terminal() {
+		want(kindByState, stateName(name, status))
 	}
 }
 
@@ -330,23 +334,16 @@ func (v *verifier) templates() error {
 // indexes finds entries that no task justifies.
 func (v *verifier) indexes() error {
 	justified := map[kind]func(name string, spec *storev1.SpecRecord, k taskKey) bool{
-		kindByTemplate: func(name string, s *storev1.SpecRecord, _ taskKey) bool {
-			return name == templateName(s.GetNamespace(), s.GetTemplate())
-		},
 		kindByTag: func(name string, s *storev1.SpecRecord, _ taskKey) bool { return slices.Contains(s.GetTags(), name) },
 		kindByCorrelation: func(name string, s *storev1.SpecRecord, k taskKey) bool {
 			return s.GetCorrelationSet() && name == specFromRecord(k.id(), s).CorrelationID
 		},
-		kindByStatus: func(name string, _ *storev1.SpecRecord, k taskKey) bool {
-			record, _, err := readTask(v.t, k)
-			return err == nil && record.GetStatus() == name && indexedStatus(task.Status(name))
-		},
 	}
-	for kd := kindByTemplate; kd <= kindByStatus; kd++ {
+	for kd := kindByTag; kd <= kindByCorrelation; kd++ {
 		err := v.walk(kd, func(key, _ []byte) {
 			name, k, ok := asIndexKey(key)
 			if !ok {
-				v.report(fmt.Sprintf("%s/%x", kd.name(), key), remedyIndex, "the key is no name and task")
+				v.report(fmt.Sprintf("%s/%q", kd.name(), key), remedyIndex, "the key is no name and task")
 				return
 			}
 			spec, err := readSpec(v.t, k)
@@ -358,7 +355,19 @@ func (v *verifier) indexes() error {
 			return err
 		}
 	}
-	return nil
+	return v.walk(kindByState, func(key, _ []byte) {
+		name, status, k, ok := asStateKey(key)
+		if !ok {
+			v.report(fmt.Sprintf("by_state/%q", key), remedyIndex, "the key is no template, status and task")
+			return
+		}
+		spec, err1 := readSpec(v.t, k)
+		record, _, err2 := readTask(v.t, k)
+		if err1 != nil || err2 != nil || !status.Terminal() || record.GetStatus() != string(status) ||
+			name != templateName(spec.GetNamespace(), spec.GetTemplate()) {
+			v.report(fmt.Sprintf("by_state/%q/%s/%s", name, status, k.id()), remedyIndex, "no task justifies it")
+		}
+	})
 }
 
 func (v *verifier) keys() error {

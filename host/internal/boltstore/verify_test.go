@@ -185,10 +185,10 @@ func TestVerifyFinds(t *testing.T) {
 		{"live entry of no task", func(x *tx, _, _ taskKey) { x.mustPut(kindLive, unknown[:], []byte{}) }, "live/"},
 		{"no index entry", func(x *tx, r, _ taskKey) { x.mustDel(kindByTag, indexKey("vip", r)) }, `by_tag/"vip"`},
 		{"no correlation entry", func(x *tx, r, _ taskKey) { x.mustDel(kindByCorrelation, indexKey("order-1", r)) }, "by_correlation"},
-		{"no template entry", func(x *tx, _, f taskKey) { x.mustDel(kindByTemplate, indexKey("shop/order", f)) }, "by_template"},
-		{"no status entry", func(x *tx, _, f taskKey) { x.mustDel(kindByStatus, indexKey("error", f)) }, "by_status"},
+		{"live entry of another template", func(x *tx, r, _ taskKey) { x.mustPut(kindLive, r[:], []byte("shop/other")) }, "it says template"},
+		{"no state entry", func(x *tx, _, f taskKey) { x.mustDel(kindByState, indexKey(stateName("shop/order", task.Error), f)) }, "by_state"},
 		{"index entry of no task", func(x *tx, _, _ taskKey) { x.mustPut(kindByTag, indexKey("vip", unknown), []byte{}) }, "no task justifies it"},
-		{"index entry that no task justifies", func(x *tx, r, _ taskKey) { x.mustPut(kindByStatus, indexKey("error", r), []byte{}) }, "no task justifies it"},
+		{"index entry that no task justifies", func(x *tx, r, _ taskKey) { x.mustPut(kindByState, indexKey(stateName("shop/order", task.Error), r), []byte{}) }, "no task justifies it"},
 		{"a step too many", func(x *tx, r, _ taskKey) {
 			key := r.step(9)
 			x.mustPut(kindSteps, key[:], append(make([]byte, 8), encode(x.t, &storev1.StepRecord{Status: "pending", Revision: 1})...))
@@ -340,7 +340,7 @@ func TestDamagedFiles(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	page := os.Getpagesize()
+	page := pageSize
 	tests := []struct {
 		name   string
 		damage func(b []byte) []byte

@@ -40,13 +40,14 @@ type setJob struct {
 	buf   []byte
 	spans []span
 	blobs []store.Blob // not copied into buf
-	index []indexEntry // in by_template, by_tag and by_correlation
+	index []indexEntry // in by_tag and by_correlation
 
 	key        taskKey
 	hasTask    bool
 	expected   uint64
 	revision   uint64
 	status     task.Status    // of ws.Task, empty when the task's record does not change
+	ofTemplate string         // namespace/template, when the task's record changes
 	satisfied  []task.Ordinal // steps that never run again by themselves or by a retry
 	events     uint64
 	logValue   [2]int // the log value in buf
@@ -175,7 +176,7 @@ func (j *setJob) encodeTask(ws *store.WriteSet) (err error) {
 		}
 	}
 	if ws.Task != nil {
-		j.status = ws.Task.Status
+		j.status, j.ofTemplate = ws.Task.Status, templateName(ws.Task.Template.Namespace, ws.Task.Template.Name)
 		j.begin(kindTasks, j.key[:])
 		if j.buf, err = appendRecord(j.buf, taskToRecord(ws.Task, ws.Revision, ws.Seq)); err != nil {
 			return err
@@ -234,7 +235,7 @@ func (j *setJob) encodeCreation(c *store.Creation) error {
 		return err
 	}
 	name := templateName(spec.Template.Namespace, spec.Template.Name)
-	if err := j.addIndex(kindByTemplate, "template name", name); err != nil {
+	if err := checkName("template name", name); err != nil {
 		return err
 	}
 	for _, tag := range spec.Tags {
@@ -465,7 +466,7 @@ func (j *setJob) applyCreation(c *committer, t *txn) error {
 	return j.idempotent.apply(t)
 }
 
-// applyStatus moves the task between live, by_status and the counters.
+// applyStatus moves the task between live, by_state and the counters.
 func (j *setJob) applyStatus(c *committer, t *txn, h *head) error {
 	from, to := h.status, j.status
 	if to == "" || to == from {
@@ -475,22 +476,23 @@ func (j *setJob) applyStatus(c *committer, t *txn, h *head) error {
 	c.counters.move(from, to)
 	c.counted = true
 	wasLive := from != "" && !from.Terminal()
-	if isLive := !to.Terminal(); isLive != wasLive {
-		change := t.del
-		if isLive {
-			change = t.mark
+	switch isLive := !to.Terminal(); {
+	case isLive && !wasLive:
+		if err := t.put(kindLive, j.key[:], []byte(j.ofTemplate)); err != nil {
+			return err
 		}
-		if err := change(kindLive, j.key[:]); err != nil {
+	case wasLive && !isLive:
+		if err := t.del(kindLive, j.key[:]); err != nil {
 			return err
 		}
 	}
-	if indexedStatus(from) {
-		if err := t.del(kindByStatus, indexKey(string(from), j.key)); err != nil {
+	if from.Terminal() {
+		if err := t.del(kindByState, indexKey(stateName(j.ofTemplate, from), j.key)); err != nil {
 			return err
 		}
 	}
-	if indexedStatus(to) {
-		return t.mark(kindByStatus, indexKey(string(to), j.key))
+	if to.Terminal() {
+		return t.mark(kindByState, indexKey(stateName(j.ofTemplate, to), j.key))
 	}
 	return nil
 }

@@ -187,15 +187,14 @@ func (r *run) finish() {
 		r.created[created.ID] = true
 	}
 	for page := (host.Page{Limit: host.MaxPage}); ; {
-		found, more, err := h.ListTasks(r.t.Context(), host.Filter{}, page)
+		found, next, err := h.ListTasks(r.t.Context(), host.Filter{}, page)
 		if err != nil {
 			r.t.Fatal(err)
 		}
 		for i := range found {
-			page.After = found[i].Spec.ID
-			all[page.After] = true
+			all[found[i].Spec.ID] = true
 		}
-		if !more {
+		if page.After = next; next == "" {
 			break
 		}
 	}

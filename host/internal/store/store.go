@@ -126,8 +126,8 @@ type Filter struct {
 	OldestFirst   bool      // default: newest first
 }
 
-// Page asks for a part of a listing. After is the last id of the page before, empty
-// for the first page. Limit is 1 to MaxPage; 0 = DefaultPage.
+// Page asks for a part of a listing. After is the next id that the page before came
+// with, empty for the first page. Limit is 1 to MaxPage; 0 = DefaultPage.
 type Page struct {
 	After task.ID
 	Limit int
@@ -313,9 +313,11 @@ type Store interface {
 	// a task that cannot be read a is nil and err says why, so that one bad record keeps
 	// no other task from running. fn may use the store.
 	Live(ctx context.Context, fn func(id task.ID, a *Aggregate, err error) error) error
-	// List returns summaries by creation time, which is the time in the ids, and whether
-	// more follow.
-	List(ctx context.Context, f Filter, p Page) (page []Summary, more bool, err error)
+	// List returns summaries by creation time, which is the time in the ids, and where the
+	// next page begins: an id for Page.After, which need not be a task's, empty when nothing
+	// follows. A call takes bounded time: where a filter matches rarely the page may be
+	// short, even empty, with more to come.
+	List(ctx context.Context, f Filter, p Page) (page []Summary, next task.ID, err error)
 	// Resolve returns the one task whose id starts with prefix (any case):
 	// task.ErrNotFound, task.ErrAmbiguous.
 	Resolve(ctx context.Context, prefix string) (task.ID, error)

@@ -2007,7 +2007,7 @@ type ListTasksRequest struct {
 	CreatedTo *timestamppb.Timestamp `protobuf:"bytes,8,opt,name=created_to,json=createdTo,proto3" json:"created_to,omitempty"`
 	// Oldest first; default newest first.
 	OldestFirst bool `protobuf:"varint,9,opt,name=oldest_first,json=oldestFirst,proto3" json:"oldest_first,omitempty"`
-	// The last id of the page before.
+	// The next id that the page before came with.
 	After string `protobuf:"bytes,10,opt,name=after,proto3" json:"after,omitempty"`
 	// The size of the page, 0 = the default.
 	Limit         uint32 `protobuf:"varint,11,opt,name=limit,proto3" json:"limit,omitempty"`
@@ -2127,8 +2127,11 @@ type ListTasksResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The tasks.
 	Tasks []*TaskSummary `protobuf:"bytes,1,rep,name=tasks,proto3" json:"tasks,omitempty"`
-	// More follow.
-	More          bool `protobuf:"varint,2,opt,name=more,proto3" json:"more,omitempty"`
+	// More may follow.
+	More bool `protobuf:"varint,2,opt,name=more,proto3" json:"more,omitempty"`
+	// Where the next page begins; empty when nothing follows. A page may be short, even
+	// empty, with more to come.
+	Next          string `protobuf:"bytes,3,opt,name=next,proto3" json:"next,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2175,6 +2178,13 @@ func (x *ListTasksResponse) GetMore() bool {
 		return x.More
 	}
 	return false
+}
+
+func (x *ListTasksResponse) GetNext() string {
+	if x != nil {
+		return x.Next
+	}
+	return ""
 }
 
 // TaskSummary is a task without its steps.
@@ -7294,10 +7304,11 @@ const file_tasker_host_v1_control_proto_rawDesc = "" +
 	"\foldest_first\x18\t \x01(\bR\voldestFirst\x12\x14\n" +
 	"\x05after\x18\n" +
 	" \x01(\tR\x05after\x12\x14\n" +
-	"\x05limit\x18\v \x01(\rR\x05limit\"Z\n" +
+	"\x05limit\x18\v \x01(\rR\x05limit\"n\n" +
 	"\x11ListTasksResponse\x121\n" +
 	"\x05tasks\x18\x01 \x03(\v2\x1b.tasker.host.v1.TaskSummaryR\x05tasks\x12\x12\n" +
-	"\x04more\x18\x02 \x01(\bR\x04more\"\xe5\x02\n" +
+	"\x04more\x18\x02 \x01(\bR\x04more\x12\x12\n" +
+	"\x04next\x18\x03 \x01(\tR\x04next\"\xe5\x02\n" +
 	"\vTaskSummary\x12,\n" +
 	"\x04spec\x18\x01 \x01(\v2\x18.tasker.host.v1.TaskSpecR\x04spec\x12\x16\n" +
 	"\x06status\x18\x02 \x01(\tR\x06status\x12(\n" +
