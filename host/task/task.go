@@ -296,6 +296,9 @@ type Assignment struct {
 	Tags             []string
 	CorrelationID    string
 	Previous         *Failure // of the attempt before
+	// Traceparent and Tracestate are the task's; Round is the step's.
+	Traceparent, Tracestate string
+	Round                   uint32
 }
 
 // ReportKind is what an instance says about an attempt.

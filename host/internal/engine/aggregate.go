@@ -192,6 +192,7 @@ func (a *Aggregate) Assignment(o task.Ordinal, results bool) *task.Assignment {
 		IdempotencyKey: id.Step().String(), Input: t.Input, Config: spec.Config,
 		Timeout: s.Settings.Timeout, HeartbeatTimeout: s.Settings.HeartbeatTimeout,
 		Tags: t.Tags, CorrelationID: t.CorrelationID, Previous: s.Failure,
+		Traceparent: t.Traceparent, Tracestate: t.Tracestate, Round: s.Round,
 	}
 	out.Handler.Version = s.Settings.HandlerVersion
 	if len(spec.With) > 0 {

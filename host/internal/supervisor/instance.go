@@ -84,6 +84,7 @@ type held struct {
 	sent    bool        // it may have reached the process
 	leaked  bool
 }
+	sampled bool        // its trace is recorded
 
 // drainSignal tells every instance, also one that is just getting ready, to drain.
 type drainSignal struct {

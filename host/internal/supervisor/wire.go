@@ -42,6 +42,7 @@ func toWireAttempt(a *task.Assignment) (*pluginv1.Attempt, []string) {
 		Tags:             a.Tags,
 		CorrelationId:    a.CorrelationID,
 		PreviousError:    toWireError(a.Previous),
+		Tracestate:       a.Tracestate,
 	}
 	var refs []string
 	ref := inputRef
