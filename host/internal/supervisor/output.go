@@ -43,7 +43,7 @@ type output struct {
 	logs    limiter
 	last    ring // stderr
 	printed ring // everything
-	trace   trace
+	trace   lastWords
 }
 
 func newOutput(instance string, log *pluginLog) *output {
@@ -185,11 +185,11 @@ func (r *ring) lines() []string {
 	return append(append([]string(nil), r.kept[r.next:]...), r.kept[:r.next]...)
 }
 
-// trace keeps a Go runtime's last words: everything from the last line that may start
+// lastWords keeps a Go runtime's last words: everything from the last line that may start
 // them.
-type trace struct{ text strings.Builder }
+type lastWords struct{ text strings.Builder }
 
-func (t *trace) add(line string) {
+func (t *lastWords) add(line string) {
 	if startsTrace(line) {
 		t.text.Reset() // what looked like one before was not the end of the process
 	} else if t.text.Len() == 0 {
@@ -202,7 +202,7 @@ func (t *trace) add(line string) {
 }
 
 // String returns the trace; what names no goroutine is none.
-func (t *trace) String() string {
+func (t *lastWords) String() string {
 	if !strings.Contains(t.text.String(), "\ngoroutine ") {
 		return ""
 	}
