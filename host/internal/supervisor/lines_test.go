@@ -174,7 +174,7 @@ func TestLimiter(t *testing.T) {
 }
 
 func TestTraceKeepsWhatFollowsAPanic(t *testing.T) {
-	var tr trace
+	var tr lastWords
 	for _, line := range []string{"working", "panic: not really", "going on", "panic: oh no", "", "goroutine 1 [running]:", "main.main()"} {
 		tr.add(line)
 	}

@@ -157,6 +157,7 @@ func (in *instance) fill(frame *pluginv1.WorkRequest, waiting []order) []order {
 		n := proto.Size(attempt)
 		if limit := pluginv1.MaxMessageBytes - frameOverhead; n > limit {
 			in.refuseAttempt(o.assignment.ID, fmt.Sprintf("attempt %s is %d bytes on the wire; the limit is %d", o.assignment.ID, n, limit))
+		in.place(attempt, o.assignment)
 			continue
 		}
 		if size > 0 && size+n > pluginv1.MaxFrameBytes {
@@ -274,7 +275,9 @@ func (in *instance) update(u *pluginv1.Update, emits *emits) (task.Report, bool)
 		}
 		in.finish(key)
 		return report, true
-	default: // spans, and what later versions add
+	case *pluginv1.Update_Spans:
+		in.spans(h, k.Spans)
+	default: // what later versions add
 	}
 	return task.Report{}, false
 }
