@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"math"
 	"sync"
+	"time"
 
 	"github.com/hashicorp/go-hclog"
 
@@ -39,6 +40,7 @@ type attempt struct {
 // run executes the attempt and queues its one result, whatever the author's code does: return, panic, or
 // end its goroutine.
 func (a *attempt) run() {
+	began := time.Now()
 	var doc []byte
 	var err error
 	returned := false
@@ -46,7 +48,9 @@ func (a *attempt) run() {
 		if !returned {
 			err = recovered(recover())
 		}
-		a.work.finish(a, a.result(doc, err))
+		result := a.result(doc, err)
+		result.TookNanos = int64(time.Since(began))
+		a.work.finish(a, result)
 		a.cancel(&CancelError{Reason: ReasonStopped})
 		a.release()
 	}()

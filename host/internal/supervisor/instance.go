@@ -58,6 +58,8 @@ type instance struct {
 	failed   chan string   // capacity 1: why the process is taken for hung, by another part
 	stop     *drainSignal  // the host wants everything drained
 
+	meters map[string]*handlerMeter // by handler; nil = nothing is measured
+
 	born      time.Time
 	lastSeen  atomic.Int64 // the last tick of Watch, or when work began after idleness: nanoseconds since born
 	completed atomic.Uint64
@@ -83,8 +85,11 @@ type held struct {
 	timer   *time.Timer // runs after a cancel
 	sent    bool        // it may have reached the process
 	leaked  bool
+
+	meter   *handlerMeter // nil = not measured
+	sentAt  time.Time
+	counted bool // its outcome
 }
-	sampled bool        // its trace is recorded
 
 // drainSignal tells every instance, also one that is just getting ready, to drain.
 type drainSignal struct {
@@ -430,6 +435,7 @@ func (in *instance) close() []task.AttemptID {
 		}
 		if h.sent {
 			lost = append(lost, h.id)
+			h.count(outcomeLost)
 		}
 	}
 	slices.SortFunc(lost, func(a, b task.AttemptID) int { return strings.Compare(a.String(), b.String()) })

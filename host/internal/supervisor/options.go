@@ -70,7 +70,6 @@ type Options struct {
 	Logger hclog.Logger // nil = silent
 	Sink   Sink
 	Values Values // nil = every fetch fails
-	Traces Traces // nil = no trace is recorded, and no span is kept
 
 	// Dirs are searched for executables named tasker-plugin-*, or are one; one that does
 	// not exist holds none. Paths are further plugin binaries of any name.
@@ -101,6 +100,9 @@ type Options struct {
 	DefaultCapacity   int // attempts at once, for plugins that declare no limit
 	MaxParallelStarts int // default 2 per core
 	Restart           Restart
+
+	// Metered measures attempts for [Supervisor.Metrics].
+	Metered bool
 
 	// Verify is asked before a binary is executed; an error refuses the plugin. nil
 	// accepts everything.

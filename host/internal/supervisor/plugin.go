@@ -79,6 +79,7 @@ func (p *plugin) run(life, intake context.Context, found error) {
 			p.setState(task.PluginStopped, "the host stops")
 			return
 		}
+		p.began()
 		next = p.once(life, intake)
 	}
 }
@@ -207,6 +208,7 @@ func (p *plugin) bringUp(ctx context.Context, l *launch) (in *instance, again bo
 		return nil, false, err
 	}
 	in = newInstance(l, m, &p.sup.drain, p.says)
+	in.meters = p.sup.meters.of(m)
 	if err := in.open(); err != nil {
 		return in, false, err
 	}
@@ -362,6 +364,12 @@ func (p *plugin) setStarting(instance string) {
 	p.info.Instance = instance
 	p.mu.Unlock()
 	p.setState(task.PluginStarting, "")
+}
+
+func (p *plugin) began() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.info.Starts++
 }
 
 func (p *plugin) setPID(pid int) {

@@ -29,6 +29,7 @@ type PluginInfo struct {
 	InFlight int       // attempts that it holds
 	Leaked   int       // of these, cancelled ones that do not end
 	Crashes  int       // since the host started
+	Starts   int       // since the host started; a second process for its name or environment is none
 	Manifest *Manifest // nil before it was read
 	Accepted []string  // what of the declaration is served, "handler greet@1"
 	Refused  []string  // what is not, with the reason
@@ -53,6 +54,8 @@ type Supervisor struct {
 	names     map[string]*plugin   // who has a name
 	logs      map[string]*pluginLog
 	running   bool
+
+	meters *meters
 }
 
 // New checks the options, and that the plugin directories can be read. It starts nothing.
@@ -72,6 +75,7 @@ func New(opts Options) (*Supervisor, error) {
 		instances: make(map[string]*instance),
 		names:     make(map[string]*plugin),
 		logs:      make(map[string]*pluginLog),
+		meters:    newMeters(opts.Metered),
 	}, nil
 }
 

@@ -262,8 +262,13 @@ func (p *testPlugin) update(updates ...*pluginv1.Update) {
 	_ = p.work.Send(&pluginv1.WorkResponse{Updates: updates})
 }
 
+// tookNanos is how long every attempt takes, as the test plugin says.
+const tookNanos = 1000
+
 func resultUpdate(id string, output []byte) *pluginv1.Update {
-	return &pluginv1.Update{AttemptId: id, Kind: &pluginv1.Update_Result{Result: &pluginv1.Result{Outcome: &pluginv1.Result_Output{Output: output}}}}
+	return &pluginv1.Update{AttemptId: id, Kind: &pluginv1.Update_Result{
+		Result: &pluginv1.Result{Outcome: &pluginv1.Result_Output{Output: output}, TookNanos: tookNanos},
+	}}
 }
 
 func errorUpdate(id string, e *pluginv1.Error) *pluginv1.Update {

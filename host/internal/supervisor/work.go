@@ -71,7 +71,7 @@ func (in *instance) dispatch(as []*task.Assignment) {
 		if len(in.attempts) == in.leaked {
 			in.sawLife() // an idle plugin does not tick
 		}
-		in.attempts[a.ID.String()] = &held{id: a.ID, handler: a.Handler.Handler}
+		in.attempts[a.ID.String()] = &held{id: a.ID, handler: a.Handler.Handler, meter: in.meters[a.Handler.Handler]}
 		orders = append(orders, order{assignment: a})
 	}
 	in.mu.Unlock()
@@ -85,6 +85,9 @@ func (in *instance) cancelAttempt(id task.AttemptID, reason string) {
 	key := id.String()
 	in.mu.Lock()
 	h, ok := in.attempts[key]
+	if ok && isTimeout(reason) {
+		h.count(outcomeTimedOut) // now: it may never end
+	}
 	if ok && h.timer == nil {
 		h.timer = time.AfterFunc(in.opts.CancelGrace, func() { in.leak(key) })
 	}
@@ -141,7 +144,7 @@ func (in *instance) send() {
 // fill moves orders into a frame until it is full, and returns the rest. Orders keep
 // their order: a cancel never overtakes its attempt.
 func (in *instance) fill(frame *pluginv1.WorkRequest, waiting []order) []order {
-	size := 0
+	size, now := 0, in.clock()
 	for i, o := range waiting {
 		if i == pluginv1.MaxFrameItems || size >= pluginv1.MaxFrameBytes {
 			return waiting[i:]
@@ -157,14 +160,13 @@ func (in *instance) fill(frame *pluginv1.WorkRequest, waiting []order) []order {
 		n := proto.Size(attempt)
 		if limit := pluginv1.MaxMessageBytes - frameOverhead; n > limit {
 			in.refuseAttempt(o.assignment.ID, fmt.Sprintf("attempt %s is %d bytes on the wire; the limit is %d", o.assignment.ID, n, limit))
-		in.place(attempt, o.assignment)
 			continue
 		}
 		if size > 0 && size+n > pluginv1.MaxFrameBytes {
 			return waiting[i:]
 		}
 		size += n
-		in.offer(attempt.GetAttemptId(), refs)
+		in.offer(attempt.GetAttemptId(), refs, now)
 		frame.Attempts = append(frame.Attempts, attempt)
 	}
 	return nil
@@ -186,17 +188,18 @@ func (in *instance) dropUnsent(id task.AttemptID) bool {
 const frameOverhead = 1 << 20
 
 // offer notes that an attempt is sent, and what it may fetch.
-func (in *instance) offer(key string, refs []string) {
+func (in *instance) offer(key string, refs []string, now time.Time) {
 	in.mu.Lock()
 	defer in.mu.Unlock()
 	if h, ok := in.attempts[key]; ok {
-		h.sent, h.refs = true, refs
+		h.sent, h.refs, h.sentAt = true, refs, now
 	}
 }
 
 // refuseAttempt ends an attempt that cannot be sent.
 func (in *instance) refuseAttempt(id task.AttemptID, why string) {
-	if in.finish(id.String()) {
+	if h := in.finish(id.String()); h != nil {
+		h.count(outcomeFailedForGood)
 		in.opts.Sink.Reports([]task.Report{{
 			ID: id, Instance: in.id, Kind: task.ReportFailed, Failure: hostFailure(task.CodeTooLarge, why),
 		}})
@@ -214,8 +217,9 @@ func (in *instance) receive() {
 			return
 		}
 		var reports []task.Report
+		now := in.clock()
 		for _, u := range frame.GetUpdates() {
-			r, ok := in.update(u, emits)
+			r, ok := in.update(u, emits, now)
 			if ok && r.Kind == task.ReportEmitted && !window.tryTake(&r) {
 				in.report(reports) // what is waited for may be among them
 				reports = nil
@@ -235,8 +239,8 @@ func (in *instance) report(reports []task.Report) {
 	}
 }
 
-// update takes one update; it returns a report when the update makes one.
-func (in *instance) update(u *pluginv1.Update, emits *emits) (task.Report, bool) {
+// update takes one update, which came at a time; it returns a report when the update makes one.
+func (in *instance) update(u *pluginv1.Update, emits *emits, now time.Time) (task.Report, bool) {
 	key := u.GetAttemptId()
 	in.mu.Lock()
 	h, known := in.attempts[key]
@@ -273,11 +277,11 @@ func (in *instance) update(u *pluginv1.Update, emits *emits) (task.Report, bool)
 		if report.Kind == task.ReportSucceeded {
 			report = withEmits(report, k.Result.GetEmits(), emits)
 		}
-		in.finish(key)
+		if in.finish(key) != nil {
+			h.ended(&report, now, time.Duration(k.Result.GetTookNanos()))
+		}
 		return report, true
-	case *pluginv1.Update_Spans:
-		in.spans(h, k.Spans)
-	default: // what later versions add
+	default: // spans, and what later versions add
 	}
 	return task.Report{}, false
 }
@@ -296,8 +300,8 @@ func withEmits(r task.Report, ws []*pluginv1.Emit, emits *emits) task.Report {
 	return r
 }
 
-// finish forgets an attempt that ended; it reports whether it was held.
-func (in *instance) finish(key string) bool {
+// finish forgets an attempt that ended and returns it, nil when it was not held.
+func (in *instance) finish(key string) *held {
 	in.mu.Lock()
 	h, ok := in.attempts[key]
 	if ok {
@@ -318,7 +322,7 @@ func (in *instance) finish(key string) bool {
 	if empty {
 		notify(in.idle)
 	}
-	return ok
+	return h
 }
 
 // watch keeps the latest status.

@@ -1239,7 +1239,10 @@ type Result struct {
 	//	*Result_Error
 	Outcome isResult_Outcome `protobuf_oneof:"outcome"`
 	// Custom events that are recorded with a success.
-	Emits         []*Emit `protobuf:"bytes,3,rep,name=emits,proto3" json:"emits,omitempty"`
+	Emits []*Emit `protobuf:"bytes,3,rep,name=emits,proto3" json:"emits,omitempty"`
+	// How long the plugin had the attempt, in nanoseconds: what the host waited longer
+	// than this was the way there and back. 0 = not said.
+	TookNanos     int64 `protobuf:"varint,4,opt,name=took_nanos,json=tookNanos,proto3" json:"took_nanos,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1304,6 +1307,13 @@ func (x *Result) GetEmits() []*Emit {
 		return x.Emits
 	}
 	return nil
+}
+
+func (x *Result) GetTookNanos() int64 {
+	if x != nil {
+		return x.TookNanos
+	}
+	return 0
 }
 
 type isResult_Outcome interface {
@@ -1529,11 +1539,13 @@ const file_tasker_plugin_v1_step_proto_rawDesc = "" +
 	"\x05Fetch\x12\x10\n" +
 	"\x03ref\x18\x01 \x01(\tR\x03ref\"\x1b\n" +
 	"\x05Spans\x12\x12\n" +
-	"\x04otlp\x18\x01 \x01(\fR\x04otlp\"\x8c\x01\n" +
+	"\x04otlp\x18\x01 \x01(\fR\x04otlp\"\xab\x01\n" +
 	"\x06Result\x12\x18\n" +
 	"\x06output\x18\x01 \x01(\fH\x00R\x06output\x12/\n" +
 	"\x05error\x18\x02 \x01(\v2\x17.tasker.plugin.v1.ErrorH\x00R\x05error\x12,\n" +
-	"\x05emits\x18\x03 \x03(\v2\x16.tasker.plugin.v1.EmitR\x05emitsB\t\n" +
+	"\x05emits\x18\x03 \x03(\v2\x16.tasker.plugin.v1.EmitR\x05emits\x12\x1d\n" +
+	"\n" +
+	"took_nanos\x18\x04 \x01(\x03R\ttookNanosB\t\n" +
 	"\aoutcome\"\xb9\x02\n" +
 	"\x05Error\x12/\n" +
 	"\x04kind\x18\x01 \x01(\x0e2\x1b.tasker.plugin.v1.ErrorKindR\x04kind\x12\x12\n" +
