@@ -47,6 +47,47 @@ func (a *app) deadLettersCommand() *cobra.Command {
 	)
 }
 
+// lettersOf reads the dead letters of a subscription that have some numbers, and returns the numbers that none has.
+func lettersOf(ctx context.Context, s host.Service, name string, seqs []uint64) (found []letter, unknown []uint64, err error) {
+	for _, seq := range seqs {
+		page, _, err := s.DeadLetters(ctx, name, seq-1, 1)
+		if err != nil {
+			return nil, nil, err
+		}
+		if len(page) == 0 || page[0].Seq != seq {
+			unknown = append(unknown, seq)
+			continue
+		}
+		l, err := newLetter(page[0])
+		if err != nil {
+			return nil, nil, err
+		}
+		found = append(found, l)
+	}
+	return found, unknown, nil
+}
+
+// noLetters says of numbers that they are none of dead letters; nil when there are no such numbers.
+func noLetters(name string, unknown []uint64) error {
+	if len(unknown) == 0 {
+		return nil
+	}
+	texts := make([]string, len(unknown))
+	for i, seq := range unknown {
+		texts[i] = strconv.FormatUint(seq, 10)
+	}
+	return withHint(fmt.Errorf("dead letter %s of %s: %w", strings.Join(texts, ", "), name, task.ErrNotFound),
+		"tasker subscriber dead-letters list "+name)
+}
+
+func newLetter(l host.DeadLetter) (letter, error) {
+	event := &eventv1.Event{}
+	if err := proto.Unmarshal(l.Encoded, event); err != nil {
+		return letter{}, fmt.Errorf("dead letter %d of %s: %w", l.Seq, l.Subscription, err)
+	}
+	return letter{l, event}, nil
+}
+
 // allLetters reads dead letters, page by page: those of a subscription, or all.
 func allLetters(ctx context.Context, s host.Service, name string) ([]letter, error) {
 	var found []letter
@@ -57,9 +98,9 @@ func allLetters(ctx context.Context, s host.Service, name string) ([]letter, err
 			return nil, err
 		}
 		for i := range page {
-			l := letter{DeadLetter: page[i], event: &eventv1.Event{}}
-			if err := proto.Unmarshal(l.Encoded, l.event); err != nil {
-				return nil, fmt.Errorf("dead letter %d of %s: %w", l.Seq, l.Subscription, err)
+			l, err := newLetter(page[i])
+			if err != nil {
+				return nil, err
 			}
 			found = append(found, l)
 			after = l.Seq
@@ -130,7 +171,7 @@ func (a *app) deadLettersShowCommand() *cobra.Command {
 		Use:   "show SUBSCRIBER SEQ...",
 		Short: "Show dead letters with their events",
 		Long: `Show dead letters with their events and why they were given up. SEQ is the number of the
-event.` + subscriberNames + `
+event. A number that no dead letter has is told of, and the exit code is 1.` + subscriberNames + `
 
 --json prints an array of the objects of ` + "`dead-letters list --json`" + `.`,
 		Example:           "  tasker subscriber dead-letters show mail/failures 4711",
@@ -144,34 +185,31 @@ event.` + subscriberNames + `
 			return usageOf(c, err)
 		}
 		return a.askEvents(c, func(ctx context.Context, s host.Service) error {
-			all, err := allLetters(ctx, s, given[0])
+			found, unknown, err := lettersOf(ctx, s, given[0], seqs)
 			if err != nil {
 				return err
 			}
-			var found []*letter
-			for _, seq := range seqs {
-				i := slices.IndexFunc(all, func(l letter) bool { return l.Seq == seq })
-				if i < 0 {
-					return withHint(fmt.Errorf("dead letter %d of %s: %w", seq, given[0], task.ErrNotFound),
-						"tasker subscriber dead-letters list "+given[0])
+			if len(found) > 0 {
+				if err := a.showLetters(found, *asJSON); err != nil {
+					return err
 				}
-				found = append(found, &all[i])
 			}
-			return a.showLetters(found, *asJSON)
+			return noLetters(given[0], unknown)
 		})
 	}
 	return c
 }
 
-func (a *app) showLetters(found []*letter, asJSON bool) error {
+func (a *app) showLetters(found []letter, asJSON bool) error {
 	if asJSON {
 		out := make([]deadLetterJSON, len(found))
-		for i, l := range found {
-			out[i] = l.json()
+		for i := range found {
+			out[i] = found[i].json()
 		}
 		return a.printJSON(out)
 	}
-	for i, l := range found {
+	for i := range found {
+		l := &found[i]
 		if i > 0 {
 			a.out.printf("\n")
 		}
@@ -199,7 +237,7 @@ func counted(deliveries uint32) string {
 	return number(deliveries) + " deliveries"
 }
 
-// sequences parses the numbers of events.
+// sequences parses the numbers of events, each of which is wanted once.
 func sequences(texts []string) ([]uint64, error) {
 	var seqs []uint64
 	for _, text := range texts {
@@ -207,7 +245,9 @@ func sequences(texts []string) ([]uint64, error) {
 		if err != nil || seq == 0 {
 			return nil, fmt.Errorf("%q is not the number of an event", text)
 		}
-		seqs = append(seqs, seq)
+		if !slices.Contains(seqs, seq) {
+			seqs = append(seqs, seq)
+		}
 	}
 	return seqs, nil
 }
@@ -241,7 +281,7 @@ func (a *app) settle(o *settling) *cobra.Command {
 	var all bool
 	c := &cobra.Command{
 		Use: o.verb + " SUBSCRIBER [SEQ...]", Short: o.short,
-		Long: o.long + subscriberNames,
+		Long: o.long + "\n\nA number that no dead letter has is told of, and the exit code is 1." + subscriberNames,
 		Example: "  tasker subscriber dead-letters " + o.verb + " mail/failures 4711 4715\n" +
 			"  tasker subscriber dead-letters " + o.verb + " mail/failures --all",
 		Args:              args(1, -1),
@@ -257,12 +297,18 @@ func (a *app) settle(o *settling) *cobra.Command {
 			return usageOf(c, errors.New("say which: the numbers of events, or --all"))
 		}
 		return a.tell(c, func(ctx context.Context, _ *config, client *host.Client) error {
-			n, err := o.do(client, ctx, given[0], seqs)
+			found, unknown, err := lettersOf(ctx, client, given[0], seqs)
 			if err != nil {
 				return err
 			}
-			a.note("%s: %s %s", given[0], plural(n, "dead letter"), o.done)
-			return nil
+			if all || len(found) > 0 {
+				n, err := o.do(client, ctx, given[0], seqs)
+				if err != nil {
+					return err
+				}
+				a.note("%s: %s %s", given[0], plural(n, "dead letter"), o.done)
+			}
+			return noLetters(given[0], unknown)
 		})
 	}
 	return c

@@ -96,10 +96,15 @@ func (m *machine) retrying(now time.Time) bool {
 	return false
 }
 
-// Pause holds a subscription until it is resumed, over restarts. Errors of this and the
+// Pause holds a subscription until it is resumed, over restarts. Error: task.ErrTransition
+// when it is paused, with since when, by whom and why: that stands. Errors of this and the
 // methods below: task.ErrNotFound for an unknown subscription, of the store and of ctx.
 func (d *Delivery) Pause(ctx context.Context, name string, op task.Operation) error {
 	return d.operate(ctx, name, func(s *subscription, _ *store.DeliverySet) error {
+		if p := s.m.cursor.Paused; p != nil {
+			return fmt.Errorf("subscription %s is paused since %s, by %q, for %q: %w",
+				name, p.At.Format(time.RFC3339), p.By, p.Reason, task.ErrTransition)
+		}
 		s.m.cursor.Paused = &store.Pause{At: d.now(), By: op.By, Reason: op.Reason}
 		return nil
 	})

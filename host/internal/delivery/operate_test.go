@@ -58,6 +58,11 @@ func TestPause(t *testing.T) {
 		synctest.Wait()
 		want(t, "resume", w.Resume(t.Context(), "p/all"), task.ErrTransition)
 		want(t, "pause", w.Pause(t.Context(), "p/all", task.Operation{By: "ann", Reason: "the sink moves"}), nil)
+		again := w.Pause(t.Context(), "p/all", task.Operation{By: "bob"})
+		want(t, "pause again", again, task.ErrTransition)
+		if !strings.Contains(again.Error(), `by "ann", for "the sink moves"`) {
+			t.Errorf("pause again: %v; want it to say who paused, and why", again)
+		}
 		synctest.Wait()
 		w.add("task.failed")
 		wait(time.Hour)
