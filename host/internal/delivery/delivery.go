@@ -58,6 +58,16 @@ type Values interface {
 	Value(ctx context.Context, id task.ID, ref string) ([]byte, error)
 }
 
+// Traces is who knows which traces are recorded, and takes spans. Its methods must not
+// block.
+type Traces interface {
+	// Share is the share of traces, 0 to 1, whose deliveries get spans.
+	Share() float64
+	// Put takes spans of deliveries as a plugin sent them: an OTLP
+	// ExportTraceServiceRequest, encoded, which nobody has looked at.
+	Put(otlp []byte)
+}
+
 // Order is the order in which a subscription gets its events.
 type Order uint8
 
@@ -142,6 +152,7 @@ type Options struct {
 	Template func(ctx context.Context, ref task.TemplateRef, taskID task.ID) ([]Binding, error)
 	// Bindings are those of the host as a whole.
 	Bindings []Binding
+	Traces   Traces           // nil = no spans are wanted
 	Logger   hclog.Logger     // nil = silent
 	Now      func() time.Time // nil = time.Now
 

@@ -404,7 +404,11 @@ func (l *link) answer(frame *pluginv1.DeliverResponse) error {
 			return fmt.Errorf("more than %d documents are asked for at once", maxFetches)
 		}
 		l.fetches = append(l.fetches, k.Fetch)
-	default: // pongs are signs of life; spans and log lines are for others
+	case *pluginv1.DeliverResponse_Spans:
+		if traces := s.d.opts.Traces; traces != nil {
+			traces.Put(k.Spans.GetOtlp())
+		}
+	default: // pongs are signs of life; log lines are for others
 	}
 	if away > 0 && len(m.outages) == 0 {
 		s.log.Info("what the subscriber needs is there again")

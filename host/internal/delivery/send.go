@@ -55,9 +55,11 @@ func (l *link) open() error {
 		}
 	}
 	_, name, _ := strings.Cut(l.s.name, "/")
-	return l.send(&pluginv1.DeliverRequest{Kind: &pluginv1.DeliverRequest_Open{Open: &pluginv1.Open{
-		Subscription: name, Bindings: &pluginv1.Bindings{Bindings: l.told},
-	}}})
+	open := &pluginv1.Open{Subscription: name, Bindings: &pluginv1.Bindings{Bindings: l.told}}
+	if traces := l.s.d.opts.Traces; traces != nil {
+		open.TraceShare = traces.Share()
+	}
+	return l.send(&pluginv1.DeliverRequest{Kind: &pluginv1.DeliverRequest_Open{Open: open}})
 }
 
 // tell numbers a binding.
