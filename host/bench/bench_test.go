@@ -32,6 +32,12 @@ func TestMain(m *testing.M) {
 		p := sdk.Plugin{Name: role, Version: "1.0.0", MaxConcurrency: 1 << 14, Handlers: sdk.Handlers{ // it never bounds what is in flight
 			bench.HandlerEcho:  sdk.Func(func(_ context.Context, in json.RawMessage) (json.RawMessage, error) { return in, nil }),
 			bench.HandlerUsage: sdk.Func(func(context.Context, json.RawMessage) (bench.Usage, error) { return bench.Measure(), nil }),
+			bench.HandlerWork: sdk.Func(func(ctx context.Context, in json.RawMessage) (json.RawMessage, error) {
+				if job := bench.Work(sdk.Attempt(ctx).ID); job.Fails {
+					return nil, errors.New("as it is to")
+				}
+				return in, nil
+			}),
 		}}
 		if role != bench.RoleHandler {
 			p.Subscribers = sdk.Subscribers{"all": sdk.OnNamed("*", drop)}
@@ -95,6 +101,46 @@ func TestWorkloads(t *testing.T) {
 				t.Error(err)
 			}
 		})
+	}
+}
+
+// TestProduction runs the mixed load in tiny form: every task ends, the plugin's crash
+// among them.
+func TestProduction(t *testing.T) {
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	const tasks = 30
+	r, err := bench.Production(t.Context(), bench.Config{Dir: t.TempDir(), Executable: self, Version: "1.0.0", Tasks: tasks})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if r.Tasks != tasks || r.Steps == 0 || r.Task.Count != tasks || r.Observed.Count != tasks || r.Rate <= 0 || r.Rate >= r.Saturation {
+		t.Errorf("%d tasks, %d steps, %d and %d latencies, rate %f of %f; want %d tasks at less than what saturates", r.Tasks, r.Steps,
+			r.Task.Count, r.Observed.Count, r.Rate, r.Saturation, tasks)
+	}
+}
+
+// TestWork: what an attempt does follows from its id and is spread as promised.
+func TestWork(t *testing.T) {
+	const n = 20_000
+	var fails, permanent int
+	for i := range n {
+		id := fmt.Sprintf("task/%d/1", i)
+		j := bench.Work(id)
+		if j != bench.Work(id) || j.Takes < time.Millisecond || j.Takes > 500*time.Millisecond || (j.Permanent && !j.Fails) {
+			t.Fatalf("%s: %+v", id, j)
+		}
+		if j.Fails {
+			fails++
+		}
+		if j.Permanent {
+			permanent++
+		}
+	}
+	if fails < n*4/100 || fails > n*7/100 || permanent < n*3/1000 || permanent > n*7/1000 {
+		t.Errorf("%d of %d fail, %d for good", fails, n, permanent)
 	}
 }
 
@@ -282,14 +328,22 @@ func BenchmarkRun(b *testing.B) {
 	for _, bm := range []struct {
 		workload string
 		inFlight int
-	}{{"linear", 1}, {"linear", 64}, {"linear", 1024}, {"three", 1}, {"fanout", 1024}} {
-		b.Run(fmt.Sprintf("%s/in-flight=%d", bm.workload, bm.inFlight), func(b *testing.B) {
+		payload  int
+	}{
+		{"linear", 1, 100},
+		{"linear", 64, 100},
+		{"linear", 1024, 100},
+		{"linear", 64, 10 << 10},
+		{"three", 1, 100},
+		{"fanout", 1024, 100},
+	} {
+		b.Run(fmt.Sprintf("%s/in-flight=%d/payload=%d", bm.workload, bm.inFlight, bm.payload), func(b *testing.B) {
 			w, err := bench.Find(bm.workload)
 			if err != nil {
 				b.Fatal(err)
 			}
 			r, err := bench.Run(b.Context(), bench.Config{
-				Dir: b.TempDir(), Executable: self, Version: "1.0.0", Workload: w, InFlight: bm.inFlight, Payload: 100,
+				Dir: b.TempDir(), Executable: self, Version: "1.0.0", Workload: w, InFlight: bm.inFlight, Payload: bm.payload,
 				Subscribers: 1, Tasks: max(b.N, bm.inFlight),
 			})
 			if err != nil {

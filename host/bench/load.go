@@ -20,6 +20,10 @@ import (
 // Load is what is asked of a host: tasks of one request, until there are enough.
 type Load struct {
 	Request task.Request
+	// Mix, when set, is taken instead of Request: its requests in turn.
+	Mix []task.Request
+	// MayFail says that a task that fails is an end like any other.
+	MayFail bool
 	// Tasks is how many tasks are created. 0 = as many as For allows.
 	Tasks int
 	// For is how long tasks are created; those that run then are waited for. 0 = until
@@ -36,9 +40,12 @@ type Load struct {
 // Sample is what a load gave.
 type Sample struct {
 	Tasks, Steps int           // that have ended
+	Failed       int           // of the tasks
 	Took         time.Duration // from the first creation to the last end
+	// Events counts the events of these tasks by name.
+	Events map[string]int
 	// Task and Step are from the engine's time stamps: from task.initialized to
-	// task.completed, and from step.started to step.completed.
+	// task.completed or task.failed, and from step.started to step.completed.
 	Task, Step *hdrhistogram.Histogram
 	// Observed is from the call that creates a task, or with a rate from when it was due,
 	// to when its end was committed and seen.
@@ -89,7 +96,7 @@ func Drive(ctx context.Context, s host.Service, l Load) (*Sample, error) {
 	if err := context.Cause(ctx); err != nil {
 		return nil, err
 	}
-	sample := &Sample{Took: took, Observed: d.observed, Task: newHistogram(), Step: newHistogram()}
+	sample := &Sample{Took: took, Observed: d.observed, Task: newHistogram(), Step: newHistogram(), Events: make(map[string]int)}
 	if err := sample.read(ctx, s, from); err != nil {
 		return nil, err
 	}
@@ -106,6 +113,7 @@ type driver struct {
 	fail    context.CancelCauseFunc
 	began   time.Time
 	begun   atomic.Int64 // tasks that were created, or are about to be
+	mixed   atomic.Int64 // of them, those that have chosen their request
 
 	mu       sync.Mutex
 	waiting  map[string]wait   // tasks that run
@@ -198,7 +206,11 @@ func (d *driver) open(ctx context.Context) {
 
 // create begins one task; done is called at its end, unless create says false.
 func (d *driver) create(ctx context.Context, since time.Time, done func()) bool {
-	created, err := d.service.CreateTask(ctx, d.load.Request)
+	request := d.load.Request
+	if n := len(d.load.Mix); n > 0 {
+		request = d.load.Mix[(int(d.mixed.Add(1))-1)%n]
+	}
+	created, err := d.service.CreateTask(ctx, request)
 	if err != nil {
 		d.fail(err)
 		return false
@@ -259,6 +271,10 @@ func (d *driver) watch(ctx context.Context, from uint64) {
 		case event.NameTaskCompleted:
 			d.end(e.GetTaskId(), nil)
 		case event.NameTaskFailed, event.NameTaskCancelled:
+			if d.load.MayFail {
+				d.end(e.GetTaskId(), nil)
+				return nil
+			}
 			d.end(e.GetTaskId(), fmt.Errorf("%s: task %s: %s", e.GetType(), e.GetTaskId(), e.GetPayload()))
 		}
 		return nil
@@ -288,11 +304,15 @@ func (s *Sample) read(ctx context.Context, service host.Service, from uint64) er
 		if !ok {
 			return nil // a task from before this load
 		}
+		s.Events[e.GetType()]++
 		switch e.GetType() {
-		case event.NameTaskCompleted:
+		case event.NameTaskCompleted, event.NameTaskFailed:
 			record(s.Task, time.Duration(e.GetAt()-began))
 			delete(tasks, id)
 			s.Tasks++
+			if e.GetType() == event.NameTaskFailed {
+				s.Failed++
+			}
 		case event.NameStepStarted:
 			steps[step{id, e.GetStep()}] = e.GetAt()
 		case event.NameStepCompleted:

@@ -30,7 +30,9 @@ type Config struct {
 	Tasks       int           // 0 = as many as For allows
 	For         time.Duration // 0 = until there are Tasks
 	Finished    int           // tasks that are in the store before
-	Floor       bool          // measure the floor, too
+	// Templates are further templates by file name, instead of the workload's.
+	Templates map[string]string
+	Floor     bool // measure the floor, too
 }
 
 const (
@@ -139,9 +141,7 @@ func start(ctx context.Context, cfg Config) (*running, error) {
 		roles = append(roles, RoleSink+strconv.Itoa(cfg.Subscribers))
 		usage += "  - {name: sink, handler: " + roles[1] + "/" + HandlerUsage + "}\n"
 	}
-	err := errors.Join(os.MkdirAll(templates, 0o700), os.MkdirAll(plugins, 0o700),
-		os.WriteFile(filepath.Join(templates, "workload.yaml"), []byte(cfg.Workload.Template(RoleHandler+"/"+HandlerEcho)), fileMode),
-		os.WriteFile(filepath.Join(templates, "usage.yaml"), []byte(usage), fileMode))
+	err := errors.Join(os.MkdirAll(templates, 0o700), os.MkdirAll(plugins, 0o700), cfg.write(templates, usage))
 	for _, role := range roles {
 		err = errors.Join(err, install(cfg.Executable, filepath.Join(plugins, roleFile(role))))
 	}

@@ -72,6 +72,13 @@ func Find(name string) (Workload, error) {
 func (w Workload) Template(handler string) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "name: %s\nversion: 1.0.0\ndescription: %s\nsteps:\n", w.Name, w.Summary)
+	b.WriteString(w.steps(handler))
+	return b.String()
+}
+
+// steps returns the YAML of the list of steps.
+func (w Workload) steps(handler string) string {
+	var b strings.Builder
 	for i, deps := range w.deps {
 		fmt.Fprintf(&b, "  - {name: s%d, handler: %s", i, handler)
 		for n, d := range deps {

@@ -41,6 +41,7 @@ type benchmark struct {
 	rate        float64
 	all, json   bool
 	floor       bool
+	production  bool
 
 	dir     string // where homes are made
 	started time.Time
@@ -58,6 +59,10 @@ input. Nothing else is needed; the plugin is this binary, started again.
 
 Workloads (default linear, three and fanout):
 ` + benchWorkloads() + `  dagN     N steps in layers of 10
+  production
+           orders and censuses mixed, 10 KB payloads, handlers that take 1 to 500 ms of which
+           1 in 20 fails and 1 in 200 for good, 3 subscriptions, a crash of the plugin in the
+           middle, at 70 % of what saturates the host; only --for and --tasks apply to it
 
 Every combination of workload, --in-flight, --payload, --subscribers and --finished is one run,
 and beside each its floor is measured: an engine that only knows dependencies, commits the
@@ -67,11 +72,12 @@ same records in groups and sends over one stream. Latencies are from the engine'
 With --home the stores and logs of the runs are kept below that directory, which must be on
 the disk that you want to know about.
 
---json prints {"version", "started_at", "machine", "disk", "wire", "idle", "runs", "targets",
-"skipped"}; durations are in nanoseconds where the key ends in _ns, else as the key says.`,
+--json prints {"version", "started_at", "machine", "disk", "wire", "idle", "runs", "production",
+"targets", "skipped"}; durations are in nanoseconds where the key ends in _ns, else as the key says.`,
 		Example: `  tasker bench
   tasker bench linear --in-flight 1,64 --payload 100B,10KB --subscribers 0,1,3
   tasker bench rate --rate 2000 --for 10s
+  tasker bench production --for 30s
   tasker bench linear --in-flight 1024 --finished 0,1000000
   tasker bench --all --json > bench.json`,
 		Args: b.checkArgs,
@@ -111,7 +117,7 @@ func benchNames() []string {
 	for _, w := range bench.Workloads() {
 		names = append(names, w.Name)
 	}
-	return names
+	return append(names, bench.NameProduction)
 }
 
 // checkArgs checks the names of workloads, and that --all stands alone.
@@ -123,7 +129,7 @@ func (b *benchmark) checkArgs(c *cobra.Command, given []string) error {
 		return usageOf(c, errors.New("--tasks, --for and --rate: want more than 0"))
 	}
 	for _, name := range given {
-		if _, err := bench.Find(name); err != nil {
+		if _, err := bench.Find(name); err != nil && name != bench.NameProduction {
 			return usageOf(c, err)
 		}
 	}
@@ -198,6 +204,10 @@ func (b *benchmark) plan(c *cobra.Command) ([]bench.Config, error) {
 	}
 	var plan []bench.Config
 	for _, name := range b.workloads {
+		if name == bench.NameProduction {
+			b.production = true
+			continue
+		}
 		w, err := bench.Find(name)
 		if err != nil {
 			return nil, err
@@ -223,6 +233,7 @@ func (b *benchmark) plan(c *cobra.Command) ([]bench.Config, error) {
 
 // planAll lists what the targets ask for.
 func (b *benchmark) planAll() ([]bench.Config, error) {
+	b.production = true
 	const large = 10 << 10
 	var plan []bench.Config
 	for _, r := range []struct {
@@ -292,8 +303,30 @@ func (b *benchmark) measure(ctx context.Context, plan []bench.Config, executable
 			}
 		}
 	}
+	if b.production {
+		if err := b.measureProduction(ctx, executable); err != nil {
+			return err
+		}
+	}
 	if b.floor {
 		b.report.Targets = bench.Targets(b.report.Runs, b.report.Idle)
+	}
+	return nil
+}
+
+// measureProduction does the run that is like a day at work.
+func (b *benchmark) measureProduction(ctx context.Context, executable string) (err error) {
+	if b.all && b.now().Sub(b.started)+3*b.long > benchAllTime {
+		b.report.Skipped = append(b.report.Skipped, bench.NameProduction)
+		return nil
+	}
+	b.note("[%s] %s", seconds(b.now().Sub(b.started)), bench.NameProduction)
+	cfg := bench.Config{Executable: executable, Version: buildVersion().Version, Tasks: b.tasks, For: b.long}
+	if cfg.Dir, err = b.runDir(bench.NameProduction); err != nil {
+		return err
+	}
+	if b.report.Production, err = bench.Production(ctx, cfg); err != nil {
+		return fmt.Errorf("%s: %w", bench.NameProduction, err)
 	}
 	return nil
 }
@@ -301,7 +334,7 @@ func (b *benchmark) measure(ctx context.Context, plan []bench.Config, executable
 // measureBelow measures an idle host, while this process is young, and what lies below
 // any engine.
 func (b *benchmark) measureBelow(ctx context.Context, plan []bench.Config, executable string) error {
-	if !b.floor {
+	if !b.floor || len(plan) == 0 {
 		return nil
 	}
 	const (

@@ -3,9 +3,11 @@ package cli
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/tasker-engine/tasker/host/bench"
 	"github.com/tasker-engine/tasker/plugin/sdk"
@@ -28,7 +30,7 @@ func ServePlugin(arg0 string) bool {
 		sdk.Serve(sdk.Plugin{
 			Name: role, Version: "1.0.0", MaxConcurrency: benchConcurrency,
 			Description: "What tasker bench measures with.",
-			Handlers:    sdk.Handlers{bench.HandlerEcho: echo{}, bench.HandlerUsage: usage{}},
+			Handlers:    sdk.Handlers{bench.HandlerEcho: echo{}, bench.HandlerUsage: usage{}, bench.HandlerWork: work{}},
 		})
 	default:
 		sdk.Serve(sinkPlugin(role))
@@ -41,6 +43,32 @@ type echo struct{}
 
 // Process implements sdk.Handler.
 func (echo) Process(_ context.Context, input json.RawMessage) (any, error) { return input, nil }
+
+// errWork is how an attempt of [work] fails.
+var errWork = errors.New("failing, as one in twenty does")
+
+// work does what its attempt is to do.
+type work struct{}
+
+// Process implements sdk.Handler.
+func (work) Process(ctx context.Context, input json.RawMessage) (any, error) {
+	job := bench.Work(sdk.Attempt(ctx).ID)
+	timer := time.NewTimer(job.Takes)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-ctx.Done():
+		return nil, context.Cause(ctx)
+	}
+	switch {
+	case job.Permanent:
+		return nil, sdk.Permanent(errWork)
+	case job.Fails:
+		return nil, errWork
+	default:
+		return input, nil
+	}
+}
 
 // usage returns what the plugin's process has used.
 type usage struct{}

@@ -16,8 +16,10 @@ type benchReport struct {
 	Wire      *bench.WireResult `json:"wire"` // null without floors
 	Idle      *bench.IdleResult `json:"idle"` // null without --all
 	Runs      []*bench.Result   `json:"runs"`
-	Targets   []bench.Target    `json:"targets"`
-	Skipped   []string          `json:"skipped"` // runs for which there was no time left
+	// Production is null unless it was asked for.
+	Production *bench.ProductionResult `json:"production"`
+	Targets    []bench.Target          `json:"targets"`
+	Skipped    []string                `json:"skipped"` // runs for which there was no time left
 }
 
 // print shows the report to people.
@@ -31,8 +33,11 @@ func (b *benchmark) print() {
 		b.out.printf("wire: %s attempts/s through a raw stream, a single one %s (p99 %s)\n",
 			number(int64(w.PerSecond)), micro(w.RoundTrip.P50), micro(w.RoundTrip.P99))
 	}
-	b.printSpeed()
-	b.printCost()
+	if len(b.report.Runs) > 0 {
+		b.printSpeed()
+		b.printCost()
+	}
+	b.printProduction()
 	b.printTargets()
 	for _, what := range b.report.Skipped {
 		b.note("no time left for: %s", what)
@@ -85,6 +90,22 @@ func (b *benchmark) printCost() {
 	}
 	b.out.printf("\nper step, but for commits:\n")
 	t.print(b.out)
+}
+
+// printProduction shows how the host did a day's work.
+func (b *benchmark) printProduction() {
+	r := b.report.Production
+	if r == nil {
+		return
+	}
+	b.out.printf("\nproduction: orders and censuses at %.0f tasks/s, 70 %% of the %.0f that saturate the host\n", r.Rate, r.Saturation)
+	b.out.printf("  %s tasks (%s failed), %s steps/s, %s retries, %s attempts lost to the plugin's crash\n",
+		number(r.Tasks), number(r.Failed), number(int64(r.StepsPerSecond)), number(r.Retries), number(r.Lost))
+	b.out.printf("  task p50 %s, p99 %s; step p50 %s, p99 %s; seen p50 %s, p99 %s\n",
+		micro(r.Task.P50), micro(r.Task.P99), micro(r.Step.P50), micro(r.Step.P99), micro(r.Observed.P50), micro(r.Observed.P99))
+	b.out.printf("  subscriptions behind by p50 %s, p99 %s, at most %s events\n", micro(r.Lag.P50), micro(r.Lag.P99), number(r.LagMost))
+	b.out.printf("  host: %.1fus of CPU per step, %.0f MiB resident, %.0f MiB without a file\n",
+		r.Cost.Host, float64(r.Cost.HostRSS)/(1<<20), float64(r.Cost.HostAnon)/(1<<20))
 }
 
 // printTargets shows what was promised and what came of it.
