@@ -84,6 +84,7 @@ type held struct {
 	refs    []string    // what it may fetch
 	timer   *time.Timer // runs after a cancel
 	sent    bool        // it may have reached the process
+	sampled bool        // its trace is recorded
 	leaked  bool
 
 	meter   *handlerMeter // nil = not measured

@@ -70,6 +70,7 @@ type Options struct {
 	Logger hclog.Logger // nil = silent
 	Sink   Sink
 	Values Values // nil = every fetch fails
+	Traces Traces // nil = no trace is recorded, and no span is kept
 
 	// Dirs are searched for executables named tasker-plugin-*, or are one; one that does
 	// not exist holds none. Paths are further plugin binaries of any name.

@@ -157,6 +157,7 @@ func (in *instance) fill(frame *pluginv1.WorkRequest, waiting []order) []order {
 			continue
 		}
 		attempt, refs := toWireAttempt(o.assignment)
+		in.place(attempt, o.assignment)
 		n := proto.Size(attempt)
 		if limit := pluginv1.MaxMessageBytes - frameOverhead; n > limit {
 			in.refuseAttempt(o.assignment.ID, fmt.Sprintf("attempt %s is %d bytes on the wire; the limit is %d", o.assignment.ID, n, limit))
@@ -281,7 +282,9 @@ func (in *instance) update(u *pluginv1.Update, emits *emits, now time.Time) (tas
 			h.ended(&report, now, time.Duration(k.Result.GetTookNanos()))
 		}
 		return report, true
-	default: // spans, and what later versions add
+	case *pluginv1.Update_Spans:
+		in.spans(h, k.Spans)
+	default: // what later versions add
 	}
 	return task.Report{}, false
 }
