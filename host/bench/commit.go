@@ -18,12 +18,14 @@ const (
 
 	fileMode    = 0o600
 	fillPercent = 0.9       // pages are filled in order
+	pageSize    = 8 << 10   // as the store's
 	initialMap  = 256 << 20 // growing the mapping would be measured otherwise
 )
 
 func openFloor(path string) (*bolt.DB, error) {
 	db, err := bolt.Open(path, fileMode, &bolt.Options{
 		FreelistType: bolt.FreelistMapType, NoFreelistSync: true, InitialMmapSize: initialMap, NoStatistics: true,
+		PageSize: pageSize,
 	})
 	if err != nil {
 		return nil, err

@@ -241,6 +241,7 @@ func benchFloor(b *testing.B, commits, putsPerCommit, size int) time.Duration {
 	b.Helper()
 	db, err := bolt.Open(filepath.Join(b.TempDir(), "floor.db"), 0o600, &bolt.Options{
 		FreelistType: bolt.FreelistMapType, NoFreelistSync: true, InitialMmapSize: initialMapSize(), NoStatistics: true,
+		PageSize: pageSize,
 	})
 	if err != nil {
 		b.Fatal(err)
@@ -254,7 +255,7 @@ func benchFloor(b *testing.B, commits, putsPerCommit, size int) time.Duration {
 	for range commits {
 		err := db.Update(func(tx *bolt.Tx) error {
 			bucket := tx.Bucket([]byte("b"))
-			bucket.FillPercent = fillPercent
+			bucket.FillPercent = kindLog.fillPercent()
 			for range putsPerCommit {
 				seq++
 				key := seqKey(seq)

@@ -15,9 +15,10 @@ import (
 	storev1 "github.com/tasker-engine/tasker/proto/tasker/store/v1"
 )
 
-// Conversion between the domain and the records, written out by hand: it runs for
-// every transition. The conventions are those of the records: a time is nanoseconds
-// with 0 for the zero time, a hash is its bytes, an empty list is nil.
+// Conversion between the domain and the records, written out by hand. The conventions
+// are those of the records: a time is nanoseconds with 0 for the zero time, a hash is its
+// bytes, an empty list is nil. What every transition writes does not become a message
+// first: see encode.go.
 
 // appendRecord appends the encoding of a record to buf.
 func appendRecord(buf []byte, m proto.Message) ([]byte, error) {
@@ -95,36 +96,11 @@ func hashText(b []byte) string {
 	return hex.EncodeToString(b)
 }
 
-func valueToRecord(v task.Value) (*storev1.Value, error) {
-	switch {
-	case v.Ref != nil:
-		sum, err := parseHash("digest of a blob", v.Ref.SHA256)
-		if err != nil {
-			return nil, err
-		}
-		return &storev1.Value{Blob: &storev1.BlobRef{N: v.Ref.N, Size: v.Ref.Size, Sha256: sum}}, nil
-	case len(v.Inline) > 0:
-		return &storev1.Value{Inline: v.Inline}, nil
-	default:
-		return nil, nil //nolint:nilnil // no value is no message
-	}
-}
-
 func valueFromRecord(r *storev1.Value) task.Value {
 	if b := r.GetBlob(); b != nil {
 		return task.Value{Ref: &task.BlobRef{N: b.GetN(), Size: b.GetSize(), SHA256: hashText(b.GetSha256())}}
 	}
 	return task.Value{Inline: rawJSON(r.GetInline())}
-}
-
-func failureToRecord(f *task.Failure) *storev1.Failure {
-	if f == nil {
-		return nil
-	}
-	return &storev1.Failure{
-		Kind: string(f.Kind), Code: text(f.Code), Message: text(f.Message), Class: text(f.Class), Source: string(f.Source),
-		Details: f.Details, Partial: f.Partial, RetryAfter: int64(f.RetryAfter), Stack: texts(f.Stack),
-	}
 }
 
 func failureFromRecord(r *storev1.Failure) *task.Failure {
@@ -136,13 +112,6 @@ func failureFromRecord(r *storev1.Failure) *task.Failure {
 		Source: task.ErrorSource(r.GetSource()), Details: rawJSON(r.GetDetails()), Partial: rawJSON(r.GetPartial()),
 		RetryAfter: task.Duration(r.GetRetryAfter()), Stack: r.GetStack(),
 	}
-}
-
-func resolutionToRecord(r *task.Resolution) *storev1.Resolution {
-	if r == nil {
-		return nil
-	}
-	return &storev1.Resolution{By: text(r.By), Reason: text(r.Reason), At: nanos(r.At)}
 }
 
 func resolutionFromRecord(r *storev1.Resolution) *task.Resolution {

@@ -73,7 +73,7 @@ func compactCopy(path string, src *bolt.DB) (name string, err error) {
 		return "", err
 	}
 	// One sync at the end will do: until then the copy counts for nothing.
-	dst, err := bolt.Open(name, fileMode, &bolt.Options{FreelistType: bolt.FreelistMapType, NoSync: true})
+	dst, err := bolt.Open(name, fileMode, &bolt.Options{FreelistType: bolt.FreelistMapType, NoSync: true, PageSize: pageSize})
 	if err != nil {
 		return "", err
 	}

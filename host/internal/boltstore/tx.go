@@ -13,9 +13,18 @@ import (
 	"github.com/tasker-engine/tasker/host/internal/store"
 )
 
-// fillPercent is how full pages of append-only buckets are made: the default of one
-// half leaves room for inserts that never come.
-const fillPercent = 0.9
+// fillPercent is how full pages of a kind are made when one is split: half of it is left
+// for inserts, where some will come.
+func (k kind) fillPercent() float64 {
+	switch {
+	case k == kindLog: // each key is behind all others, and no value changes
+		return 1
+	case k.appendOnly(): // keys of one millisecond come in any order; tasks grow a little
+		return 0.9
+	default:
+		return bolt.DefaultFillPercent
+	}
+}
 
 // txn is a transaction that opens buckets once and counts what it touches. Slices that
 // it returns are valid until it ends and must not be changed.
@@ -30,9 +39,7 @@ type txn struct {
 func (t *txn) bucket(k kind) *bolt.Bucket {
 	if t.buckets[k] == nil {
 		b := t.tx.Bucket([]byte(k.name()))
-		if k.appendOnly() {
-			b.FillPercent = fillPercent
-		}
+		b.FillPercent = k.fillPercent()
 		t.buckets[k] = b
 	}
 	return t.buckets[k]

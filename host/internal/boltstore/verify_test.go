@@ -354,7 +354,8 @@ func TestDamagedFiles(t *testing.T) {
 			}
 			return b
 		}},
-		{"no bbolt file", func([]byte) []byte { return []byte(strings.Repeat("text", 4000)) }},
+		{"no bbolt file", func([]byte) []byte { return []byte(strings.Repeat("text", 40_000)) }},
+		{"no bbolt file, and short", func([]byte) []byte { return []byte("text") }},
 	}
 	for _, tt := range tests {
 		for _, killed := range []bool{true, false} {

@@ -178,9 +178,9 @@ func (j *setJob) encodeTask(ws *store.WriteSet) (err error) {
 	if ws.Task != nil {
 		j.status, j.ofTemplate = ws.Task.Status, templateName(ws.Task.Template.Namespace, ws.Task.Template.Name)
 		j.begin(kindTasks, j.key[:])
-		if j.buf, err = appendRecord(j.buf, taskToRecord(ws.Task, ws.Revision, ws.Seq)); err != nil {
-			return err
-		}
+		e := encoder{j.buf}
+		e.task(ws.Task, ws.Revision, ws.Seq)
+		j.buf = e.buf
 		j.end()
 	}
 	for _, step := range ws.Steps {
@@ -210,15 +210,13 @@ func blobName(n uint32) string {
 }
 
 func (j *setJob) encodeStep(step *task.Step, ws *store.WriteSet) error {
-	record, err := stepToRecord(step, ws.Revision, ws.Seq)
-	if err != nil {
-		return fmt.Errorf("step %q: %w", step.Name, err)
-	}
 	key := j.key.step(uint32(step.Ordinal))
 	j.begin(kindSteps, key[:])
-	if j.buf, err = appendRecord(j.buf, record); err != nil {
+	e := encoder{j.buf}
+	if err := e.step(step, ws.Revision, ws.Seq); err != nil {
 		return fmt.Errorf("step %q: %w", step.Name, err)
 	}
+	j.buf = e.buf
 	if n := j.end(); n > task.MaxValue {
 		return fmt.Errorf("step %q: its record has %d bytes, at most %d are allowed: %w", step.Name, n, task.MaxValue, task.ErrTooLarge)
 	}
@@ -228,12 +226,8 @@ func (j *setJob) encodeStep(step *task.Step, ws *store.WriteSet) error {
 	return nil
 }
 
-func (j *setJob) encodeCreation(c *store.Creation) error {
+func (j *setJob) encodeCreation(c *store.Creation) (err error) {
 	spec := &c.Spec
-	record, err := specToRecord(spec, c.Steps)
-	if err != nil {
-		return err
-	}
 	name := templateName(spec.Template.Namespace, spec.Template.Name)
 	if err := checkName("template name", name); err != nil {
 		return err
@@ -251,14 +245,19 @@ func (j *setJob) encodeCreation(c *store.Creation) error {
 	if j.idempotent, err = newKeyClaim(spec); err != nil {
 		return err
 	}
-	j.template, j.hash = c.Template, record.GetTemplateHash()
+	j.template = c.Template
+	if j.hash, err = parseHash("template hash", spec.Template.Hash); err != nil {
+		return err
+	}
 	if sum := sha256.Sum256(c.Template); !bytes.Equal(sum[:], j.hash) {
 		return fmt.Errorf("%w: template snapshot of %s has the hash %x, not %x", task.ErrInvalid, name, sum, j.hash)
 	}
 	j.begin(kindSpecs, j.key[:])
-	if j.buf, err = appendRecord(j.buf, record); err != nil {
+	e := encoder{j.buf}
+	if err := e.spec(spec, j.hash, c.Steps); err != nil {
 		return err
 	}
+	j.buf = e.buf
 	if n := j.end(); n > task.MaxValue {
 		return fmt.Errorf("the task's spec has %d bytes, at most %d are allowed: %w", n, task.MaxValue, task.ErrTooLarge)
 	}
