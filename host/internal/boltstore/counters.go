@@ -37,6 +37,13 @@ func (c counters) move(from, to task.Status) {
 	c[to]++
 }
 
+// drop counts one task less.
+func (c counters) drop(status task.Status) {
+	if c[status] > 0 {
+		c[status]--
+	}
+}
+
 func (c counters) write(t *txn) error {
 	r := &storev1.CountersRecord{Tasks: make(map[string]uint64, len(c))}
 	for status, n := range c {

@@ -28,7 +28,7 @@ type migration struct {
 func migrations() []migration {
 	return []migration{
 		{version: 1, what: "initial schema", apply: createBuckets},
-		{version: 2, what: "finished tasks by template and status", apply: indexByState},
+		{version: 2, what: "finished tasks by template and status, deletion", apply: indexByState},
 	}
 }
 
@@ -51,6 +51,9 @@ func indexByState(tx *bolt.Tx) error {
 	state, err := tx.CreateBucket([]byte("by_state"))
 	if err != nil {
 		return fmt.Errorf("create bucket by_state: %w", err)
+	}
+	if _, err := tx.CreateBucket([]byte("gone")); err != nil {
+		return fmt.Errorf("create bucket gone: %w", err)
 	}
 	tasks, live := tx.Bucket([]byte("tasks")), tx.Bucket([]byte("live"))
 	err = tx.Bucket([]byte("by_template")).ForEach(func(key, _ []byte) error {

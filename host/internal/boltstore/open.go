@@ -108,6 +108,8 @@ type Store struct {
 	commitNs  atomic.Int64 // spent in transactions
 	writeSets atomic.Uint64
 
+	deletedTasks, deletedRecords atomic.Uint64
+
 	meters      meters
 	slowAfter   time.Duration
 	onSlow      func(Slow)

@@ -24,6 +24,7 @@ package boltstore
 //	by_state         namespace / template 0 status 0 task (empty)
 //	by_tag           tag 0 task                       (empty)
 //	by_correlation   correlation 0 task               (empty)
+//	gone             task                             (empty)
 //
 // Keys: task is the ULID as its 16 bytes, so that key order is the order of creation;
 // ordinal and n are 4 bytes, seq, prev and time (nanoseconds since 1970) 8 bytes, all
@@ -64,8 +65,9 @@ package boltstore
 //   - The other indexes hold only what the caller set: a correlation id that defaults to
 //     the task id is not in by_correlation. Filters that have an index each are combined by
 //     leaping from one to the other.
-//   - A task is deleted as a whole, with its idempotency key, once that has expired. Its
-//     events stay until the log is cut.
+//   - A task is deleted with its idempotency key and all that is its own, but its events,
+//     which stay until the log is cut. Of one that is too large for one transaction what
+//     makes it a task goes first; gone then says whose steps, blobs and checkpoints are left.
 //   - A checkpoint has a bucket of its own: it comes once a second, does not touch the
 //     task's revision, and goes with the write set that ends its step.
 //   - The log is cut at its beginning and nowhere else, and its last value is never
@@ -102,6 +104,7 @@ const (
 	kindByState                   // finished tasks by template and status
 	kindByTag                     // tasks by tag
 	kindByCorrelation             // tasks by a correlation id that the caller chose
+	kindGone                      // tasks that are deleted but for steps, blobs and checkpoints
 	kinds                         // how many there are
 )
 
@@ -110,7 +113,7 @@ func kindNames() [kinds]string {
 	return [kinds]string{
 		"meta", "specs", "tasks", "steps", "templates", "live", "log", "blobs", "checkpoints",
 		"keys", "crashes", "cursors", "dead_letters", "custom_events",
-		"by_state", "by_tag", "by_correlation",
+		"by_state", "by_tag", "by_correlation", "gone",
 	}
 }
 

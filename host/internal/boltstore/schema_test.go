@@ -2,6 +2,7 @@ package boltstore
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"go/ast"
 	"go/parser"
@@ -30,7 +31,18 @@ func TestSchemaDrawing(t *testing.T) {
 		}
 		folder.tasks[k] = true
 	}
-	err := s.db.View(func(tx *bolt.Tx) error {
+	halfGone := storetest.NewFlow(3, 3)
+	storetest.MustCommit(t, s, halfGone.Create(0, 1, 2), halfGone.Succeed(0), halfGone.Succeed(1), halfGone.Succeed(2))
+	k, err := parseTaskKey(halfGone.Task.ID)
+	if err != nil {
+		t.Fatal(err)
+	}
+	folder.tasks[k] = true
+	j := &deleteJob{keys: []taskKey{k}, limit: 4, done: make(chan error, 1)}
+	if err := errors.Join(s.queue.push(j), <-j.done); err != nil {
+		t.Fatal(err)
+	}
+	err = s.db.View(func(tx *bolt.Tx) error {
 		return tx.ForEach(func(name []byte, b *bolt.Bucket) error {
 			return b.ForEach(func(k, v []byte) error {
 				folder.add(string(name), k, v)
@@ -105,7 +117,7 @@ func (f *folder) key(bucket string, key []byte) string {
 	switch bucket {
 	case "meta":
 		return string(key)
-	case "specs", "tasks", "live":
+	case "specs", "tasks", "live", "gone":
 		return f.task(key)
 	case "steps", "checkpoints", "blobs":
 		if len(key) != stepLen {

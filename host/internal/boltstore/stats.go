@@ -42,6 +42,9 @@ const (
 	opStats
 	opVerify
 	opBackup
+	opSweep
+	opDelete
+	opSizes
 	operations // how many there are
 )
 
@@ -51,6 +54,7 @@ func operationNames() [operations]string {
 		"submit", "save_checkpoint", "save_crash", "load", "live", "list", "resolve", "blob", "value",
 		"checkpoint", "checkpoints", "events", "first_seq", "last_seq", "seq_at", "trim_log", "task_events", "crashes",
 		"cursors", "dead_letters", "custom_events", "counters", "stats", "verify", "backup",
+		"sweep", "delete", "sizes",
 	}
 }
 
@@ -69,6 +73,7 @@ func (s *Store) Stats(ctx context.Context) (store.Stats, error) {
 	out := store.Stats{
 		SchemaVersion: SchemaVersion, HostID: s.hostID, Epoch: s.epoch, Path: s.path,
 		Commits: s.commits.Load(), WriteSets: s.writeSets.Load(), CommitTime: time.Duration(s.commitNs.Load()),
+		Deleted:    store.Deleted{Tasks: s.deletedTasks.Load(), Records: s.deletedRecords.Load()},
 		Operations: make(map[string]store.OperationStats, operations),
 	}
 	file, err := os.Stat(s.path)

@@ -102,7 +102,10 @@ type verifier struct {
 }
 
 // chain is what the log says of one task.
-type chain struct{ last, taskSeq uint64 }
+type chain struct {
+	last, taskSeq uint64
+	ended         bool // at some time
+}
 
 func (v *verifier) report(place, remedy, format string, args ...any) {
 	v.problems = append(v.problems, Problem{Place: place, What: fmt.Sprintf(format, args...), Remedy: remedy})
@@ -130,7 +133,7 @@ func (v *verifier) pause() error {
 func (v *verifier) records(t *txn) error {
 	v.t = t
 	for _, check := range []func() error{
-		v.meta, v.log, v.tasks, v.steplike, v.live, v.templates, v.indexes, v.keys, v.crashes, v.counters,
+		v.meta, v.log, v.lost, v.tasks, v.gone, v.steplike, v.live, v.templates, v.indexes, v.keys, v.crashes, v.counters,
 		v.cursors, v.deadLetters, v.customEvents,
 	} {
 		if err := check(); err != nil {

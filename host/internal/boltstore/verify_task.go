@@ -85,6 +85,7 @@ func (v *verifier) logRecord(place string, r *logRecord) {
 			v.report(place, remedyRecord, "task_seq %d of task %s follows %d", e.GetTaskSeq(), owner, of.taskSeq)
 		}
 		of.taskSeq = e.GetTaskSeq()
+		of.ended = of.ended || ends(e.GetType())
 	}
 	if of != nil {
 		of.last = r.seq
@@ -101,12 +102,33 @@ func (v *verifier) chainOf(place, owner string) *chain {
 		return nil
 	}
 	if v.chains[k] == nil {
-		if !v.exists(kindSpecs, k[:]) {
-			v.report(place, remedyRecord, "it belongs to task %s, which does not exist", owner)
-		}
 		v.chains[k] = &chain{}
 	}
 	return v.chains[k]
+}
+
+// ends reports whether an event says that a task has ended.
+func ends(event string) bool {
+	switch event {
+	case "task.completed", "task.failed", "task.cancelled", "task.resolved_manually":
+		return true
+	default:
+		return false
+	}
+}
+
+// lost finds tasks of which there are events and nothing else although they have not
+// ended: those that have may have been deleted.
+func (v *verifier) lost() error {
+	for k, ch := range v.chains {
+		if !ch.ended && !v.exists(kindSpecs, k[:]) {
+			v.report(fmt.Sprintf("log/%d", ch.last), remedyRecord, "it belongs to task %s, which has not ended and does not exist", k.id())
+		}
+		if err := v.pause(); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // written is what every record of a task says about when it was written.
@@ -271,7 +293,7 @@ func (v *verifier) blobs(k taskKey, refs map[uint32]*storev1.BlobRef) {
 func (v *verifier) steplike() error {
 	orphan := func(k kind) func(key, value []byte) {
 		return func(key, _ []byte) {
-			if len(key) < taskLen || !v.exists(kindSpecs, key[:taskLen]) {
+			if len(key) < taskLen || !v.exists(kindSpecs, key[:taskLen]) && (k == kindTasks || !v.exists(kindGone, key[:taskLen])) {
 				v.report(fmt.Sprintf("%s/%x", k.name(), key), remedyRecord, "its task does not exist")
 			}
 		}
@@ -292,6 +314,9 @@ func (v *verifier) steplike() error {
 		if err := decode(value, &storev1.CheckpointRecord{}, place); err != nil {
 			v.damage(place, err)
 		}
+		if v.exists(kindGone, k[:]) {
+			return
+		}
 		step := &storev1.StepRecord{}
 		record := v.t.get(kindSteps, key)
 		if record == nil {
@@ -303,6 +328,15 @@ func (v *verifier) steplike() error {
 		}
 		if owner, _, err := readTask(v.t, k); err == nil && !keepsCheckpoints(task.Status(owner.GetStatus())) {
 			v.report(place, remedyRecord, "its task is %s", owner.GetStatus())
+		}
+	})
+}
+
+// gone finds marks of tasks that exist.
+func (v *verifier) gone() error {
+	return v.walk(kindGone, func(key, _ []byte) {
+		if k, ok := asTaskKey(key); !ok || v.exists(kindSpecs, k[:]) {
+			v.report(fmt.Sprintf("gone/%x", key), remedyRecord, "the key is no task that was deleted")
 		}
 	})
 }

@@ -183,6 +183,7 @@ type Stats struct {
 	Commits       uint64        // transactions since open
 	CommitTime    time.Duration // spent in transactions since open
 	WriteSets     uint64        // write sets since open
+	Deleted       Deleted       // since open
 	Operations    map[string]OperationStats
 }
 
@@ -352,6 +353,7 @@ type Store interface {
 	Stats(ctx context.Context) (Stats, error)
 
 	Log
+	Retention
 
 	// Close waits for what was submitted, and closes.
 	Close() error

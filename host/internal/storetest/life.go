@@ -141,6 +141,8 @@ func closed(t *fixture) {
 	wantErr(t, "save crash", s.SaveCrash(t.Context(), &store.Crash{Plugin: "p", At: Start()}), store.ErrClosed)
 	_, _, err = s.TrimLog(t.Context(), Start().Add(time.Hour), 1)
 	wantErr(t, "trim the log", err, store.ErrClosed)
+	_, err = s.Delete(t.Context(), []task.ID{fl.Task.ID})
+	wantErr(t, "delete", err, store.ErrClosed)
 	for name, read := range reads(t.Context(), s, fl.Task.ID) {
 		wantErr(t, name, read(), store.ErrClosed)
 	}
@@ -171,6 +173,11 @@ func reads(ctx context.Context, s store.Store, id task.ID) map[string]func() err
 		"custom events": func() error { _, err := s.CustomEvents(ctx); return err },
 		"counters":      func() error { _, err := s.Counters(ctx); return err },
 		"stats":         func() error { _, err := s.Stats(ctx); return err },
+		"sizes":         func() error { _, err := s.Sizes(ctx, 1); return err },
+		"sweep": func() error {
+			_, err := s.Sweep(ctx, keepAll, Start(), func([]task.ID) error { return nil })
+			return err
+		},
 	}
 }
 
@@ -197,6 +204,8 @@ func readOnly(t *fixture) {
 	_, err := Commit(s, fl.Clone().Succeed(0))
 	wantErr(t, "submit", err, store.ErrReadOnly)
 	wantErr(t, "save checkpoint", SaveCheckpoint(s, fl.Checkpoint(0, "1")), store.ErrReadOnly)
+	_, err = s.Delete(t.Context(), []task.ID{fl.Task.ID})
+	wantErr(t, "delete", err, store.ErrReadOnly)
 	wantErr(t, "save crash", s.SaveCrash(t.Context(), &store.Crash{Plugin: "p", At: Start()}), store.ErrReadOnly)
 	_, _, err = s.TrimLog(t.Context(), Start().Add(time.Hour), 1)
 	wantErr(t, "trim the log", err, store.ErrReadOnly)

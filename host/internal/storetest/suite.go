@@ -27,6 +27,7 @@ func Run(t *testing.T, open Opener) {
 		{"keys", keyCases()},
 		{"reads", readCases()},
 		{"lists", listCases()},
+		{"retention", retentionCases()},
 		{"log", logCases()},
 		{"delivery", deliveryCases()},
 		{"life", lifeCases()},

@@ -1,0 +1,235 @@
+package boltstore
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/tasker-engine/tasker/host/internal/store"
+	"github.com/tasker-engine/tasker/host/task"
+	storev1 "github.com/tasker-engine/tasker/proto/tasker/store/v1"
+)
+
+// Deleting shares the committer with the tasks that run. While those keep it busy a
+// transaction removes about as many records as the others write, so that a commit costs
+// twice as much at most, and removing keeps up with creating. While they do not, it
+// removes deleteRecords and then leaves the committer alone for deletePause times as long
+// as that took.
+const (
+	deleteRecords    = 256  // removed in one transaction at least
+	maxDeleteRecords = 4096 // and at most
+	deletePause      = 4
+)
+
+// Delete removes finished tasks; see [store.Retention].
+func (s *Store) Delete(ctx context.Context, ids []task.ID) (total store.Deleted, err error) {
+	if s.readOnly {
+		return total, store.ErrReadOnly
+	}
+	rest := make([]taskKey, len(ids))
+	for i, id := range ids {
+		if rest[i], err = parseTaskKey(id); err != nil {
+			return total, fmt.Errorf("delete: %w", err)
+		}
+	}
+	load := s.newLoad()
+	for err == nil && len(rest) > 0 {
+		limit, began := load.limit(), time.Now()
+		j := &deleteJob{keys: rest, limit: limit, done: make(chan error, 1)}
+		if err := s.queue.push(j); err != nil {
+			return total, err
+		}
+		select {
+		case err = <-j.done:
+		case <-ctx.Done():
+			return total, ctx.Err()
+		}
+		err = errors.Join(err, j.unreadable)
+		rest = rest[j.finished:]
+		total.Tasks += j.tasks
+		total.Records += uint64(len(j.gone))
+		if len(rest) > 0 && limit == deleteRecords {
+			err = errors.Join(err, pause(ctx, deletePause*time.Since(began)))
+		}
+	}
+	if err != nil {
+		return total, fmt.Errorf("delete tasks: %w", err)
+	}
+	return total, nil
+}
+
+func pause(ctx context.Context, d time.Duration) error {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// load measures how much the tasks that run write.
+type load struct {
+	s             *Store
+	puts, commits uint64
+}
+
+func (s *Store) newLoad() *load {
+	return &load{s: s, puts: s.ops[opSubmit].puts.Load(), commits: s.commits.Load()}
+}
+
+// limit is how many records may be removed in the next transaction: as many as write
+// sets have put into each on average since the last call.
+func (l *load) limit() int {
+	puts, commits := l.s.ops[opSubmit].puts.Load(), l.s.commits.Load()
+	per := (puts - l.puts) / max(1, commits-l.commits)
+	l.puts, l.commits = puts, commits
+	return int(min(max(per, deleteRecords), maxDeleteRecords))
+}
+
+// deleteJob is one transaction's worth of a deletion on its way to the committer.
+type deleteJob struct {
+	keys  []taskKey
+	limit int // records
+
+	// From check to apply.
+	gone       []indexEntry // the records to remove
+	statuses   []task.Status
+	marked     *taskKey // the task of which records are left
+	finished   int      // so many of keys are done with
+	tasks      uint64
+	unreadable error
+	done       chan error // holds one
+}
+
+func (j *deleteJob) op() operation { return opDelete }
+
+func (j *deleteJob) size() int { return j.limit * stepLen }
+
+// check plans what goes. A task that cannot be read stays, and nobody else's commit
+// suffers.
+func (j *deleteJob) check(_ *committer, t *txn) error {
+	j.gone, j.statuses, j.marked, j.finished, j.tasks, j.unreadable = j.gone[:0], j.statuses[:0], nil, 0, 0, nil
+	for _, k := range j.keys {
+		if len(j.gone) >= j.limit {
+			return nil
+		}
+		whole, err := j.plan(t, k)
+		switch {
+		case err != nil:
+			j.unreadable = errors.Join(j.unreadable, fmt.Errorf("task %s: %w", k.id(), err))
+		case !whole:
+			j.marked = &k
+			return nil
+		}
+		j.finished++
+	}
+	return nil
+}
+
+// plan adds a task's records until the limit and reports whether those are all. What
+// makes it a task goes first; a mark keeps the rest findable.
+func (j *deleteJob) plan(t *txn, k taskKey) (whole bool, err error) {
+	marked := t.get(kindGone, k[:]) != nil
+	if !marked {
+		if planned, err := j.planHead(t, k); !planned || err != nil {
+			return true, err
+		}
+	}
+	for _, kd := range []kind{kindSteps, kindBlobs, kindCheckpoints} {
+		c := t.cursor(kd)
+		for key, _ := c.Seek(k[:]); key != nil && bytes.HasPrefix(key, k[:]); key, _ = c.Next() {
+			t.reads++
+			if len(j.gone) >= j.limit {
+				return false, nil
+			}
+			j.remove(kd, bytes.Clone(key))
+		}
+	}
+	if marked {
+		j.remove(kindGone, k[:])
+	}
+	j.tasks++
+	return true, nil
+}
+
+// planHead adds the records that make a task one; none when it does not exist or has
+// not ended.
+func (j *deleteJob) planHead(t *txn, k taskKey) (planned bool, err error) {
+	spec, err := readSpec(t, k)
+	if errors.Is(err, task.ErrNotFound) {
+		return false, nil
+	}
+	if err != nil {
+		return false, err
+	}
+	record, _, err := readTask(t, k)
+	if err != nil {
+		return false, err
+	}
+	status := task.Status(record.GetStatus())
+	if !status.Terminal() {
+		return false, nil
+	}
+	owned, err := ownedKey(t, k, spec)
+	if err != nil {
+		return false, err
+	}
+	if owned != nil {
+		j.remove(kindKeys, owned)
+	}
+	j.remove(kindSpecs, k[:])
+	j.remove(kindTasks, k[:])
+	j.remove(kindByState, indexKey(stateName(templateName(spec.GetNamespace(), spec.GetTemplate()), status), k))
+	for _, tag := range spec.GetTags() {
+		j.remove(kindByTag, indexKey(tag, k))
+	}
+	if spec.GetCorrelationSet() {
+		j.remove(kindByCorrelation, indexKey(specFromRecord(k.id(), spec).CorrelationID, k))
+	}
+	j.statuses = append(j.statuses, status)
+	return true, nil
+}
+
+// ownedKey is the idempotency key that stands for a task; nil when it has none, or when
+// a later task took it over.
+func ownedKey(t *txn, k taskKey, spec *storev1.SpecRecord) ([]byte, error) {
+	if spec.GetIdempotencyKey() == "" {
+		return nil, nil
+	}
+	key := idempotencyKey(spec.GetNamespace(), spec.GetTemplate(), spec.GetIdempotencyKey())
+	value := t.get(kindKeys, key)
+	if value == nil {
+		return nil, nil
+	}
+	r := &storev1.KeyRecord{}
+	if err := decode(value, r, fmt.Sprintf("keys/%q", key)); err != nil || r.GetTaskId() != string(k.id()) {
+		return nil, err
+	}
+	return key, nil
+}
+
+func (j *deleteJob) remove(kd kind, key []byte) { j.gone = append(j.gone, indexEntry{kd, key}) }
+
+func (j *deleteJob) apply(c *committer, t *txn) error {
+	for _, e := range j.gone {
+		if err := t.del(e.kind, e.key); err != nil {
+			return err
+		}
+	}
+	for _, status := range j.statuses {
+		c.counters.drop(status)
+		c.counted = true
+	}
+	c.s.deletedTasks.Add(j.tasks)
+	c.s.deletedRecords.Add(uint64(len(j.gone)))
+	if j.marked == nil {
+		return nil
+	}
+	return t.mark(kindGone, j.marked[:])
+}
+
+func (j *deleteJob) finish(err error) { j.done <- err }
