@@ -35,6 +35,7 @@ func (h *Host) CreateTask(ctx context.Context, r task.Request) (task.Created, er
 		h.settled.ring()
 		h.mend()
 	}
+	warnings := setTrace(&spec, r)
 	needs := h.needsOf(tmpl)
 	if r.RequireHandlers {
 		if err := h.require(ctx, needs); err != nil {
@@ -63,7 +64,7 @@ func (h *Host) CreateTask(ctx context.Context, r task.Request) (task.Created, er
 	case err != nil:
 		return task.Created{}, err
 	}
-	created := task.Created{ID: spec.ID}
+	created := task.Created{ID: spec.ID, Warnings: warnings}
 	for _, m := range missing {
 		created.Warnings = append(created.Warnings, m.Text)
 	}

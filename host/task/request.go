@@ -44,6 +44,9 @@ const (
 	// MaxTags is the number of tags a task may have; MaxTagLen the characters of one.
 	MaxTags   = 32
 	MaxTagLen = 100
+	// MaxTracestate is the limit in bytes of a trace state: what the standard wants to be
+	// handed on.
+	MaxTracestate = 512
 	// MaxText is the limit in bytes of initiator, source system, reason and keys.
 	MaxText = 1000
 )

@@ -91,6 +91,7 @@ type taskJSON struct {
 	Bypass         []task.StepName `json:"bypass"`
 	IdempotencyKey *string         `json:"idempotency_key"`
 	CorrelationID  string          `json:"correlation_id"`
+	TraceID        string          `json:"trace_id"`
 	Deadline       *string         `json:"deadline"`
 	CreatedAt      *string         `json:"created_at"`
 	StartedAt      *string         `json:"started_at"`
@@ -205,7 +206,7 @@ func newTaskJSON(v *task.View) taskJSON {
 		Failure: newFailureJSON(v.Failure), Stop: newStopJSON(v.Stop), Resolution: newResolutionJSON(v.Resolution),
 		Input: v.Input.Inline, InputBytes: v.Input.Size(), Initiator: optional(v.Initiator),
 		SourceSystem: optional(v.SourceSystem), Reason: optional(v.Reason), Tags: list(v.Tags), Priority: v.Priority,
-		Bypass: list(v.Bypass), IdempotencyKey: optional(v.IdempotencyKey), CorrelationID: v.CorrelationID,
+		Bypass: list(v.Bypass), IdempotencyKey: optional(v.IdempotencyKey), CorrelationID: v.CorrelationID, TraceID: traceID(v),
 		Deadline: stamp(v.Deadline), CreatedAt: stamp(v.CreatedAt), StartedAt: stamp(v.StartedAt),
 		CompletedAt: stamp(v.CompletedAt), UpdatedAt: stamp(v.UpdatedAt), Revision: v.Revision, EventCount: v.Seq,
 		Steps: make([]stepJSON, len(v.Steps)),

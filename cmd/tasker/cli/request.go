@@ -30,6 +30,7 @@ type requestFlags struct {
 	priority       int32
 	bypass         []string
 	deadline       time.Duration
+	traceparent    string
 }
 
 func (r *requestFlags) add(c *cobra.Command) {
@@ -45,6 +46,7 @@ func (r *requestFlags) add(c *cobra.Command) {
 	f.Int32Var(&r.priority, "priority", 0, "higher is claimed first")
 	f.StringArrayVar(&r.bypass, "bypass", nil, "skippable `STEP` to skip (may be repeated)")
 	f.DurationVar(&r.deadline, "deadline", 0, "when the task must have ended, from now (default the template's)")
+	f.StringVar(&r.traceparent, "traceparent", "", "W3C trace context that the task's trace goes on from (default TRACEPARENT, with TRACESTATE)")
 }
 
 // request makes the request: the template is a file, which is read here, or the name of
@@ -59,6 +61,7 @@ func (a *app) request(c *cobra.Command, flags *requestFlags, cfg *config, ref st
 		Tags: flags.tags, Priority: flags.priority, CorrelationID: flags.correlationID,
 		IdempotencyKey: flags.idempotencyKey, KeyTTL: flags.keyTTL, Deadline: flags.deadline,
 	}
+	r.Traceparent, r.Tracestate = a.traceContext(flags.traceparent)
 	if r.Initiator == "" && !c.Flags().Changed("initiator") {
 		r.Initiator = operator()
 	}
@@ -81,6 +84,17 @@ func (a *app) request(c *cobra.Command, flags *requestFlags, cfg *config, ref st
 	}
 	r.SourceName, r.Environment = ref, cfg.Environment
 	return r, nil
+}
+
+// traceContext returns the W3C trace context that a flag gives, else the environment.
+func (a *app) traceContext(given string) (parent, state string) {
+	if given != "" {
+		return given, ""
+	}
+	if parent, _ = a.lookup("TRACEPARENT"); parent != "" {
+		state, _ = a.lookup("TRACESTATE")
+	}
+	return parent, state
 }
 
 // document returns a JSON document given as text, @FILE or @-.

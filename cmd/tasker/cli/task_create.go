@@ -13,6 +13,7 @@ type createdJSON struct {
 	ID        string   `json:"id"`
 	Duplicate bool     `json:"duplicate"`
 	Warnings  []string `json:"warnings"`
+	TraceID   string   `json:"trace_id"`
 }
 
 func (a *app) taskCreateCommand() *cobra.Command {
@@ -24,7 +25,9 @@ func (a *app) taskCreateCommand() *cobra.Command {
 TEMPLATE is the path of a YAML or JSON file, or namespace/name[@version] of a template
 that the host knows. A handler that no plugin offers yet is a warning.
 
---json prints {"id", "duplicate", "warnings"}.`,
+The task's trace begins with it, or goes on from the W3C trace context that --traceparent
+or the variables TRACEPARENT and TRACESTATE give. --json prints {"id", "duplicate",
+"warnings", "trace_id"}.`,
 		Example: `  tasker task create shop/order --input @order.json --idempotency-key order-7
   tasker task wait $(tasker task create shop/order --input '{"id": 7}')`,
 		Args:              args(1, 1),
@@ -44,7 +47,11 @@ that the host knows. A handler that no plugin offers yet is a warning.
 				return err
 			}
 			if *asJSON {
-				return a.printJSON(createdJSON{string(created.ID), created.Duplicate, list(created.Warnings)})
+				v, err := client.Task(ctx, string(created.ID)) // with a duplicate it is another one's trace
+				if err != nil {
+					return err
+				}
+				return a.printJSON(createdJSON{string(created.ID), created.Duplicate, list(created.Warnings), traceID(v)})
 			}
 			for _, w := range created.Warnings {
 				a.note("warning: %s", w)

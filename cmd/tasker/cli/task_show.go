@@ -121,6 +121,7 @@ func (a *app) printTask(v *task.View) {
 	if v.CorrelationID != string(v.ID) {
 		line("correlation id", v.CorrelationID)
 	}
+	line("trace", traceID(v))
 	line("input", cut(string(v.Input.Inline), maxShownResult))
 	if v.Input.Ref != nil {
 		line("input", size(v.Input.Ref.Size))

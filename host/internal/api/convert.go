@@ -87,6 +87,8 @@ func requestToWire(r task.Request) *hostv1.TaskRequest {
 		Bypass:          texts[string](r.Bypass),
 		Deadline:        durationToWire(r.Deadline),
 		RequireHandlers: r.RequireHandlers,
+		Traceparent:     r.Traceparent,
+		Tracestate:      r.Tracestate,
 	}
 }
 
@@ -108,6 +110,8 @@ func requestFromWire(r *hostv1.TaskRequest) task.Request {
 		Bypass:          texts[task.StepName](r.GetBypass()),
 		Deadline:        r.GetDeadline().AsDuration(),
 		RequireHandlers: r.GetRequireHandlers(),
+		Traceparent:     r.GetTraceparent(),
+		Tracestate:      r.GetTracestate(),
 	}
 }
 

@@ -100,6 +100,8 @@ func specToWire(s task.Spec) *hostv1.TaskSpec {
 		CreatedAt:      timeToWire(s.CreatedAt),
 		IdempotencyKey: s.IdempotencyKey,
 		KeyTtl:         durationToWire(s.KeyTTL),
+		Traceparent:    s.Traceparent,
+		Tracestate:     s.Tracestate,
 	}
 }
 
@@ -121,6 +123,8 @@ func specFromWire(s *hostv1.TaskSpec) task.Spec {
 		CreatedAt:      timeFromWire(s.GetCreatedAt()),
 		IdempotencyKey: s.GetIdempotencyKey(),
 		KeyTTL:         s.GetKeyTtl().AsDuration(),
+		Traceparent:    s.GetTraceparent(),
+		Tracestate:     s.GetTracestate(),
 	}
 }
 

@@ -118,8 +118,13 @@ type TaskRequest struct {
 	Deadline *durationpb.Duration `protobuf:"bytes,15,opt,name=deadline,proto3" json:"deadline,omitempty"`
 	// Refuse the task when no plugin offers one of its handlers.
 	RequireHandlers bool `protobuf:"varint,16,opt,name=require_handlers,json=requireHandlers,proto3" json:"require_handlers,omitempty"`
-	unknownFields   protoimpl.UnknownFields
-	sizeCache       protoimpl.SizeCache
+	// W3C trace context of what asks; the task's trace goes on from there. Empty = it begins
+	// here. One that is not valid is dropped with a warning.
+	Traceparent string `protobuf:"bytes,17,opt,name=traceparent,proto3" json:"traceparent,omitempty"`
+	// W3C trace state; only with a traceparent.
+	Tracestate    string `protobuf:"bytes,18,opt,name=tracestate,proto3" json:"tracestate,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *TaskRequest) Reset() {
@@ -262,6 +267,20 @@ func (x *TaskRequest) GetRequireHandlers() bool {
 		return x.RequireHandlers
 	}
 	return false
+}
+
+func (x *TaskRequest) GetTraceparent() string {
+	if x != nil {
+		return x.Traceparent
+	}
+	return ""
+}
+
+func (x *TaskRequest) GetTracestate() string {
+	if x != nil {
+		return x.Tracestate
+	}
+	return ""
 }
 
 // CreateTaskRequest creates a task.
@@ -811,7 +830,11 @@ type TaskSpec struct {
 	// Its idempotency key.
 	IdempotencyKey string `protobuf:"bytes,15,opt,name=idempotency_key,json=idempotencyKey,proto3" json:"idempotency_key,omitempty"`
 	// How long the key outlives the creation at least.
-	KeyTtl        *durationpb.Duration `protobuf:"bytes,16,opt,name=key_ttl,json=keyTtl,proto3" json:"key_ttl,omitempty"`
+	KeyTtl *durationpb.Duration `protobuf:"bytes,16,opt,name=key_ttl,json=keyTtl,proto3" json:"key_ttl,omitempty"`
+	// W3C trace context that the creator gave. Empty = the task begins a trace.
+	Traceparent string `protobuf:"bytes,17,opt,name=traceparent,proto3" json:"traceparent,omitempty"`
+	// W3C trace state.
+	Tracestate    string `protobuf:"bytes,18,opt,name=tracestate,proto3" json:"tracestate,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -956,6 +979,20 @@ func (x *TaskSpec) GetKeyTtl() *durationpb.Duration {
 		return x.KeyTtl
 	}
 	return nil
+}
+
+func (x *TaskSpec) GetTraceparent() string {
+	if x != nil {
+		return x.Traceparent
+	}
+	return ""
+}
+
+func (x *TaskSpec) GetTracestate() string {
+	if x != nil {
+		return x.Tracestate
+	}
+	return ""
 }
 
 // TemplateRef names the template version that a task runs.
@@ -7120,7 +7157,7 @@ const file_tasker_host_v1_control_proto_rawDesc = "" +
 	"\x1ctasker/host/v1/control.proto\x12\x0etasker.host.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"5\n" +
 	"\tErrorInfo\x12\x14\n" +
 	"\x05codes\x18\x01 \x03(\tR\x05codes\x12\x12\n" +
-	"\x04hint\x18\x02 \x01(\tR\x04hint\"\xa3\x04\n" +
+	"\x04hint\x18\x02 \x01(\tR\x04hint\"\xe5\x04\n" +
 	"\vTaskRequest\x12\x1a\n" +
 	"\btemplate\x18\x01 \x01(\tR\btemplate\x12\x16\n" +
 	"\x06source\x18\x02 \x01(\fR\x06source\x12\x1f\n" +
@@ -7139,7 +7176,11 @@ const file_tasker_host_v1_control_proto_rawDesc = "" +
 	"\akey_ttl\x18\r \x01(\v2\x19.google.protobuf.DurationR\x06keyTtl\x12\x16\n" +
 	"\x06bypass\x18\x0e \x03(\tR\x06bypass\x125\n" +
 	"\bdeadline\x18\x0f \x01(\v2\x19.google.protobuf.DurationR\bdeadline\x12)\n" +
-	"\x10require_handlers\x18\x10 \x01(\bR\x0frequireHandlers\"D\n" +
+	"\x10require_handlers\x18\x10 \x01(\bR\x0frequireHandlers\x12 \n" +
+	"\vtraceparent\x18\x11 \x01(\tR\vtraceparent\x12\x1e\n" +
+	"\n" +
+	"tracestate\x18\x12 \x01(\tR\n" +
+	"tracestate\"D\n" +
 	"\x11CreateTaskRequest\x12/\n" +
 	"\x04task\x18\x01 \x01(\v2\x1b.tasker.host.v1.TaskRequestR\x04task\"^\n" +
 	"\x12CreateTaskResponse\x12\x0e\n" +
@@ -7176,7 +7217,7 @@ const file_tasker_host_v1_control_proto_rawDesc = "" +
 	"\n" +
 	"updated_at\x18\v \x01(\v2\x1a.google.protobuf.TimestampR\tupdatedAt\x12\x1a\n" +
 	"\brevision\x18\f \x01(\x04R\brevision\x12\x10\n" +
-	"\x03seq\x18\r \x01(\x04R\x03seq\"\xe2\x04\n" +
+	"\x03seq\x18\r \x01(\x04R\x03seq\"\xa4\x05\n" +
 	"\bTaskSpec\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x127\n" +
 	"\btemplate\x18\x02 \x01(\v2\x1b.tasker.host.v1.TemplateRefR\btemplate\x12+\n" +
@@ -7196,7 +7237,11 @@ const file_tasker_host_v1_control_proto_rawDesc = "" +
 	"\n" +
 	"created_at\x18\x0e \x01(\v2\x1a.google.protobuf.TimestampR\tcreatedAt\x12'\n" +
 	"\x0fidempotency_key\x18\x0f \x01(\tR\x0eidempotencyKey\x122\n" +
-	"\akey_ttl\x18\x10 \x01(\v2\x19.google.protobuf.DurationR\x06keyTtl\"m\n" +
+	"\akey_ttl\x18\x10 \x01(\v2\x19.google.protobuf.DurationR\x06keyTtl\x12 \n" +
+	"\vtraceparent\x18\x11 \x01(\tR\vtraceparent\x12\x1e\n" +
+	"\n" +
+	"tracestate\x18\x12 \x01(\tR\n" +
+	"tracestate\"m\n" +
 	"\vTemplateRef\x12\x1c\n" +
 	"\tnamespace\x18\x01 \x01(\tR\tnamespace\x12\x12\n" +
 	"\x04name\x18\x02 \x01(\tR\x04name\x12\x18\n" +
