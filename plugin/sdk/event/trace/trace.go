@@ -12,7 +12,6 @@ import (
 	"crypto/sha256"
 	"encoding/binary"
 	"encoding/hex"
-	"strings"
 )
 
 // ID identifies a trace. The zero value identifies none.
@@ -82,23 +81,44 @@ func (t Task) Traceparent(span SpanID) string {
 // Parse reads a W3C traceparent: version, trace, span and flags in lower-case hexadecimal
 // digits. What later versions may add is passed over, as the standard asks.
 func Parse(traceparent string) (trace ID, span SpanID, sampled, ok bool) {
-	const flagSampled = 1
-	parts := strings.SplitN(traceparent, "-", 5)
-	if len(parts) < 4 || len(parts[0]) != 2 || len(parts[1]) != 32 || len(parts[2]) != 16 || len(parts[3]) != 2 ||
-		parts[0] == "ff" || (parts[0] == "00" && len(parts) > 4) {
+	const (
+		size        = 55 // of version 00; what follows in others begins with a dash
+		flagSampled = 1
+	)
+	if len(traceparent) < size || (len(traceparent) > size && (traceparent[:2] == "00" || traceparent[size] != '-')) ||
+		traceparent[2] != '-' || traceparent[35] != '-' || traceparent[52] != '-' {
 		return ID{}, SpanID{}, false, false
 	}
-	digits := strings.Join(parts[:4], "")
-	all, err := hex.DecodeString(digits)
-	if err != nil || digits != strings.ToLower(digits) {
+	var version, flags [1]byte
+	if !digits(version[:], traceparent[:2]) || !digits(trace[:], traceparent[3:35]) || !digits(span[:], traceparent[36:52]) ||
+		!digits(flags[:], traceparent[53:size]) || version[0] == 0xff || trace == (ID{}) || span == (SpanID{}) {
 		return ID{}, SpanID{}, false, false
 	}
-	copy(trace[:], all[1:17])
-	copy(span[:], all[17:25])
-	if trace == (ID{}) || span == (SpanID{}) {
-		return ID{}, SpanID{}, false, false
+	return trace, span, flags[0]&flagSampled != 0, true
+}
+
+// digits reads lower-case hexadecimal digits, two for each byte of out.
+func digits(out []byte, in string) bool {
+	for i := range out {
+		high, low := digit(in[2*i]), digit(in[2*i+1])
+		if high > 15 || low > 15 {
+			return false
+		}
+		out[i] = high<<4 | low
 	}
-	return trace, span, all[25]&flagSampled != 0, true
+	return true
+}
+
+// digit returns the value of a digit, more than 15 for what is none.
+func digit(c byte) byte {
+	switch {
+	case '0' <= c && c <= '9':
+		return c - '0'
+	case 'a' <= c && c <= 'f':
+		return c - 'a' + 10
+	default:
+		return 255
+	}
 }
 
 // Within reports whether a trace is among the given share of all, from 0 to 1, as the
