@@ -146,6 +146,9 @@ func TestReadBudgets(t *testing.T) {
 	if err := storetest.SaveCheckpoint(s, large.Checkpoint(1, "1")); err != nil {
 		t.Fatalf("checkpoint: %v", err)
 	}
+	if err := storetest.SaveSpans(s, large.Spans(1, "x")); err != nil {
+		t.Fatalf("spans: %v", err)
+	}
 	storetest.MustCommit(t, s, storetest.Delivery(store.DeliverySet{
 		Cursors: []*store.Cursor{storetest.Cursor("a/x", 9)}, Events: []store.CustomEvent{storetest.CustomEvent("a.b", 1)},
 		DeadLetters: []*store.DeadLetter{
@@ -194,6 +197,7 @@ func TestReadBudgets(t *testing.T) {
 		{"value", func() error { _, err := s.Value(ctx, large.Task.ID, task.ResultBlob(0)); return err }, 2},
 		{"checkpoint", func() error { _, err := s.Checkpoint(ctx, task.StepID{Task: large.Task.ID, Ordinal: 1}); return err }, 1},
 		{"checkpoints", func() error { _, err := s.Checkpoints(ctx, id); return err }, 0},
+		{"spans", func() error { _, err := s.Spans(ctx, large.Task.ID); return err }, 1},
 		// live entry, spec and task of each task, the touched steps, the template once.
 		{"live", func() error { return s.Live(ctx, func(task.ID, *store.Aggregate, error) error { return nil }) }, (crowd+2)*3 + touched + 3 + 2},
 	}

@@ -139,7 +139,7 @@ func (j *deleteJob) plan(t *txn, k taskKey) (whole bool, err error) {
 			return true, err
 		}
 	}
-	for _, kd := range []kind{kindSteps, kindBlobs, kindCheckpoints} {
+	for _, kd := range []kind{kindSteps, kindBlobs, kindCheckpoints, kindSpans} {
 		c := t.cursor(kd)
 		for key, _ := c.Seek(k[:]); key != nil && bytes.HasPrefix(key, k[:]); key, _ = c.Next() {
 			t.reads++

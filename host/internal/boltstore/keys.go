@@ -16,12 +16,14 @@ import (
 
 // Sizes of the parts of keys and values, in bytes.
 const (
-	taskLen   = 16
-	ordLen    = 4
-	seqLen    = 8
-	hashLen   = 32
-	stepLen   = taskLen + ordLen
-	prefixLen = seqLen // in front of the values of tasks, steps and log
+	taskLen = 16
+	ordLen  = 4
+	seqLen  = 8
+	hashLen = 32
+	stepLen = taskLen + ordLen
+	// attemptLen is the size of a key that is a task, a step and the number of an attempt.
+	attemptLen = stepLen + ordLen
+	prefixLen  = seqLen // in front of the values of tasks, steps and log
 	// maxName is the size of the longest text that may be part of a key: tag,
 	// correlation id, idempotency key, name of a template, plugin, subscription or event.
 	maxName = 1024
@@ -74,6 +76,24 @@ func asStepKey(key []byte) (k taskKey, n uint32, ok bool) {
 		return taskKey{}, 0, false
 	}
 	return taskKey(key[:taskLen]), binary.BigEndian.Uint32(key[taskLen:]), true
+}
+
+// attempt appends the ordinal of a step and the number of its attempt.
+func (k taskKey) attempt(ordinal, number uint32) [attemptLen]byte {
+	var b [attemptLen]byte
+	step := k.step(ordinal)
+	copy(b[:], step[:])
+	binary.BigEndian.PutUint32(b[stepLen:], number)
+	return b
+}
+
+// asAttemptKey reads a key that is a task, a step and a number.
+func asAttemptKey(key []byte) (k taskKey, ordinal, number uint32, ok bool) {
+	if len(key) != attemptLen {
+		return taskKey{}, 0, 0, false
+	}
+	k, ordinal, _ = asStepKey(key[:stepLen])
+	return k, ordinal, binary.BigEndian.Uint32(key[stepLen:]), true
 }
 
 func seqKey(seq uint64) [seqLen]byte {

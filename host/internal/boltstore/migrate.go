@@ -28,7 +28,7 @@ type migration struct {
 func migrations() []migration {
 	return []migration{
 		{version: 1, what: "initial schema", apply: createBuckets},
-		{version: 2, what: "finished tasks by template and status, deletion", apply: indexByState},
+		{version: 2, what: "finished tasks by template and status, deletion, spans", apply: indexByState},
 	}
 }
 
@@ -46,14 +46,16 @@ func createBuckets(tx *bolt.Tx) error {
 }
 
 // indexByState replaces by_template and by_status by by_state and names the template in
-// live.
+// live. There are spans from then on.
 func indexByState(tx *bolt.Tx) error {
 	state, err := tx.CreateBucket([]byte("by_state"))
 	if err != nil {
 		return fmt.Errorf("create bucket by_state: %w", err)
 	}
-	if _, err := tx.CreateBucket([]byte("gone")); err != nil {
-		return fmt.Errorf("create bucket gone: %w", err)
+	for _, name := range []string{"gone", "spans"} {
+		if _, err := tx.CreateBucket([]byte(name)); err != nil {
+			return fmt.Errorf("create bucket %s: %w", name, err)
+		}
 	}
 	tasks, live := tx.Bucket([]byte("tasks")), tx.Bucket([]byte("live"))
 	err = tx.Bucket([]byte("by_template")).ForEach(func(key, _ []byte) error {

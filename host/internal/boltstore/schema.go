@@ -25,6 +25,7 @@ package boltstore
 //	by_tag           tag 0 task                       (empty)
 //	by_correlation   correlation 0 task               (empty)
 //	gone             task                             (empty)
+//	spans            task | ordinal | n               ExportTraceServiceRequest
 //
 // Keys: task is the ULID as its 16 bytes, so that key order is the order of creation;
 // ordinal and n are 4 bytes, seq, prev and time (nanoseconds since 1970) 8 bytes, all
@@ -67,7 +68,10 @@ package boltstore
 //     leaping from one to the other.
 //   - A task is deleted with its idempotency key and all that is its own, but its events,
 //     which stay until the log is cut. Of one that is too large for one transaction what
-//     makes it a task goes first; gone then says whose steps, blobs and checkpoints are left.
+//     makes it a task goes first; gone then says whose steps, blobs, checkpoints and spans are left.
+//   - Spans are kept as they came, several requests of one attempt behind each other, which
+//     is the request with the spans of all. They are nobody's state: they are written
+//     beside it and go with their task.
 //   - A checkpoint has a bucket of its own: it comes once a second, does not touch the
 //     task's revision, and goes with the write set that ends its step.
 //   - The log is cut at its beginning and nowhere else, and its last value is never
@@ -104,7 +108,8 @@ const (
 	kindByState                   // finished tasks by template and status
 	kindByTag                     // tasks by tag
 	kindByCorrelation             // tasks by a correlation id that the caller chose
-	kindGone                      // tasks that are deleted but for steps, blobs and checkpoints
+	kindGone                      // tasks that are deleted but for steps, blobs, checkpoints and spans
+	kindSpans                     // what attempts did
 	kinds                         // how many there are
 )
 
@@ -113,7 +118,7 @@ func kindNames() [kinds]string {
 	return [kinds]string{
 		"meta", "specs", "tasks", "steps", "templates", "live", "log", "blobs", "checkpoints",
 		"keys", "crashes", "cursors", "dead_letters", "custom_events",
-		"by_state", "by_tag", "by_correlation", "gone",
+		"by_state", "by_tag", "by_correlation", "gone", "spans",
 	}
 }
 

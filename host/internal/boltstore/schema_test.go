@@ -124,6 +124,10 @@ func (f *folder) key(bucket string, key []byte) string {
 			return bad
 		}
 		return f.task(key[:taskLen]) + map[bool]string{true: " | n", false: " | ordinal"}[bucket == "blobs"]
+	case "spans":
+		if k, _, _, ok := asAttemptKey(key); ok {
+			return f.task(k[:]) + " | ordinal | n"
+		}
 	case "templates":
 		if len(key) == hashLen {
 			return "hash"
@@ -206,6 +210,8 @@ func (f *folder) value(bucket string, key, value []byte) string {
 		return "uint64"
 	case name == "templates":
 		return "snapshot"
+	case name == "spans" && string(value) == "spans":
+		return "ExportTraceServiceRequest"
 	case name == "blobs" && bytes.HasPrefix(value, []byte(`"`)):
 		return "JSON"
 	case name == "live" && string(value) == "shop/order":

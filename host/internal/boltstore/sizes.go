@@ -119,7 +119,7 @@ func taskBytes(t *txn, entry []byte, k taskKey) int64 {
 	for _, kd := range []kind{kindSpecs, kindTasks} {
 		n += int64(taskLen + len(t.get(kd, k[:])))
 	}
-	for _, kd := range []kind{kindSteps, kindBlobs, kindCheckpoints} {
+	for _, kd := range []kind{kindSteps, kindBlobs, kindCheckpoints, kindSpans} {
 		c := t.cursor(kd)
 		for key, value := c.Seek(k[:]); key != nil && bytes.HasPrefix(key, k[:]); key, value = c.Next() {
 			t.reads++

@@ -45,6 +45,8 @@ const (
 	opSweep
 	opDelete
 	opSizes
+	opSaveSpans
+	opSpans
 	operations // how many there are
 )
 
@@ -54,7 +56,7 @@ func operationNames() [operations]string {
 		"submit", "save_checkpoint", "save_crash", "load", "live", "list", "resolve", "blob", "value",
 		"checkpoint", "checkpoints", "events", "first_seq", "last_seq", "seq_at", "trim_log", "task_events", "crashes",
 		"cursors", "dead_letters", "custom_events", "counters", "stats", "verify", "backup",
-		"sweep", "delete", "sizes",
+		"sweep", "delete", "sizes", "save_spans", "spans",
 	}
 }
 

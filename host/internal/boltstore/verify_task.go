@@ -298,7 +298,7 @@ func (v *verifier) steplike() error {
 			}
 		}
 	}
-	for _, k := range []kind{kindTasks, kindSteps, kindBlobs} {
+	for _, k := range []kind{kindTasks, kindSteps, kindBlobs, kindSpans} {
 		if err := v.walk(k, orphan(k)); err != nil {
 			return err
 		}

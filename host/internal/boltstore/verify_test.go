@@ -41,6 +41,9 @@ func scenario(t *testing.T, s *Store) (running, failed *storetest.Flow) {
 	if err := storetest.SaveCheckpoint(s, running.Checkpoint(1, `{"n":1}`)); err != nil {
 		t.Fatalf("checkpoint: %v", err)
 	}
+	if err := storetest.SaveSpans(s, running.Spans(1, "spans")); err != nil {
+		t.Fatalf("spans: %v", err)
+	}
 	if err := s.SaveCrash(t.Context(), &store.Crash{Plugin: "mock", At: storetest.Start(), Cause: "exit status 2"}); err != nil {
 		t.Fatalf("crash: %v", err)
 	}
@@ -188,7 +191,9 @@ func TestVerifyFinds(t *testing.T) {
 		{"live entry of another template", func(x *tx, r, _ taskKey) { x.mustPut(kindLive, r[:], []byte("shop/other")) }, "it says template"},
 		{"no state entry", func(x *tx, _, f taskKey) { x.mustDel(kindByState, indexKey(stateName("shop/order", task.Error), f)) }, "by_state"},
 		{"index entry of no task", func(x *tx, _, _ taskKey) { x.mustPut(kindByTag, indexKey("vip", unknown), []byte{}) }, "no task justifies it"},
-		{"index entry that no task justifies", func(x *tx, r, _ taskKey) { x.mustPut(kindByState, indexKey(stateName("shop/order", task.Error), r), []byte{}) }, "no task justifies it"},
+		{"index entry that no task justifies", func(x *tx, r, _ taskKey) {
+			x.mustPut(kindByState, indexKey(stateName("shop/order", task.Error), r), []byte{})
+		}, "no task justifies it"},
 		{"a step too many", func(x *tx, r, _ taskKey) {
 			key := r.step(9)
 			x.mustPut(kindSteps, key[:], append(make([]byte, 8), encode(x.t, &storev1.StepRecord{Status: "pending", Revision: 1})...))

@@ -354,6 +354,7 @@ type Store interface {
 
 	Log
 	Retention
+	SpanStore
 
 	// Close waits for what was submitted, and closes.
 	Close() error

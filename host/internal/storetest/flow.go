@@ -271,6 +271,13 @@ func (f *Flow) Resolve() *store.WriteSet {
 	return s.finish()
 }
 
+// Spans returns spans of the last attempt of a step.
+func (f *Flow) Spans(o task.Ordinal, otlp string) *store.AttemptSpans {
+	return &store.AttemptSpans{
+		Attempt: task.AttemptID{Task: f.Task.ID, Ordinal: o, Number: f.Task.Steps[o].Attempts}, OTLP: []byte(otlp),
+	}
+}
+
 // Checkpoint returns a checkpoint of the running attempt of a step.
 func (f *Flow) Checkpoint(o task.Ordinal, data string) *store.Checkpoint {
 	return &store.Checkpoint{

@@ -138,6 +138,7 @@ func closed(t *fixture) {
 	_, err := Commit(s, fl.Succeed(0))
 	wantErr(t, "submit", err, store.ErrClosed)
 	wantErr(t, "save checkpoint", SaveCheckpoint(s, fl.Checkpoint(0, "1")), store.ErrClosed)
+	wantErr(t, "save spans", SaveSpans(s, fl.Spans(0, "x")), store.ErrClosed)
 	wantErr(t, "save crash", s.SaveCrash(t.Context(), &store.Crash{Plugin: "p", At: Start()}), store.ErrClosed)
 	_, _, err = s.TrimLog(t.Context(), Start().Add(time.Hour), 1)
 	wantErr(t, "trim the log", err, store.ErrClosed)
@@ -162,6 +163,7 @@ func reads(ctx context.Context, s store.Store, id task.ID) map[string]func() err
 			return ignore(err, task.ErrNotFound)
 		},
 		"checkpoints":   func() error { _, err := s.Checkpoints(ctx, id); return err },
+		"spans":         func() error { _, err := s.Spans(ctx, id); return err },
 		"events":        func() error { _, err := s.Events(ctx, 0, 1); return err },
 		"first seq":     func() error { _, err := s.FirstSeq(ctx); return err },
 		"last seq":      func() error { _, err := s.LastSeq(ctx); return err },
@@ -204,6 +206,7 @@ func readOnly(t *fixture) {
 	_, err := Commit(s, fl.Clone().Succeed(0))
 	wantErr(t, "submit", err, store.ErrReadOnly)
 	wantErr(t, "save checkpoint", SaveCheckpoint(s, fl.Checkpoint(0, "1")), store.ErrReadOnly)
+	wantErr(t, "save spans", SaveSpans(s, fl.Spans(0, "x")), store.ErrReadOnly)
 	_, err = s.Delete(t.Context(), []task.ID{fl.Task.ID})
 	wantErr(t, "delete", err, store.ErrReadOnly)
 	wantErr(t, "save crash", s.SaveCrash(t.Context(), &store.Crash{Plugin: "p", At: Start()}), store.ErrReadOnly)

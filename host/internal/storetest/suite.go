@@ -110,6 +110,13 @@ func SaveCheckpoint(s store.Store, cp *store.Checkpoint) error {
 	return <-ch
 }
 
+// SaveSpans saves spans and waits for their outcome.
+func SaveSpans(s store.Store, spans *store.AttemptSpans) error {
+	ch := make(chan error, 1)
+	s.SaveSpans(spans, func(err error) { ch <- err })
+	return <-ch
+}
+
 func mustLoad(tb testing.TB, s store.Store, id task.ID) *store.Aggregate {
 	tb.Helper()
 	a, err := s.Load(tb.Context(), id)

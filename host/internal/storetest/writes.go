@@ -32,6 +32,7 @@ func writeCases() []testCase {
 		{"a checkpoint without data keeps the data", progressOnly},
 		{"a checkpoint outlives the error of its task", checkpointAfterError},
 		{"a late checkpoint is dropped", lateCheckpoints},
+		{"spans of attempts are kept", spans},
 		{"crash reports are capped per plugin", crashes},
 		{"text that is no UTF-8 is kept readable", invalidText},
 	}
