@@ -23,6 +23,7 @@ type attempt struct {
 	cancel context.CancelCauseFunc
 
 	release func() // frees the timer of the time limit
+	began   time.Time
 
 	// Guarded by the dispatcher's lock.
 	beat *queued // the heartbeat that waits in the queue, which later ones are merged into
@@ -35,12 +36,13 @@ type attempt struct {
 	emitted int              // bytes of their payloads
 	logger  hclog.Logger
 	slogger *slog.Logger
+	spans   *traced // nil = nothing has asked for a span
 }
 
 // run executes the attempt and queues its one result, whatever the author's code does: return, panic, or
 // end its goroutine.
 func (a *attempt) run() {
-	began := time.Now()
+	a.began = time.Now()
 	var doc []byte
 	var err error
 	returned := false
@@ -49,7 +51,8 @@ func (a *attempt) run() {
 			err = recovered(recover())
 		}
 		result := a.result(doc, err)
-		result.TookNanos = int64(time.Since(began))
+		result.TookNanos = int64(time.Since(a.began))
+		a.sendSpans(result)
 		a.work.finish(a, result)
 		a.cancel(&CancelError{Reason: ReasonStopped})
 		a.release()
@@ -60,7 +63,7 @@ func (a *attempt) run() {
 
 // execute fetches what there is to fetch, calls the handler, and marshals what it returns.
 func (a *attempt) execute() ([]byte, error) {
-	ctx := context.WithValue(a.ctx, attemptKey{}, a)
+	ctx := &attemptContext{Context: a.ctx, attempt: a}
 	input, err := a.value(ctx, a.wire.GetInput())
 	if err != nil {
 		return nil, fmt.Errorf("fetch the input: %w", err)

@@ -156,6 +156,7 @@ func TestResults(t *testing.T) {
 }
 
 func TestAttemptInfo(t *testing.T) {
+	const traceparent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-00"
 	var got sdk.AttemptInfo
 	p := one(t, sdk.Func(func(ctx context.Context, _ struct{}) (string, error) {
 		got = sdk.Attempt(ctx)
@@ -163,12 +164,13 @@ func TestAttemptInfo(t *testing.T) {
 	}))
 	out := p.Run(t, sdktest.Attempt{
 		Handler: "h", Number: 2, Limit: 5, Task: "T", Step: "s", IdempotencyKey: "k", CorrelationID: "c", Tags: []string{"t"},
-		Timeout: time.Hour, HeartbeatTimeout: time.Minute,
+		Timeout: time.Hour, HeartbeatTimeout: time.Minute, Traceparent: traceparent, Tracestate: "a=1",
 		Previous: &sdktest.Failure{Verdict: sdk.Retryable, Code: "x", Message: "m", Class: "*e"},
 	})
 	want := sdk.AttemptInfo{
 		ID: "T/0/2", Task: "T", Namespace: "default", Template: "sdktest", TemplateVersion: "1.0.0", Step: "s", Handler: "h",
 		Number: 2, Limit: 5, Timeout: time.Hour, HeartbeatTimeout: time.Minute, Tags: []string{"t"}, CorrelationID: "c",
+		Traceparent: traceparent, Tracestate: "a=1",
 		Previous: &sdk.Previous{Verdict: sdk.Retryable, Code: "x", Message: "m", Class: "*e"},
 	}
 	if diff := cmp.Diff(want, got); diff != "" {

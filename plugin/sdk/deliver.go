@@ -43,7 +43,7 @@ func (ds *deliveries) deliver(stream grpc.BidiStreamingServer[pluginv1.DeliverRe
 	if sub == nil {
 		return status.Errorf(codes.NotFound, "plugin %s %s has no subscription %q", ds.decl.plugin.Name, ds.decl.plugin.Version, open.GetSubscription())
 	}
-	s := newDeliverStream(ds, sub)
+	s := newDeliverStream(ds, sub, open.GetTraceShare())
 	s.bind(open.GetBindings())
 	defer s.unbind()
 	ds.add(s)
@@ -146,6 +146,7 @@ type deliverStream struct {
 	sub      *subscription
 	byTask   bool // a lane per task
 	timeout  time.Duration
+	share    float64         // of traces, whose deliveries get spans
 	ctx      context.Context //nolint:containedctx // of all that is handled for the stream
 	cancel   context.CancelCauseFunc
 	declared *binding
@@ -159,11 +160,14 @@ type deliverStream struct {
 	lanes lanes
 
 	queue     []outgoing
-	ack       *pluginv1.Ack // the last answer in the queue, which further ones are merged into; nil: it is no Ack
-	logs      int           // log lines in the queue
-	dropped   int           // log lines dropped since the last one that was taken
-	ended     bool          // nothing is queued any more
-	closing   bool          // the sender ends when the queue is empty
+	ack       *pluginv1.Ack   // the last answer in the queue, which further ones are merged into; nil: it is no Ack
+	spans     *pluginv1.Spans // the last ones in the queue, which further ones are added to; nil: there is no room
+	spanCount int             // in spans
+	spanBytes int             // in the queue
+	logs      int             // log lines in the queue
+	dropped   int             // log lines dropped since the last one that was taken
+	ended     bool            // nothing is queued any more
+	closing   bool            // the sender ends when the queue is empty
 	fetches   map[uint64]*eventFetch
 	lastFetch uint64
 }
@@ -174,11 +178,11 @@ type outgoing struct {
 	mark  chan struct{}
 }
 
-func newDeliverStream(ds *deliveries, sub *subscription) *deliverStream {
+func newDeliverStream(ds *deliveries, sub *subscription, share float64) *deliverStream {
 	s := &deliverStream{
 		all: ds, sub: sub, declared: &binding{sub: sub}, byTask: sub.options.Order == TaskOrder, timeout: sub.options.Timeout,
 		wake: make(chan struct{}, 1), flushed: make(chan struct{}), settled: make(chan struct{}), fetches: make(map[uint64]*eventFetch),
-		fetching: make(chan struct{}, maxEventFetches),
+		fetching: make(chan struct{}, maxEventFetches), share: share,
 	}
 	s.ctx, s.cancel = context.WithCancelCause(context.Background())
 	if s.timeout == 0 {
@@ -380,7 +384,7 @@ func (s *deliverStream) takeFrames(empty []outgoing) (frames []outgoing, last bo
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	frames, s.queue = s.queue, empty[:0]
-	s.ack, s.logs = nil, 0
+	s.ack, s.spans, s.spanBytes, s.logs = nil, nil, 0, 0
 	return frames, s.closing
 }
 

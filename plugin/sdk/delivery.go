@@ -34,6 +34,7 @@ type delivery struct {
 	over    bool
 	logger  hclog.Logger
 	slogger *slog.Logger
+	spans   *traced // nil = it is not traced, and nothing has asked for a span
 }
 
 var _ context.Context = (*delivery)(nil)
@@ -74,6 +75,9 @@ func (d *delivery) Value(key any) any {
 		return d
 	case attemptKey, loggerKey:
 		return nil
+	}
+	if v, ok := d.traceValue(key); ok {
+		return v
 	}
 	return d.context().Value(key)
 }

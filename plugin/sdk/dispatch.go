@@ -30,9 +30,10 @@ const keepGoroutine = time.Second
 // dispatcher holds the attempts of the process. Its lock is also taken by the ticks of Watch, so that a
 // dispatcher that hangs falls silent.
 type dispatcher struct {
-	decl *declaration
-	log  hclog.Logger
-	min  atomic.Int32 // lowest level of log lines that the host wants
+	decl    *declaration
+	log     hclog.Logger
+	tracing *tracing
+	min     atomic.Int32 // lowest level of log lines that the host wants
 
 	mu       sync.Mutex
 	attempts map[string]*attempt // by id; those that have not queued their result
@@ -46,7 +47,7 @@ type dispatcher struct {
 
 func newDispatcher(decl *declaration, log hclog.Logger) *dispatcher {
 	d := &dispatcher{
-		decl: decl, log: log, state: pluginv1.State_STATE_READY,
+		decl: decl, log: log, tracing: newTracing(decl.plugin), state: pluginv1.State_STATE_READY,
 		attempts: make(map[string]*attempt), idle: make(chan struct{}), watchers: make(map[chan struct{}]struct{}),
 		troubles: make(map[*binding]string),
 	}

@@ -309,8 +309,10 @@ func (s *deliverStream) handle(ln *lane, it item) {
 			d.log(hclog.Error, err.Error(), []any{"stack", strings.Join(stackOf(err), "\n")})
 		}
 		a := d.answer(err)
+		spans := d.endSpan(err)
 		d.end()
 		s.mu.Lock()
+		s.tell(spans)
 		s.lanes.handling--
 		if it.gap > 0 || ln.turn != turn {
 			return
@@ -337,6 +339,7 @@ func (d *delivery) handle(event []byte) error {
 	if err := d.parse(event); err != nil {
 		return Permanent(err)
 	}
+	d.beginSpan()
 	sub := d.stream.sub
 	r := sub.route(d.name)
 	switch {

@@ -46,6 +46,7 @@ func serve(p Plugin, args []string, cookie string, stdout, stderr io.Writer) int
 		_, _ = fmt.Fprintln(stderr, err)
 		return pluginv1.ExitDeclaration
 	}
+	s.Instrument()
 	if err := s.process(); err != nil {
 		log.Error("ended with an error", "error", err)
 		return exitFailed

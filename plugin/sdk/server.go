@@ -47,6 +47,11 @@ func NewServer(p Plugin, log hclog.Logger) (*Server, error) {
 	return &Server{decl: decl, disp: disp, subs: subs, log: log, drained: make(chan struct{}), hello: func() {}}, nil
 }
 
+// Instrument makes the server's spans those of the process: libraries that are instrumented for OpenTelemetry, and code
+// that uses its API, then make spans below those of attempts and deliveries. The global TracerProvider and propagators (W3C
+// trace context and baggage) are replaced. [Serve] and sdktest do it.
+func (s *Server) Instrument() { s.disp.tracing.global() }
+
 // Register adds the services that the plugin has to a gRPC server, which must accept messages of
 // pluginv1.MaxMessageBytes.
 func (s *Server) Register(r grpc.ServiceRegistrar) {

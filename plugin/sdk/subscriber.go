@@ -136,6 +136,9 @@ type SubscriberOptions struct {
 	Config any
 	// Lanes is how many tasks are handled at once in [TaskOrder]. 0 = [DefaultLanes].
 	Lanes int
+	// Untraced says that deliveries get no spans, whatever the host asks for: it is for subscribers that would trace
+	// themselves. False = they get spans.
+	Untraced bool
 	// OnError decides about the errors that functions and methods return: nil for one that does not matter,
 	// [Permanent] for one that no further delivery mends, another to have the event delivered again. Nil = errors
 	// stay as they are.

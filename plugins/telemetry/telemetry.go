@@ -54,7 +54,7 @@ var (
 // SubscriberOptions says how events come.
 func (*Tracer) SubscriberOptions() sdk.SubscriberOptions {
 	return sdk.SubscriberOptions{
-		Description: "Makes spans of tasks, steps and attempts.", Order: sdk.TaskOrder, Lanes: lanes, MaxAttempts: attempts,
+		Description: "Makes spans of tasks, steps and attempts.", Order: sdk.TaskOrder, Lanes: lanes, MaxAttempts: attempts, Untraced: true,
 	}
 }
 

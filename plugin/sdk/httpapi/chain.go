@@ -1,10 +1,14 @@
 package httpapi
 
 import (
+	"cmp"
 	"net/http"
 	"slices"
 
+	"go.opentelemetry.io/otel/baggage"
+
 	"github.com/tasker-engine/tasker/plugin/sdk"
+	"github.com/tasker-engine/tasker/plugin/sdk/event/trace"
 )
 
 // Layer is a link of the chain that each request passes: it returns what passes a request on to next. As every
@@ -37,11 +41,7 @@ func (c *Client) identify(next http.RoundTripper) http.RoundTripper {
 				req.Header.Set(name, value)
 			}
 		}
-		add("X-Correlation-ID", attempt.CorrelationID)
-		if attempt.Traceparent != "" && len(req.Header.Values("Traceparent")) == 0 {
-			req.Header.Set("Traceparent", attempt.Traceparent)
-			add("Tracestate", attempt.Tracestate)
-		}
+		add("X-Correlation-ID", cmp.Or(attempt.CorrelationID, baggage.FromContext(ctx).Member(trace.BaggageCorrelation).Value()))
 		if c.opts.IdempotencyHeader != "-" && writes(req.Method) {
 			add(c.opts.IdempotencyHeader, sdk.IdempotencyKey(ctx))
 		}

@@ -196,7 +196,7 @@ func (c *Client) Do(req *http.Request, opts ...CallOption) (*Response, error) {
 		ctx, cancel = context.WithTimeoutCause(ctx, c.opts.Timeout, errTimeout)
 		defer cancel()
 	}
-	req, err := c.prepare(ctx, req)
+	req, err := c.prepare(counting(ctx), req)
 	if err != nil {
 		return nil, err
 	}

@@ -47,14 +47,15 @@ func TestHeaders(t *testing.T) {
 	if got := run(t, h, sdktest.Attempt{IdempotencyKey: "key", CorrelationID: "corr"}); got.Failure != nil {
 		t.Fatal(got.Failure)
 	}
-	names := []string{"Idempotency-Key", "X-Correlation-Id", "X-Tenant", "User-Agent", "Traceparent"}
+	names := []string{"Idempotency-Key", "X-Correlation-Id", "X-Tenant", "User-Agent", "Baggage"}
+	const baggage = "workflow.correlation_id=corr"
 	for _, tt := range []struct {
 		stub *sdktest.HTTPStub
 		want []string
 	}{
-		{post, []string{"key", "corr", "acme", "test", ""}},
-		{get, []string{"", "corr", "acme", "test", ""}},
-		{mine, []string{"key/refund", "mine", "other", "test", ""}},
+		{post, []string{"key", "corr", "acme", "test", baggage}},
+		{get, []string{"", "corr", "acme", "test", baggage}},
+		{mine, []string{"key/refund", "mine", "other", "test", baggage}},
 	} {
 		r := tt.stub.Requests()[0]
 		var got []string
@@ -94,19 +95,20 @@ type roundTripper func(*http.Request) (*http.Response, error)
 
 func (f roundTripper) RoundTrip(req *http.Request) (*http.Response, error) { return f(req) }
 
-// TestTrace: traceparent and tracestate of the attempt are handed on, if it has them and the handler has not set its own.
+// TestTrace: each request names its span, in the trace of the attempt, unless the handler has said otherwise.
 func TestTrace(t *testing.T) {
 	const parent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 	for name, tt := range map[string]struct {
-		attempt             sdktest.Attempt
-		own                 string
-		wantParent, wantTwo string
+		traceparent, tracestate string
+		own                     map[string]string
+		want, wantState         string // SPAN stands for the id of the span
 	}{
-		"none":        {},
-		"both":        {sdktest.Attempt{Traceparent: parent, Tracestate: "a=1"}, "", parent, "a=1"},
-		"no state":    {sdktest.Attempt{Traceparent: parent}, "", parent, ""},
-		"state alone": {sdktest.Attempt{Tracestate: "a=1"}, "", "", ""},
-		"one's own":   {sdktest.Attempt{Traceparent: parent, Tracestate: "a=1"}, "00-mine", "00-mine", ""},
+		"both":            {parent, "a=1", nil, "00-0af7651916cd43dd8448eb211c80319c-SPAN-01", "a=1"},
+		"no state":        {parent, "", nil, "00-0af7651916cd43dd8448eb211c80319c-SPAN-01", ""},
+		"a bad state":     {parent, "=", nil, "00-0af7651916cd43dd8448eb211c80319c-SPAN-01", ""},
+		"not sampled":     {parent[:len(parent)-1] + "0", "", nil, "00-0af7651916cd43dd8448eb211c80319c-SPAN-00", ""},
+		"one's own":       {parent, "a=1", map[string]string{"Traceparent": "00-mine"}, "00-mine", ""},
+		"one's own state": {parent, "a=1", map[string]string{"Tracestate": "b=2"}, "00-0af7651916cd43dd8448eb211c80319c-SPAN-01", "b=2"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			api := sdktest.HTTP(t)
@@ -117,17 +119,19 @@ func TestTrace(t *testing.T) {
 				if err != nil {
 					return nil, err
 				}
-				if tt.own != "" {
-					req.Header.Set("Traceparent", tt.own)
+				for name, value := range tt.own {
+					req.Header.Set(name, value)
 				}
 				return c.Do(req)
 			})
-			if out := run(t, h, tt.attempt); out.Failure != nil {
+			out := run(t, h, sdktest.Attempt{Traceparent: tt.traceparent, Tracestate: tt.tracestate})
+			if out.Failure != nil {
 				t.Fatal(out.Failure)
 			}
 			got := stub.Requests()[0].Header
-			if got.Get("Traceparent") != tt.wantParent || got.Get("Tracestate") != tt.wantTwo {
-				t.Errorf("traceparent %q, tracestate %q; want %q, %q", got.Get("Traceparent"), got.Get("Tracestate"), tt.wantParent, tt.wantTwo)
+			want := strings.ReplaceAll(tt.want, "SPAN", out.Span(t, "api.call").ID)
+			if got.Get("Traceparent") != want || got.Get("Tracestate") != tt.wantState {
+				t.Errorf("traceparent %q, tracestate %q; want %q, %q", got.Get("Traceparent"), got.Get("Tracestate"), want, tt.wantState)
 			}
 		})
 	}

@@ -37,7 +37,7 @@
 // # What comes without asking
 //
 // Requests other than GET, HEAD, OPTIONS and TRACE carry the step's idempotency key, which all attempts of the step share;
-// every request carries X-Correlation-ID and, if the attempt has them, traceparent and tracestate. A step that
+// every request carries X-Correlation-ID, traceparent, tracestate and baggage (workflow.correlation_id). A step that
 // sends several such requests to one API gives each a key of its own, as the API would take the second for a repetition
 // of the first:
 //
@@ -47,12 +47,18 @@
 // are limited in both directions; redirects are answers, unless [Options.Redirects] says otherwise. Each host has a circuit
 // breaker and, on request, a rate limit. What is secret in headers is neither logged nor shown in errors.
 //
+// Each request that is sent is a span, api.call, below the span that is current in its context: that of the attempt, or one of
+// the handler's own. It lasts until the answer is read and has the attributes of the semantic conventions for HTTP
+// clients; of the URL it shows neither user nor the values of the query. The header traceparent names that span. A
+// wait for the rate limit, and a circuit that is open, are span events of the span above.
+//
 // A client is for many goroutines and lives as long as its plugin; [Client.Close] gives up its connections. Handlers
 // that embed it are closed by the SDK.
 //
 // # Layers
 //
-// A request passes a chain of [http.RoundTripper]: first the one that adds the headers above, then
-// [Options.Layers] in order, then the transport. It passes once for each redirect that is followed. What observes or
+// A request passes a chain of [http.RoundTripper]: first the one that adds correlation id and idempotency key, then
+// [Options.Layers] in order, then the one that makes the span and adds the headers of the trace, then the transport. It passes once
+// for each redirect that is followed, and a layer that sends it again makes another span. What observes or
 // signs calls is a [Layer].
 package httpapi

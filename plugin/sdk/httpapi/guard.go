@@ -11,6 +11,7 @@ import (
 	"golang.org/x/time/rate"
 
 	"github.com/tasker-engine/tasker/plugin/sdk"
+	"github.com/tasker-engine/tasker/plugin/sdk/event/trace"
 )
 
 // maxHosts is how many hosts are remembered. A client that calls more of them forgets all and starts afresh.
@@ -80,6 +81,7 @@ func (g *guard) enter(ctx context.Context) error {
 		return nil
 	}
 	wait := cmp.Or(g.breaker.RemainingDelay(), g.delay) // 0: another call is trying it right now
+	delayed(ctx, trace.EventCircuitOpen, g.host, wait)
 	return &sdk.Error{
 		Err: fmt.Errorf("%s fails and is left alone for a while", g.host), Code: CodeCircuitOpen,
 		Verdict: sdk.Retryable, Source: sdk.FromDownstream, RetryAfter: max(wait, minWait),
@@ -96,6 +98,7 @@ func (g *guard) wait(ctx context.Context) error {
 	if delay == 0 {
 		return nil
 	}
+	delayed(ctx, trace.EventRateLimited, g.host, delay)
 	if deadline, ok := ctx.Deadline(); ok && time.Until(deadline) <= delay {
 		turn.Cancel()
 		return &sdk.Error{

@@ -14,6 +14,7 @@ import (
 	"google.golang.org/protobuf/types/known/durationpb"
 
 	"github.com/tasker-engine/tasker/plugin/sdk"
+	"github.com/tasker-engine/tasker/plugin/sdk/event/trace"
 	pluginv1 "github.com/tasker-engine/tasker/proto/tasker/plugin/v1"
 )
 
@@ -46,7 +47,8 @@ type Attempt struct {
 	// ID, Task, Step, IdempotencyKey, CorrelationID and Tags are made up where empty.
 	ID, Task, Step, IdempotencyKey, CorrelationID string
 	Tags                                          []string
-	// Traceparent and Tracestate are the W3C trace context of the step. Empty = none.
+	// Traceparent and Tracestate are the W3C trace context of the step. Empty = a trace of its own, which is exported
+	// somewhere, without a state.
 	Traceparent, Tracestate string
 }
 
@@ -107,6 +109,9 @@ type Outcome struct {
 	Logs []LogLine
 	// Emitted are the custom events that are recorded: the immediate ones, and with a success the others, in order.
 	Emitted []Emitted
+	// Spans are the spans of the attempt, in the order in which they began: the first one is its own. There are none if
+	// the trace is not exported and the handler has not made any.
+	Spans []Span
 }
 
 // Emitted is a custom event that an attempt emitted.
@@ -145,13 +150,13 @@ type Running struct {
 	sent   *pluginv1.Attempt
 	values map[string][]byte // what can be fetched
 
-	mu         sync.Mutex
-	outcome    Outcome
-	beats      int           // heartbeats handed out
-	lines      int           // log lines handed out
-	changed    chan struct{} // closed and replaced at every update
-	done       chan struct{} // closed with the result or the loss
-	afterwards []string      // updates that came after the result
+	mu      sync.Mutex
+	outcome Outcome
+	beats   int           // heartbeats handed out
+	lines   int           // log lines handed out
+	changed chan struct{} // closed and replaced at every update
+	done    chan struct{} // closed with the result or the loss
+	wrong   []string      // what no host can make sense of
 }
 
 // Run executes an attempt and waits for its end.
@@ -183,8 +188,8 @@ func (p *Plugin) Begin(tb testing.TB, a Attempt) *Running {
 	tb.Cleanup(func() {
 		r.mu.Lock()
 		defer r.mu.Unlock()
-		if len(r.afterwards) > 0 {
-			tb.Errorf("attempt %s went on after its result: %v", r.id, r.afterwards)
+		for _, wrong := range r.wrong {
+			tb.Errorf("attempt %s: %s", r.id, wrong)
 		}
 	})
 	if err := p.send(&pluginv1.WorkRequest{Attempts: []*pluginv1.Attempt{wire}}); err != nil {
@@ -201,6 +206,10 @@ func (a Attempt) withDefaults(n int) Attempt {
 	a.ID = cmp.Or(a.ID, fmt.Sprintf("%s/0/%d", a.Task, a.Number))
 	a.IdempotencyKey = cmp.Or(a.IdempotencyKey, a.Task+"/0")
 	a.CorrelationID = cmp.Or(a.CorrelationID, a.Task)
+	if a.Traceparent == "" {
+		place := trace.Of(a.Task, "")
+		a.Traceparent = place.Traceparent(place.StepSpan(a.Step, 0))
+	}
 	return a
 }
 
@@ -297,7 +306,7 @@ func (r *Running) take(u *pluginv1.Update) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if isClosed(r.done) {
-		r.afterwards = append(r.afterwards, fmt.Sprintf("%T", u.GetKind()))
+		r.wrong = append(r.wrong, fmt.Sprintf("it went on after its result: %T", u.GetKind()))
 		return
 	}
 	switch k := u.GetKind().(type) {
@@ -313,6 +322,12 @@ func (r *Running) take(u *pluginv1.Update) {
 		go r.answer(k.Fetch.GetRef())
 	case *pluginv1.Update_Emit:
 		r.outcome.emitted(k.Emit, true)
+	case *pluginv1.Update_Spans:
+		spans, err := decodeSpans(k.Spans.GetOtlp())
+		if err != nil {
+			r.wrong = append(r.wrong, err.Error())
+		}
+		r.outcome.Spans = append(r.outcome.Spans, spans...)
 	case *pluginv1.Update_Result:
 		for _, e := range k.Result.GetEmits() {
 			r.outcome.emitted(e, false)

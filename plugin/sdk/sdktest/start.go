@@ -37,6 +37,7 @@ func TryStart(tb testing.TB, p sdk.Plugin, opts ...Options) (*Plugin, error) {
 	if err != nil {
 		return nil, err
 	}
+	server.Instrument()
 	lis := bufconn.Listen(1 << 20)
 	g := grpc.NewServer(grpc.MaxRecvMsgSize(pluginv1.MaxMessageBytes), grpc.MaxSendMsgSize(pluginv1.MaxMessageBytes))
 	server.Register(g)

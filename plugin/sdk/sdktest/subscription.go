@@ -68,9 +68,10 @@ type Subscription struct {
 	logs     []LogLine
 	lines    int               // log lines handed out
 	values   map[string][]byte // what can be fetched
-	wrong    []string          // answers that no host can make sense of
-	ended    error             // why the stream has ended
-	changed  chan struct{}     // closed and replaced at every frame
+	spans    []Span
+	wrong    []string      // answers that no host can make sense of
+	ended    error         // why the stream has ended
+	changed  chan struct{} // closed and replaced at every frame
 }
 
 // Delivered is an event that was sent to a subscriber.
@@ -113,7 +114,7 @@ func (p *Plugin) Subscribe(tb testing.TB, name string, bindings ...Binding) *Sub
 		}
 	})
 	s.send(tb, &pluginv1.DeliverRequest{Kind: &pluginv1.DeliverRequest_Open{
-		Open: &pluginv1.Open{Subscription: name, Bindings: s.bind(tb, bindings)},
+		Open: &pluginv1.Open{Subscription: name, Bindings: s.bind(tb, bindings), TraceShare: 1},
 	}})
 	return s
 }
@@ -207,6 +208,14 @@ func (s *Subscription) Log(tb testing.TB) LogLine {
 		return true
 	})
 	return l
+}
+
+// Spans returns the spans of the deliveries that were answered. Every delivery has one, unless the subscriber is untraced or the
+// event's trace is not recorded.
+func (s *Subscription) Spans() []Span {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.Clone(s.spans)
 }
 
 // Close says that no further events come and waits until the subscriber has answered those that came.
@@ -375,6 +384,12 @@ func (s *Subscription) take(frame *pluginv1.DeliverResponse) {
 		s.pongs[k.Pong.GetNonce()] = true
 	case *pluginv1.DeliverResponse_Log:
 		s.logs = append(s.logs, LogLine{Level: k.Log.GetLevel(), Message: k.Log.GetMessage(), Fields: k.Log.GetFields()})
+	case *pluginv1.DeliverResponse_Spans:
+		spans, err := decodeSpans(k.Spans.GetOtlp())
+		if err != nil {
+			s.wrong = append(s.wrong, err.Error())
+		}
+		s.spans = append(s.spans, spans...)
 	case *pluginv1.DeliverResponse_Fetch:
 		go s.answer(k.Fetch, s.values[k.Fetch.GetRef()])
 	}

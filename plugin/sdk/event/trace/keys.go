@@ -16,6 +16,10 @@ const (
 	EventWorkflowState = "workflow.state"
 	// EventException is on the spans of failed attempts.
 	EventException = "exception"
+	// EventRateLimited is on the span of what waits for its turn to call a host, or is refused it.
+	EventRateLimited = "api.rate_limited"
+	// EventCircuitOpen is on the span of what cannot call a host that is left alone for a while.
+	EventCircuitOpen = "api.circuit_open"
 )
 
 // The keys of attributes that Tasker sets. Those of HTTP calls are the semantic
@@ -39,6 +43,8 @@ const (
 	KeyAttempt         = "attempt.number"
 	KeyAttemptInput    = "attempt.input_size"  // bytes
 	KeyAttemptResult   = "attempt.result_size" // bytes
+	KeyWait            = "api.wait"            // seconds: a call's until its turn, or until it may be tried again
+	KeySpansDropped    = "spans.dropped"       // how many of an attempt or delivery are not told of
 	KeyErrorType       = "error.type"
 	KeyErrorCode       = "error.code"
 	KeyErrorSource     = "error.source"
