@@ -52,7 +52,7 @@ type Job struct {
 // 1 and 500 ms, one in 20 fails, one in 200 for good.
 func Work(attempt string) Job {
 	h := fnv.New64a()
-	_, _ = h.Write([]byte(attempt)) // never fails
+	_, _ = h.Write([]byte(attempt))          // never fails
 	r := rand.New(rand.NewPCG(h.Sum64(), 0)) //nolint:gosec // a load, no secret
 	takes := time.Duration(float64(workMedian) * math.Exp(workSpread*r.NormFloat64()))
 	j := Job{Takes: min(max(takes, workShortest), workLongest)}

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -42,6 +43,7 @@ type benchmark struct {
 	all, json   bool
 	floor       bool
 	production  bool
+	plot        string // a file; "" = none
 
 	dir     string // where homes are made
 	started time.Time
@@ -92,6 +94,7 @@ the disk that you want to know about.
 	f.DurationVar(&b.long, "for", benchTime, "how long tasks are created in each run")
 	f.Float64Var(&b.rate, "rate", benchRate, "tasks per second of the workload rate")
 	f.BoolVar(&b.floor, "floor", true, "measure the floors, too")
+	f.StringVar(&b.plot, "plot", "", "draw how long tasks took, by percentile, into this `FILE` (SVG)")
 	asJSON := jsonFlag(c)
 	c.ValidArgsFunction = cobra.FixedCompletions(benchNames(), cobra.ShellCompDirectiveNoFileComp)
 	c.RunE = func(c *cobra.Command, given []string) error {
@@ -159,11 +162,27 @@ func (b *benchmark) run(c *cobra.Command) error {
 	if err != nil {
 		return err
 	}
+	if err := b.draw(); err != nil {
+		return err
+	}
 	if b.json {
 		return b.printJSON(b.report)
 	}
 	b.print()
 	return nil
+}
+
+// draw writes the plot that was asked for.
+func (b *benchmark) draw() error {
+	if b.plot == "" {
+		return nil
+	}
+	var svg bytes.Buffer
+	if err := bench.LatencyPlot(b.report.Runs).WriteSVG(&svg); err != nil {
+		return err
+	}
+	const readable = 0o644
+	return os.WriteFile(b.plot, svg.Bytes(), readable)
 }
 
 // makeDir makes the directory that the runs work in.
