@@ -207,7 +207,7 @@ func TestPush(t *testing.T) {
 	})
 	t.Setenv("OTEL_EXPORTER_OTLP_ENDPOINT", "http://"+listener.Addr().String())
 
-	m := start(t, Plan{Push: ProtocolGRPC}, hclog.NewNullLogger(), readSample)
+	m := start(t, Plan{Push: protocolGRPC}, hclog.NewNullLogger(), readSample)
 	m.Flush(t.Context())
 	request := <-r.got
 	var names []string
@@ -230,7 +230,7 @@ func TestPushFails(t *testing.T) {
 	t.Setenv("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:1")
 	t.Setenv("OTEL_EXPORTER_OTLP_TIMEOUT", "50")
 	var log bytes.Buffer
-	m := start(t, Plan{Push: ProtocolHTTP}, hclog.New(&hclog.LoggerOptions{Output: &log, Level: hclog.Warn}), readSample)
+	m := start(t, Plan{Push: protocolHTTP}, hclog.New(&hclog.LoggerOptions{Output: &log, Level: hclog.Warn}), readSample)
 	m.Flush(t.Context())
 	m.Flush(t.Context())
 	if n := strings.Count(log.String(), "metrics cannot be pushed"); n != 1 {
@@ -248,14 +248,14 @@ func TestPlanMetrics(t *testing.T) {
 	}{
 		{name: "nothing"},
 		{name: "configured", listen: "127.0.0.1:9464", want: Plan{Listen: "127.0.0.1:9464"}},
-		{name: "an endpoint", env: map[string]string{envEndpoint: "http://c:4318"}, want: Plan{Push: ProtocolHTTP}},
-		{name: "an endpoint of metrics", env: map[string]string{envMetricsEndpoint: "http://c:4318"}, want: Plan{Push: ProtocolHTTP}},
+		{name: "an endpoint", env: map[string]string{envEndpoint: "http://c:4317"}, want: Plan{Push: protocolGRPC}},
+		{name: "an endpoint of metrics", env: map[string]string{envMetricsEndpoint: "http://c:4317"}, want: Plan{Push: protocolGRPC}},
 		{
-			name: "over gRPC", env: map[string]string{envExporter: "otlp", envProtocol: ProtocolGRPC}, want: Plan{Push: ProtocolGRPC},
+			name: "over HTTP", env: map[string]string{envExporter: "otlp", envProtocol: protocolHTTP}, want: Plan{Push: protocolHTTP},
 		},
 		{
 			name: "the protocol of metrics goes before",
-			env:  map[string]string{envExporter: "otlp", envProtocol: ProtocolGRPC, envMetricsProtocol: ProtocolHTTP}, want: Plan{Push: ProtocolHTTP},
+			env:  map[string]string{envExporter: "otlp", envProtocol: protocolGRPC, envMetricsProtocol: protocolHTTP}, want: Plan{Push: protocolHTTP},
 		},
 		{name: "prometheus", env: map[string]string{envExporter: "prometheus"}, want: Plan{Listen: "localhost:9464"}},
 		{
@@ -267,7 +267,7 @@ func TestPlanMetrics(t *testing.T) {
 			want: Plan{Listen: "127.0.0.1:1"},
 		},
 		{
-			name: "both", env: map[string]string{envExporter: "otlp, prometheus"}, want: Plan{Listen: "localhost:9464", Push: ProtocolHTTP},
+			name: "both", env: map[string]string{envExporter: "otlp, prometheus"}, want: Plan{Listen: "localhost:9464", Push: protocolGRPC},
 		},
 		{name: "none", env: map[string]string{envExporter: "none", envEndpoint: "http://c:4318"}},
 		{name: "disabled", env: map[string]string{envDisabled: "true", envEndpoint: "http://c:4318"}},
@@ -284,10 +284,11 @@ func TestPlanMetrics(t *testing.T) {
 				if err == nil || !strings.Contains(err.Error(), tt.err) {
 					t.Errorf("PlanMetrics() = %v, want an error with %q", err, tt.err)
 				}
-				return
+			} else if err != nil {
+				t.Errorf("PlanMetrics() = %v", err)
 			}
-			if diff := cmp.Diff(got, tt.want); err != nil || diff != "" {
-				t.Errorf("PlanMetrics(): %v (-got +want):\n%s", err, diff)
+			if diff := cmp.Diff(got, tt.want); diff != "" {
+				t.Errorf("PlanMetrics() (-got +want):\n%s", diff)
 			}
 			if got.On() != (tt.want != Plan{}) {
 				t.Errorf("On() = %t", got.On())

@@ -23,12 +23,6 @@ const (
 	envPromPort        = "OTEL_EXPORTER_PROMETHEUS_PORT"
 )
 
-// The protocols of OTLP that metrics are pushed over.
-const (
-	ProtocolGRPC = "grpc"
-	ProtocolHTTP = "http/protobuf"
-)
-
 // Where the exporter of Prometheus listens by the specification unless variables say
 // otherwise.
 const (
@@ -48,7 +42,8 @@ func (p Plan) On() bool { return p != Plan{} }
 // PlanMetrics decides by the configured address of the Prometheus endpoint, empty for
 // none, and the variables of the OpenTelemetry specification. Unlike there, nothing is
 // pushed unless a variable asks for it: OTEL_METRICS_EXPORTER, or, without it, an endpoint.
-// Errors say which variable is wrong.
+// The protocol is grpc unless a variable says otherwise. The error tells of a variable that
+// is not understood and is left out of the plan.
 func PlanMetrics(listen string, lookup func(string) (string, bool)) (Plan, error) {
 	env := func(key string) string {
 		value, _ := lookup(key)
@@ -70,7 +65,7 @@ func PlanMetrics(listen string, lookup func(string) (string, bool)) (Plan, error
 		switch exporters[i] {
 		case "otlp", "prometheus", "none":
 		default:
-			return Plan{}, fmt.Errorf("%s: %q: want otlp, prometheus or none", envExporter, name)
+			return p, fmt.Errorf("%s: %q: want otlp, prometheus or none", envExporter, name)
 		}
 	}
 	if slices.Contains(exporters, "none") {
@@ -80,9 +75,10 @@ func PlanMetrics(listen string, lookup func(string) (string, bool)) (Plan, error
 		p.Listen = net.JoinHostPort(cmp.Or(env(envPromHost), defaultPromHost), cmp.Or(env(envPromPort), defaultPromPort))
 	}
 	if slices.Contains(exporters, "otlp") {
-		p.Push = cmp.Or(env(envMetricsProtocol), env(envProtocol), ProtocolHTTP)
-		if p.Push != ProtocolGRPC && p.Push != ProtocolHTTP {
-			return Plan{}, fmt.Errorf("%s: %q: want %s or %s", envMetricsProtocol, p.Push, ProtocolGRPC, ProtocolHTTP)
+		p.Push = cmp.Or(env(envMetricsProtocol), env(envProtocol), protocolGRPC)
+		if wrong := p.Push; wrong != protocolGRPC && wrong != protocolHTTP {
+			p.Push = ""
+			return p, fmt.Errorf("%s: %q: want %s or %s", envMetricsProtocol, wrong, protocolGRPC, protocolHTTP)
 		}
 	}
 	return p, nil

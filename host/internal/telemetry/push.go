@@ -13,7 +13,7 @@ import (
 
 // newExporter makes the exporter of a protocol; variables say where it exports to.
 func newExporter(ctx context.Context, protocol string) (metric.Exporter, error) {
-	if protocol == ProtocolGRPC {
+	if protocol == protocolGRPC {
 		return otlpmetricgrpc.New(ctx)
 	}
 	return otlpmetrichttp.New(ctx)
