@@ -24,6 +24,7 @@ import (
 	"github.com/tasker-engine/tasker/host/internal/publish"
 	"github.com/tasker-engine/tasker/host/internal/runner"
 	"github.com/tasker-engine/tasker/host/internal/supervisor"
+	"github.com/tasker-engine/tasker/host/internal/telemetry"
 	"github.com/tasker-engine/tasker/host/task"
 	"github.com/tasker-engine/tasker/host/template"
 )
@@ -46,7 +47,8 @@ type Host struct {
 	given      *given
 	server     *api.Server
 	events     *publish.Host
-	settled    *bell // rings at every change in the life of a plugin
+	relay      *telemetry.Relay // of spans; nil = none are exported
+	settled    *bell            // rings at every change in the life of a plugin
 	ready      chan struct{}
 	used       atomic.Bool // it was run or closed
 
@@ -106,7 +108,10 @@ func (h *Host) assemble(ctx context.Context) error {
 			Epoch: epoch, CancelGrace: h.opts.CancelGrace, Workflow: h.opts.WorkflowEvents, Rand: h.opts.Rand,
 		},
 	})
-	if err := h.assembleDelivery(ctx); err != nil {
+	if err := errors.Join(h.assembleTraces(ctx, hostID), h.assembleDelivery(ctx)); err != nil {
+		return err
+	}
+	if err := h.assembleSupervisor(hostID, plan.On()); err != nil {
 		return err
 	}
 	if err := h.assembleSupervisor(hostID); err != nil {
@@ -124,7 +129,7 @@ func (h *Host) assemble(ctx context.Context) error {
 func (h *Host) assembleDelivery(ctx context.Context) (err error) {
 	h.binder = &binder{h: h, load: h.store.Load, told: make(map[string]bool)}
 	h.delivery, err = delivery.New(ctx, delivery.Options{
-		Store: h.journal, Publisher: h.events, Streams: streams{h}, Values: h.reading, Template: h.binder.template,
+		Store: h.journal, Publisher: h.events, Streams: streams{h}, Values: h.reading, Template: h.binder.template, Traces: h.relay,
 		Logger: h.log.Named("delivery"), Now: h.opts.Now, DrainTimeout: h.opts.DeliveryGrace,
 	})
 	if err == nil {
@@ -140,12 +145,12 @@ func (h *Host) assembleSupervisor(hostID string) error {
 		return err
 	}
 	h.supervisor, err = supervisor.New(supervisor.Options{
-		Logger: h.log.Named("plugin"), Sink: sink{h}, Values: h.reading, Dirs: h.opts.PluginDirs, RunDir: runDir,
+		Logger: h.log.Named("plugin"), Sink: sink{h}, Values: h.reading, Traces: spans{h}, Dirs: h.opts.PluginDirs, RunDir: runDir,
 		DataDir: filepath.Join(h.opts.Home, dataDir), LogDir: filepath.Join(h.opts.Home, logDir),
 		HostID: hostID, HostVersion: h.opts.Version, LogLevel: h.opts.LogLevel,
 		StartTimeout: h.opts.StartTimeout, StartTimeouts: h.opts.StartTimeouts, DrainTimeout: h.opts.Grace,
-		CancelGrace: h.opts.CancelGrace, HangTimeout: h.opts.HangTimeout, GrantEnv: h.opts.PluginEnv,
-		Configs: h.opts.PluginConfigs, DefaultCapacity: h.opts.Concurrency,
+		CancelGrace: h.opts.CancelGrace, HangTimeout: h.opts.HangTimeout, GrantEnv: h.opts.PluginEnv, StandardEnv: standardEnv(),
+		Configs: h.opts.PluginConfigs, DefaultCapacity: h.opts.Concurrency, Metered: metered,
 		CheckManifest: func(ctx context.Context, m *supervisor.Manifest) (notes, warnings []string, err error) {
 			return h.handshake.check(ctx, m)
 		},
@@ -199,6 +204,10 @@ func (h *Host) Run(ctx context.Context) error {
 		h.events.HostStopping("failed", h.opts.Now())
 	}
 	cut()
+	parts.Go(func() error { return h.runTraces(partsCtx) })
+	if h.metrics != nil {
+		parts.Go(func() error { return h.metrics.Run(partsCtx) })
+	}
 	return errors.Join(parts.Wait(), h.store.Close())
 }
 

@@ -67,6 +67,9 @@ type Options struct {
 	// EventsKeep is how long the log keeps events. 0 = for ever.
 	EventsKeep time.Duration
 	// DeliveryGrace is how long subscribers may catch up with the log when the host stops
+	// ForgetSpans keeps no spans of attempts in the store: [Service.Trace] then knows what
+	// the events of a task tell. Default false.
+	ForgetSpans bool
 	// and attempts have ended. Default 5 s.
 	DeliveryGrace time.Duration
 

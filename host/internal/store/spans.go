@@ -6,8 +6,9 @@ import (
 	"github.com/tasker-engine/tasker/host/task"
 )
 
-// MaxSpans is the size in bytes of what is kept of one attempt's spans.
-const MaxSpans = 64 << 10
+// MaxSpans is the size in bytes of what is kept of one attempt's spans; plugins send about
+// 64 KiB at most.
+const MaxSpans = 72 << 10
 
 // AttemptSpans are what an attempt did, as its plugin told it.
 type AttemptSpans struct {

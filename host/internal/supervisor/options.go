@@ -95,6 +95,9 @@ type Options struct {
 	// GrantEnv names environment variables that a plugin may see, by plugin; it sees
 	// those that its manifest asks for.
 	GrantEnv map[string][]string
+	// StandardEnv are names that a plugin may see which asks for them by exactly that name
+	// and has no entry in GrantEnv.
+	StandardEnv []string
 	// Configs holds the configuration of each plugin, JSON; {} when missing.
 	Configs map[string]json.RawMessage
 
@@ -218,8 +221,14 @@ func (o Options) config(plugin string) json.RawMessage {
 // grantedEnv returns the names that a manifest asks for and the operator grants, sorted.
 func (o Options) grantedEnv(plugin string, wanted []string) []string {
 	var names []string
-	for _, name := range o.GrantEnv[plugin] {
+	granted, decided := o.GrantEnv[plugin]
+	for _, name := range granted {
 		if slices.Contains(wanted, name) || slices.Contains(wanted, anyEnv) {
+			names = append(names, name)
+		}
+	}
+	for _, name := range o.StandardEnv {
+		if !decided && slices.Contains(wanted, name) {
 			names = append(names, name)
 		}
 	}
