@@ -111,9 +111,6 @@ func (h *Host) assemble(ctx context.Context) error {
 	if err := errors.Join(h.assembleTraces(ctx, hostID), h.assembleDelivery(ctx)); err != nil {
 		return err
 	}
-	if err := h.assembleSupervisor(hostID, plan.On()); err != nil {
-		return err
-	}
 	if err := h.assembleSupervisor(hostID); err != nil {
 		return err
 	}
@@ -150,7 +147,7 @@ func (h *Host) assembleSupervisor(hostID string) error {
 		HostID: hostID, HostVersion: h.opts.Version, LogLevel: h.opts.LogLevel,
 		StartTimeout: h.opts.StartTimeout, StartTimeouts: h.opts.StartTimeouts, DrainTimeout: h.opts.Grace,
 		CancelGrace: h.opts.CancelGrace, HangTimeout: h.opts.HangTimeout, GrantEnv: h.opts.PluginEnv, StandardEnv: standardEnv(),
-		Configs: h.opts.PluginConfigs, DefaultCapacity: h.opts.Concurrency, Metered: metered,
+		Configs: h.opts.PluginConfigs, DefaultCapacity: h.opts.Concurrency,
 		CheckManifest: func(ctx context.Context, m *supervisor.Manifest) (notes, warnings []string, err error) {
 			return h.handshake.check(ctx, m)
 		},
@@ -193,6 +190,7 @@ func (h *Host) Run(ctx context.Context) error {
 	parts.Go(func() error { return h.supervisor.Run(partsCtx) })
 	parts.Go(func() error { return h.cutLog(partsCtx) })
 	parts.Go(func() error { return h.server.Run(partsCtx) })
+	parts.Go(func() error { return h.runTraces(partsCtx) })
 	h.events.HostStarted(h.opts.Version, h.opts.Now())
 	close(h.ready)
 
@@ -204,10 +202,6 @@ func (h *Host) Run(ctx context.Context) error {
 		h.events.HostStopping("failed", h.opts.Now())
 	}
 	cut()
-	parts.Go(func() error { return h.runTraces(partsCtx) })
-	if h.metrics != nil {
-		parts.Go(func() error { return h.metrics.Run(partsCtx) })
-	}
 	return errors.Join(parts.Wait(), h.store.Close())
 }
 
