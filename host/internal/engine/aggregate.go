@@ -129,8 +129,9 @@ func (a *Aggregate) idle(s *task.Step) bool {
 
 // ClaimableSteps returns every claimable step in ordinal order: for boot and resume,
 // never on a step's path.
-func (a *Aggregate) ClaimableSteps(now time.Time) []task.Ordinal {
-	var out []task.Ordinal
+func (a *Aggregate) ClaimableSteps(now time.Time) []task.Ordinal { return a.appendClaimable(nil, now) }
+
+func (a *Aggregate) appendClaimable(out []task.Ordinal, now time.Time) []task.Ordinal {
 	for i := range a.Task.Steps {
 		if o := a.Task.Steps[i].Ordinal; a.Claimable(o, now) {
 			out = append(out, o)

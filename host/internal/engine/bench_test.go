@@ -79,27 +79,28 @@ func BenchmarkTask(b *testing.B) {
 		b.Run(s.name, func(b *testing.B) {
 			b.ReportAllocs()
 			n := len(s.tmpl.Steps)
+			var d Decision // one for all, as the runner has it
+			offer := &task.Offer{Plugin: "mock", PluginVersion: "1.0.0", Handler: "step", Version: 1}
 			for b.Loop() {
-				benchRun(b, s.tmpl)
+				benchRun(b, &d, s.tmpl, offer)
 			}
 			b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N*n), "ns/step")
 		})
 	}
 }
 
-func benchRun(b *testing.B, tmpl *template.Template) {
+func benchRun(b *testing.B, d *Decision, tmpl *template.Template, offer *task.Offer) {
 	b.Helper()
 	host := Host{Epoch: 1, CancelGrace: testGrace, Rand: func() float64 { return 0.5 }}
 	a := New(task.Spec{
 		ID: testTask, Template: tmpl.Ref(), Input: task.Value{Inline: []byte(`{"order":4711,"customer":"ann"}`)},
 		CorrelationID: string(testTask), CreatedAt: testStart,
 	}, tmpl)
-	offer := task.Offer{Plugin: "mock", PluginVersion: "1.0.0", Handler: "step", Version: 1}
 	now := testStart
 	running := make([]task.Ordinal, 0, len(tmpl.Steps))
 	decide := func(in Input) {
 		now = now.Add(time.Millisecond)
-		d := a.Begin(&host, now)
+		d.Begin(a, &host, now)
 		if err := d.Apply(in); err != nil {
 			b.Fatal(err)
 		}

@@ -13,8 +13,8 @@ import (
 // it (rule S9).
 type Claim struct {
 	Ordinal  task.Ordinal
-	Instance string     // "plugin#n"
-	Offer    task.Offer // what the instance's manifest says about the handler
+	Instance string      // "plugin#n"
+	Offer    *task.Offer // what the instance's manifest says about the handler; it never changes
 }
 
 func (c Claim) apply(d *Decision) error {
@@ -35,8 +35,7 @@ func (c Claim) apply(d *Decision) error {
 		return err
 	}
 	if s.Settings == nil {
-		settings := Resolve(&d.agg.Template.Steps[c.Ordinal], &c.Offer, d.host.CancelGrace)
-		s.Settings = &settings
+		s.Settings = d.settings.resolve(&d.agg.Template.Steps[c.Ordinal], c.Offer, d.host.CancelGrace)
 	}
 	s.Attempts++
 	s.Attempt = &task.Attempt{
@@ -52,6 +51,34 @@ func (c Claim) apply(d *Decision) error {
 	d.publish.StepStarted(s)
 	d.dispatch = append(d.dispatch, c.Ordinal)
 	return nil
+}
+
+// settingsCache keeps what claims resolved: the same step of many tasks has the same
+// settings, which never change.
+type settingsCache struct {
+	known map[settingsKey]*task.Settings
+}
+
+type settingsKey struct {
+	spec  *template.Step
+	offer *task.Offer
+	grace time.Duration
+}
+
+// maxSettings bounds the cache; beyond it the cache starts anew.
+const maxSettings = 4096
+
+func (c *settingsCache) resolve(spec *template.Step, offer *task.Offer, grace time.Duration) *task.Settings {
+	key := settingsKey{spec, offer, grace}
+	if s, ok := c.known[key]; ok {
+		return s
+	}
+	if c.known == nil || len(c.known) >= maxSettings {
+		c.known = make(map[settingsKey]*task.Settings)
+	}
+	s := Resolve(spec, offer, grace)
+	c.known[key] = &s
+	return &s
 }
 
 // Resolve computes the effective settings of a step: what the template says, then what

@@ -43,7 +43,7 @@ func (Create) apply(d *Decision) error {
 		}
 		d.publish.StepSkipped(s)
 	}
-	d.unblocked = d.agg.ClaimableSteps(d.now) // with the steps that have no dependencies
+	d.unblocked = d.agg.appendClaimable(d.unblocked[:0], d.now) // with the steps that have no dependencies
 	return nil
 }
 

@@ -33,6 +33,7 @@ var testStart = time.Date(2026, 5, 4, 12, 0, 0, 0, time.UTC)
 type drive struct {
 	t    tb
 	host Host
+	dec  Decision // one for all, so that nothing of an earlier one may show
 	agg  *Aggregate
 	now  time.Time
 
@@ -147,7 +148,8 @@ func workflow(_ *task.Spec, h *Host) { h.Workflow = true }
 func (d *drive) apply(inputs ...Input) []error {
 	d.t.Helper()
 	before := cloneTask(d.agg.Task)
-	dec := d.agg.Begin(&d.host, d.now)
+	dec := &d.dec
+	dec.Begin(d.agg, &d.host, d.now)
 	claimable, wakes := d.agg.ClaimableSteps(dec.Now()), d.wakes(dec.Now())
 	d.applied = nil
 	errs := make([]error, len(inputs))
@@ -158,7 +160,7 @@ func (d *drive) apply(inputs ...Input) []error {
 		did.in = in
 		d.applied = append(d.applied, did)
 	}
-	d.ready = dec.Ready()
+	d.ready = slices.Clone(dec.Ready())
 	for _, o := range d.agg.ClaimableSteps(dec.Now()) {
 		if !slices.Contains(claimable, o) && !slices.Contains(d.ready, o) && before.Revision > 0 {
 			d.t.Errorf("step %d became claimable and Ready is %v", o, d.ready)
@@ -221,7 +223,7 @@ func (d *drive) id(name string) task.AttemptID {
 }
 
 func (d *drive) claimOf(o task.Ordinal) Claim {
-	return Claim{Ordinal: o, Instance: "mock#1", Offer: task.Offer{Plugin: "mock", PluginVersion: "1.0.0", Handler: "step", Version: 1}}
+	return Claim{Ordinal: o, Instance: "mock#1", Offer: &task.Offer{Plugin: "mock", PluginVersion: "1.0.0", Handler: "step", Version: 1}}
 }
 
 // claim starts the named steps, or every claimable one.

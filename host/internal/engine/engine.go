@@ -12,6 +12,9 @@
 // The file of each input holds all its rules: claim.go, result.go, operator.go, due.go.
 // Everything changes status through step and transition in this file, which guard it
 // with the tables of package task and publish the events that the row names.
+//
+// Who decides again and again uses one [Decision] for all, so that a decision allocates
+// nothing but what stays with the task.
 package engine
 
 import (
@@ -39,12 +42,12 @@ type Input interface {
 	apply(d *Decision) error
 }
 
-// Decision is a decision in the making.
+// Decision is a decision in the making. The zero Decision waits for [Decision.Begin].
 type Decision struct {
 	agg     *Aggregate
 	host    *Host
 	now     time.Time
-	publish *publish.Task
+	publish publish.Task
 
 	expected    uint64
 	created     bool
@@ -61,6 +64,10 @@ type Decision struct {
 	ready    []task.Ordinal
 	dispatch []task.Ordinal
 	cancel   []CancelAttempt
+
+	set      store.WriteSet
+	settings settingsCache
+	spare    struct{ unblocked, ready []task.Ordinal } // memory that the lists above take turns with
 }
 
 // CancelAttempt asks an instance to stop an attempt.
@@ -71,7 +78,7 @@ type CancelAttempt struct {
 }
 
 // Outcome is what a decision leads to. Nothing of it may be acted on before the write
-// set is committed.
+// set is committed. It is in the decision's memory: valid until that begins anew.
 type Outcome struct {
 	// WriteSet is nil when nothing changed.
 	WriteSet *store.WriteSet
@@ -91,14 +98,25 @@ type Outcome struct {
 // what is stored. A clock that went backwards is held at the task's last transition, so
 // that a child never starts before its parent ended.
 func (a *Aggregate) Begin(h *Host, now time.Time) *Decision {
+	d := &Decision{}
+	d.Begin(a, h, now)
+	return d
+}
+
+// Begin is [Aggregate.Begin] in the memory of an earlier decision.
+func (d *Decision) Begin(a *Aggregate, h *Host, now time.Time) {
 	now = now.Round(0).UTC()
 	if now.Before(a.Task.UpdatedAt) {
 		now = a.Task.UpdatedAt
 	}
-	return &Decision{
-		agg: a, host: h, now: now, expected: a.Task.Revision,
-		publish: publish.ForTask(a.Task, a.Template, now),
+	clear(d.blobs) // large values must not live on here
+	*d = Decision{
+		agg: a, host: h, now: now, expected: a.Task.Revision, publish: d.publish,
+		changed: d.changed[:0], woken: d.woken[:0], blobs: d.blobs[:0], discovered: d.discovered[:0],
+		unblocked: d.unblocked[:0], ready: d.ready[:0], dispatch: d.dispatch[:0], cancel: d.cancel[:0],
+		set: store.WriteSet{Steps: d.set.Steps[:0]}, settings: d.settings, spare: d.spare,
 	}
+	d.publish.Begin(a.Task, a.Template, now)
 }
 
 // Now returns the instant of the decision.
@@ -119,7 +137,7 @@ func (d *Decision) Apply(in Input) error {
 func (d *Decision) settle() {
 	for len(d.unblocked) > 0 {
 		unblocked := ascending(d.unblocked)
-		d.unblocked = nil
+		d.unblocked, d.spare.unblocked = d.spare.unblocked[:0], unblocked
 		for i, o := range unblocked {
 			s := &d.agg.Task.Steps[o]
 			switch {
@@ -139,11 +157,11 @@ func (d *Decision) settle() {
 
 // Ready returns the steps that became claimable in this decision and have not been
 // claimed by it, in the order in which they became so, and forgets them. A step may be
-// returned again by a later decision.
+// returned again by a later decision. The list is valid until the next call.
 func (d *Decision) Ready() []task.Ordinal {
 	d.evaluate()
 	ready := d.ready
-	d.ready = nil
+	d.ready, d.spare.ready = d.spare.ready[:0], ready
 	return slices.DeleteFunc(ready, func(o task.Ordinal) bool { return !d.agg.Claimable(o, d.now) })
 }
 
@@ -168,7 +186,8 @@ func (d *Decision) Finish() (Outcome, error) {
 		Changed: changed,
 	}
 	if len(d.woken) > 0 {
-		out.Changed = ascending(slices.Concat(changed, d.woken))
+		d.woken = append(d.woken, changed...)
+		out.Changed = ascending(d.woken)
 	}
 	if len(events) > 0 && len(changed) == 0 {
 		d.taskMoved() // revision and task_seq are stored with a record
@@ -189,10 +208,8 @@ func ascending(os []task.Ordinal) []task.Ordinal {
 }
 
 func (d *Decision) writeSet(events []store.Event, changed []task.Ordinal) *store.WriteSet {
-	t := d.agg.Task
-	ws := &store.WriteSet{
-		TaskID: t.ID, Expected: d.expected, Revision: t.Revision, Seq: t.Seq, Events: events, Blobs: d.blobs,
-	}
+	t, ws := d.agg.Task, &d.set
+	ws.TaskID, ws.Expected, ws.Revision, ws.Seq, ws.Events, ws.Blobs = t.ID, d.expected, t.Revision, t.Seq, events, d.blobs
 	if d.created {
 		ws.Create = &store.Creation{
 			Spec: t.Spec, Template: d.agg.Template.Snapshot(), Steps: uint32(len(t.Steps)), //nolint:gosec // bounded by template.MaxSteps
@@ -201,9 +218,8 @@ func (d *Decision) writeSet(events []store.Event, changed []task.Ordinal) *store
 	if d.taskChanged {
 		ws.Task = t
 	}
-	ws.Steps = make([]*task.Step, len(changed))
-	for i, o := range changed {
-		ws.Steps[i] = &t.Steps[o]
+	for _, o := range changed {
+		ws.Steps = append(ws.Steps, &t.Steps[o])
 	}
 	return ws
 }
@@ -294,13 +310,16 @@ func (d *Decision) taskMoved() {
 
 // discoveredSteps publishes which steps the decision made ready.
 func (d *Decision) discoveredSteps() {
+	if len(d.discovered) == 0 {
+		return
+	}
 	var names []task.StepName
 	for _, o := range ascending(d.discovered) {
 		if d.agg.Claimable(o, d.now) {
 			names = append(names, d.agg.Task.Steps[o].Name)
 		}
 	}
-	d.discovered = nil
+	d.discovered = d.discovered[:0]
 	if len(names) > 0 {
 		d.publish.WorkflowViableStepsDiscovered(names)
 	}

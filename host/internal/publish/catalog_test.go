@@ -31,7 +31,7 @@ func methodOf(name string) string {
 func methods(of reflect.Type) []string {
 	var names []string
 	for m := range of.Methods() {
-		if m.Name != "Events" && m.Name != "Emitted" {
+		if m.Name != "Begin" && m.Name != "Events" && m.Name != "Emitted" {
 			names = append(names, m.Name)
 		}
 	}

@@ -6,7 +6,6 @@ import (
 	"fmt"
 
 	"github.com/tasker-engine/tasker/host/task"
-	"github.com/tasker-engine/tasker/plugin/sdk/event"
 )
 
 // Emitted publishes a custom event that an attempt of the step emitted, with the payload
@@ -24,12 +23,8 @@ func (p *Task) Emitted(s *task.Step, e task.Emit) {
 }
 
 // addTemplates appends the custom events that the template publishes with an event: they
-// have its payload. A failure that is not final is none that a template speaks of.
-func (p *Task) addTemplates(of event.Payload, step task.StepName, payload []byte) {
-	if failed, ok := of.(event.StepFailed); ok && !failed.Final {
-		return
-	}
-	on := of.EventName()
+// have its payload.
+func (p *Task) addTemplates(on string, step task.StepName, payload []byte) {
 	for i := range p.template.Events {
 		if e := &p.template.Events[i]; e.On == on && e.Step == step {
 			p.add(e.Name, step, payload)

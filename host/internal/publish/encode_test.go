@@ -55,8 +55,18 @@ func drawInto(t *rapid.T, v reflect.Value, name string) {
 		v.SetString(text.Draw(t, name))
 	case reflect.Uint32:
 		v.SetUint(uint64(rapid.Uint32().Draw(t, name)))
-	case reflect.Int64:
+	case reflect.Int, reflect.Int64:
 		v.SetInt(rapid.Int64().Draw(t, name))
+	case reflect.Int32:
+		v.SetInt(int64(rapid.Int32().Draw(t, name)))
+	case reflect.Uint64:
+		v.SetUint(rapid.Uint64().Draw(t, name))
+	case reflect.Bool:
+		v.SetBool(rapid.Bool().Draw(t, name))
+	case reflect.Map:
+		if rapid.Bool().Draw(t, name+" set") {
+			v.Set(reflect.ValueOf(rapid.MapOf(text, rapid.Int()).Draw(t, name)).Convert(v.Type()))
+		}
 	default:
 		t.Fatalf("%s: no idea how to draw a %s", name, v.Type())
 	}
@@ -84,10 +94,10 @@ func drawJSON(t *rapid.T, name string, text *rapid.Generator[string]) []byte {
 
 // TestPayloadEncoders: what is written by hand is what encoding/json writes.
 func TestPayloadEncoders(t *testing.T) {
-	for _, payload := range []event.Payload{&event.StepStarted{}, &event.StepCompleted{}} {
+	for _, payload := range event.Payloads() {
 		t.Run(payload.EventName(), func(t *testing.T) {
 			rapid.Check(t, func(t *rapid.T) {
-				v := reflect.New(reflect.TypeOf(payload).Elem())
+				v := reflect.New(reflect.TypeOf(payload))
 				drawInto(t, v.Elem(), "payload")
 				e, ok := reflect.TypeAssert[event.Payload](v)
 				if !ok {
@@ -128,11 +138,14 @@ func TestEnvelopeEncoder(t *testing.T) {
 			}
 			e.ProtoReflect().Set(f, v)
 		}
-		want, err := proto.MarshalOptions{Deterministic: true}.Marshal(e)
+		encoded, err := proto.MarshalOptions{Deterministic: true}.Marshal(e)
 		if err != nil {
 			t.Fatal(err)
 		}
-		if got := encodeEnvelope(e); !bytes.Equal(got, want) {
+		id := []byte(e.GetId())
+		e.Id = "" // it is given apart
+		want := append([]byte("before "), encoded...)
+		if got := appendEnvelope([]byte("before "), id, e); !bytes.Equal(got, want) {
 			t.Fatalf("got  %x\nwant %x", got, want)
 		}
 	})

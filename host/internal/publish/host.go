@@ -110,8 +110,8 @@ func (h *Host) recordWith(payload event.Payload, at time.Time, ws *store.WriteSe
 	if ws == nil {
 		ws = &store.WriteSet{}
 	}
-	envelope := &eventv1.Event{Id: id, Type: name, At: at.UnixNano(), Payload: body}
-	ws.Events = append(ws.Events, store.Event{Type: name, Encoded: encodeEnvelope(envelope)})
+	envelope := appendEnvelope(nil, []byte(id), &eventv1.Event{Type: name, At: at.UnixNano(), Payload: body})
+	ws.Events = append(ws.Events, store.Event{Type: name, Encoded: envelope})
 	h.submit(ws, func(_ store.Commit, err error) { done(err) })
 }
 

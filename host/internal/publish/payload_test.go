@@ -371,7 +371,7 @@ func TestSequence(t *testing.T) {
 // decision.
 func TestBrokenJSON(t *testing.T) {
 	s := newSample(t)
-	s.task.Input.Inline = []byte(`{`)
+	s.task.Input.Inline = []byte(`{ `)
 	s.task.Steps[2].Results.Inline = []byte(`{ `)
 	for _, broken := range []func(*publish.Task){
 		(*publish.Task).TaskInitialized,

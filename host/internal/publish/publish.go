@@ -18,8 +18,8 @@ import (
 	eventv1 "github.com/tasker-engine/tasker/proto/tasker/event/v1"
 )
 
-// Task publishes the events of one decision about one task. It is made for the
-// decision and read once with [Task.Events].
+// Task publishes the events of one decision about one task. It is made for the decision,
+// or begun anew for it in the memory of an earlier one, and read once with [Task.Events].
 type Task struct {
 	task     *task.Task
 	template *template.Template
@@ -27,61 +27,89 @@ type Task struct {
 	base     event.Task
 	seq      uint64
 	events   []store.Event
-	scratch  []byte // the payload being encoded
 	err      error
+
+	// What follows is memory, used for one event after the other.
+	encoded []byte   // the envelopes of events
+	payload []byte   // being encoded
+	id      []byte   // of the event
+	names   []string // of dependencies
+	handler struct { // of the event before, most often the same
+		ref  task.HandlerRef
+		name string
+	}
 }
 
 // ForTask starts a list of events about t. The events continue t.Seq; now is the time
 // of all of them.
 func ForTask(t *task.Task, tmpl *template.Template, now time.Time) *Task {
-	return &Task{
-		task: t, template: tmpl, now: now, seq: t.Seq,
-		base: event.Task{
-			TaskID:        string(t.ID),
-			Namespace:     t.Template.Namespace,
-			Template:      t.Template.Name,
-			Version:       t.Template.Version,
-			CorrelationID: t.CorrelationID,
-		},
+	p := &Task{}
+	p.Begin(t, tmpl, now)
+	return p
+}
+
+// Begin is [ForTask] in the memory of p, whose earlier events are not valid any more.
+func (p *Task) Begin(t *task.Task, tmpl *template.Template, now time.Time) {
+	if cap(p.encoded) > maxMemory || cap(p.payload) > maxMemory {
+		*p = Task{} // one decision had much to tell
+	}
+	clear(p.events)
+	p.task, p.template, p.now, p.seq, p.err = t, tmpl, now, t.Seq, nil
+	p.events, p.encoded = p.events[:0], p.encoded[:0]
+	p.base = event.Task{
+		TaskID:        string(t.ID),
+		Namespace:     t.Template.Namespace,
+		Template:      t.Template.Name,
+		Version:       t.Template.Version,
+		CorrelationID: t.CorrelationID,
 	}
 }
+
+// maxMemory is how many bytes a buffer may have to be used again.
+const maxMemory = 1 << 20
 
 // Events returns what was published, in order, and the task_seq of the last one.
 func (p *Task) Events() (events []store.Event, seq uint64, err error) {
 	return p.events, p.seq, p.err
 }
 
-// usualPayload is the size in bytes that most payloads stay below.
-const usualPayload = 1 << 10
-
-// record encodes one event, and after it those that the template publishes with it.
-// Encoding fails only for payloads that hold broken JSON, which is refused where it comes
-// in; the first error is kept for Events.
+// record encodes an event and adds it, and after it those that the template publishes
+// with it.
 func (p *Task) record(payload event.Payload, step task.StepName) {
-	if p.err != nil {
-		return
+	body, err := encodePayload(p.payload[:0], payload)
+	p.recorded(payload.EventName(), step, body, err)
+}
+
+// recorded is record for a payload that was encoded into the memory of p.payload. The
+// events of every task and step come here by themselves: as an interface, a payload would
+// lie on the heap.
+func (p *Task) recorded(name string, step task.StepName, payload []byte, err error) {
+	if p.keep(name, payload, err) {
+		p.add(name, step, payload)
+		p.addTemplates(name, step, payload)
 	}
-	if p.scratch == nil {
-		p.scratch = make([]byte, 0, usualPayload)
-	}
-	name := payload.EventName()
-	body, err := encodePayload(p.scratch[:0], payload)
-	if err != nil {
+}
+
+// keep takes note of an encoded payload, whose memory serves the next one. Encoding fails
+// only for payloads that hold broken JSON, which is refused where it comes in; the first
+// error is kept for Events.
+func (p *Task) keep(name string, payload []byte, err error) bool {
+	if err != nil && p.err == nil {
 		p.err = fmt.Errorf("publish %s: %w", name, err)
-		return
 	}
-	p.scratch = body // its memory serves the next one
-	p.add(name, step, body)
-	if len(p.template.Events) > 0 {
-		p.addTemplates(payload, step, body)
+	if p.err == nil {
+		p.payload = payload
 	}
+	return p.err == nil
 }
 
 // add appends an event with its envelope. The payload is copied.
 func (p *Task) add(name string, step task.StepName, payload []byte) {
 	p.seq++
-	p.events = append(p.events, store.Event{Type: name, Encoded: encodeEnvelope(&eventv1.Event{
-		Id:            string(p.task.ID) + "/" + strconv.FormatUint(p.seq, 10),
+	p.id = append(append(p.id[:0], p.task.ID...), '/')
+	p.id = strconv.AppendUint(p.id, p.seq, 10)
+	from := len(p.encoded)
+	p.encoded = appendEnvelope(p.encoded, p.id, &eventv1.Event{
 		Type:          name,
 		At:            p.now.UnixNano(),
 		TaskId:        string(p.task.ID),
@@ -90,9 +118,18 @@ func (p *Task) add(name string, step task.StepName, payload []byte) {
 		Namespace:     p.base.Namespace,
 		Template:      p.base.Template,
 		Version:       p.base.Version,
-		CorrelationId: p.base.CorrelationID, Traceparent: p.task.Traceparent,
+		CorrelationId: p.base.CorrelationID,
 		Payload:       payload,
-	})})
+	})
+	p.events = append(p.events, store.Event{Type: name, Encoded: p.encoded[from:len(p.encoded):len(p.encoded)]})
+}
+
+// results is data for the results of a step.
+func results(s *task.Step) (json.RawMessage, *event.Ref) {
+	if s.Results.Ref == nil {
+		return s.Results.Inline, nil
+	}
+	return data(s.Results, ResultRef(s.Ordinal))
 }
 
 // data splits a value into what travels inline and a reference: as it is stored, since

@@ -12,29 +12,37 @@ func (p *Task) StepStarted(s *task.Step) {
 	spec := &p.template.Steps[s.Ordinal]
 	e := event.StepStarted{Step: p.step(s), Instance: s.Attempt.Instance}
 	e.Inputs, e.InputsRef = p.startedInput(s)
-	if len(spec.DependsOn) > 0 {
-		e.Dependencies = make([]string, len(spec.DependsOn))
-		for i, o := range spec.DependsOn {
-			e.Dependencies[i] = string(p.template.Steps[o].Name)
-		}
+	p.names = p.names[:0]
+	for _, o := range spec.DependsOn {
+		p.names = append(p.names, string(p.template.Steps[o].Name))
 	}
-	p.record(&e, s.Name)
+	e.Dependencies = p.names
+	body, err := appendStepStarted(p.payload[:0], &e)
+	p.recorded(event.NameStepStarted, s.Name, body, err)
 }
 
 // StepCompleted publishes [event.StepCompleted].
 func (p *Task) StepCompleted(s *task.Step) {
 	e := event.StepCompleted{Step: p.step(s), ExecutionDuration: duration(s)}
-	e.Results, e.ResultsRef = data(s.Results, ResultRef(s.Ordinal))
-	p.record(&e, s.Name)
+	e.Results, e.ResultsRef = results(s)
+	body, err := appendStepCompleted(p.payload[:0], &e)
+	p.recorded(event.NameStepCompleted, s.Name, body, err)
 }
 
 // StepFailed publishes [event.StepFailed] with the step's last failure; final says that
 // no further attempt follows by itself.
 func (p *Task) StepFailed(s *task.Step, final bool) {
 	retryable := s.Failure.Kind != task.KindPermanent && (s.Settings == nil || s.Settings.Retryable)
-	p.record(event.StepFailed{
+	e := event.StepFailed{
 		Step: p.step(s), Error: wholeFailure(s.Failure), Retryable: retryable, Final: final, ExecutionDuration: duration(s),
-	}, s.Name)
+	}
+	if final {
+		p.record(e, s.Name)
+		return
+	}
+	if body, err := encodePayload(p.payload[:0], e); p.keep(event.NameStepFailed, body, err) {
+		p.add(event.NameStepFailed, s.Name, body) // a failure that is not final is none that a template speaks of
+	}
 }
 
 // StepRetryScheduled publishes [event.StepRetryScheduled]; reason is failed, timed_out
@@ -67,7 +75,7 @@ func (p *Task) StepCancelled(s *task.Step) {
 // that the step leaves.
 func (p *Task) StepResolvedManually(s *task.Step, op task.Operation, previous task.StepStatus) {
 	e := event.StepResolvedManually{Step: p.step(s), Operator: operator(op), PreviousStatus: string(previous)}
-	e.Results, e.ResultsRef = data(s.Results, ResultRef(s.Ordinal))
+	e.Results, e.ResultsRef = results(s)
 	p.record(e, s.Name)
 }
 
@@ -113,7 +121,10 @@ func (p *Task) step(s *task.Step) event.Step {
 	if s.Attempt != nil {
 		e.StartedAt, e.CompletedAt = s.Attempt.StartedAt, s.Attempt.EndedAt
 	}
-	e.Handler = handler.String()
+	if p.handler.ref != handler {
+		p.handler.ref, p.handler.name = handler, handler.String()
+	}
+	e.Handler = p.handler.name
 	return e
 }
 

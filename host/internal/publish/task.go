@@ -15,17 +15,20 @@ func (p *Task) TaskInitialized() {
 		Reason: p.task.Reason, Tags: p.task.Tags, Priority: p.task.Priority, Deadline: p.task.Deadline.UTC(),
 	}
 	e.Input, e.InputRef = data(p.task.Input, InputRef)
-	p.record(e, "")
+	body, err := appendTaskInitialized(p.payload[:0], &e)
+	p.recorded(event.NameTaskInitialized, "", body, err)
 }
 
 // TaskStarted publishes [event.TaskStarted].
 func (p *Task) TaskStarted() {
-	p.record(event.TaskStarted{Task: p.base, StartedAt: p.task.StartedAt}, "")
+	e := event.TaskStarted{Task: p.base, StartedAt: p.task.StartedAt}
+	p.recorded(event.NameTaskStarted, "", appendTaskStarted(p.payload[:0], &e), nil)
 }
 
 // TaskCompleted publishes [event.TaskCompleted].
 func (p *Task) TaskCompleted() {
-	p.record(event.TaskCompleted{TaskEnded: p.ended()}, "")
+	e := event.TaskCompleted{TaskEnded: p.ended()}
+	p.recorded(event.NameTaskCompleted, "", appendTaskCompleted(p.payload[:0], &e), nil)
 }
 
 // TaskFailed publishes [event.TaskFailed] with the errors of the failed steps.

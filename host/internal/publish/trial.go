@@ -27,11 +27,11 @@ func Trial(id, name string, payload json.RawMessage, at time.Time) ([]byte, erro
 	}
 	_ = json.Unmarshal(payload, &about) // a payload of another form tells less
 	e := &eventv1.Event{
-		Id: id, Type: name, At: at.UnixNano(), TaskId: about.TaskID, Step: about.StepName, Namespace: about.Namespace,
+		Type: name, At: at.UnixNano(), TaskId: about.TaskID, Step: about.StepName, Namespace: about.Namespace,
 		Template: about.Template, CorrelationId: about.CorrelationID, Payload: body.Bytes(),
 	}
 	if about.Template != "" { // the events of plugins have a version, too
 		e.Version = about.Version
 	}
-	return encodeEnvelope(e), nil
+	return appendEnvelope(nil, []byte(id), e), nil
 }

@@ -21,7 +21,7 @@ func (r *Runner) boot(ctx context.Context) error {
 			r.broken.Add(1)
 			return nil // one broken task must not keep the others from running
 		}
-		e := &entry{agg: agg}
+		e := r.newEntry(agg)
 		r.tasks[agg.Task.ID] = e
 		for i := range agg.Task.Steps {
 			s := &agg.Task.Steps[i]

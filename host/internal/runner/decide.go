@@ -7,7 +7,6 @@ import (
 	"time"
 
 	"github.com/tasker-engine/tasker/host/internal/engine"
-	"github.com/tasker-engine/tasker/host/internal/store"
 	"github.com/tasker-engine/tasker/host/task"
 )
 
@@ -15,13 +14,14 @@ import (
 func (r *Runner) decideAll() {
 	for len(r.dirty) > 0 {
 		batch := r.dirty
-		r.dirty = nil
+		r.dirty, r.spare = r.spare[:0], batch
 		for _, e := range batch {
 			e.dirty = false
 			if len(e.inputs) > 0 && !r.waits(e) {
 				r.decide(e)
 			}
 		}
+		clear(batch)
 	}
 }
 
@@ -29,18 +29,20 @@ func (r *Runner) decideAll() {
 // free, and submits the write set.
 func (r *Runner) decide(e *entry) {
 	inputs := e.inputs
-	e.inputs = nil
 	if e.alone > 0 { // one of them cannot be stored
 		e.alone--
 		inputs, e.inputs = inputs[:1:1], inputs[1:]
+	} else {
+		e.inputs, e.spare = e.spare[:0], nil
 	}
 	r.meters.decisions++
-	d := e.agg.Begin(&r.opts.Engine, r.opts.Now())
+	d := &r.decision
+	d.Begin(e.agg, &r.opts.Engine, r.opts.Now())
 	kept := inputs[:0]
 	var again []string // plugins of steps that were claimed in vain
 	for i, in := range inputs {
 		if in.claim != nil && !r.holds(in.claim) { // its instance went away before the claim was made
-			r.enqueue(e, in.claim.ordinal)
+			r.enqueue(e, in.claim.id.Ordinal)
 			again = append(again, in.claim.instance.Plugin)
 			continue
 		}
@@ -59,8 +61,7 @@ func (r *Runner) decide(e *entry) {
 		}
 		r.refused(e, in, err, d.Now())
 	}
-	claimed, err := r.claimReady(e, d)
-	kept = append(kept, claimed...)
+	kept, err := r.claimReady(e, d, kept)
 	if err != nil {
 		r.uncommitted(e, kept, err)
 		return
@@ -74,7 +75,7 @@ func (r *Runner) decide(e *entry) {
 		r.arm(e, o, d.Now())
 	}
 	r.armDeadline(e)
-	r.submit(e, kept, out)
+	r.submit(e, kept, &out)
 	for _, plugin := range again {
 		r.admit(plugin)
 	}
@@ -86,13 +87,13 @@ func (r *Runner) refused(e *entry, in input, err error, now time.Time) {
 	in.done(err)
 	if in.claim != nil {
 		r.release(in.claim)
-		r.arm(e, in.claim.ordinal, now)
+		r.arm(e, in.claim.id.Ordinal, now)
 	}
 }
 
 // claimReady claims what became ready in a decision as far as slots are free; the rest
-// waits in the queues.
-func (r *Runner) claimReady(e *entry, d *engine.Decision) (claimed []input, missing error) {
+// waits in the queues. It returns the inputs with the claims among them.
+func (r *Runner) claimReady(e *entry, d *engine.Decision, inputs []input) (_ []input, missing error) {
 	for ready := d.Ready(); len(ready) > 0; ready = d.Ready() { // a claim that fails its step may let others run
 		for _, o := range ready {
 			c := r.reserve(e, o)
@@ -101,19 +102,19 @@ func (r *Runner) claimReady(e *entry, d *engine.Decision) (claimed []input, miss
 				r.arm(e, o, d.Now())
 				continue
 			}
-			in := input{in: c.input(), claim: c}
+			in := c.input()
 			err, missing := r.apply(e, d, in)
 			switch {
 			case missing != nil:
-				return append(claimed, in), missing
+				return append(inputs, in), missing
 			case err != nil:
 				r.refused(e, in, err, d.Now())
 			default:
-				claimed = append(claimed, in)
+				inputs = append(inputs, in)
 			}
 		}
 	}
-	return claimed, nil
+	return inputs, nil
 }
 
 // apply applies an input, with the large values that it needs. missing says that one of
@@ -123,7 +124,7 @@ func (r *Runner) apply(e *entry, d *engine.Decision, in input) (err, missing err
 		return d.Apply(in.in), nil
 	}
 	if in.claim != nil {
-		if missing := r.provide(e, d, d.Needs(in.claim.ordinal)); missing != nil {
+		if missing := r.provide(e, d, d.Needs(in.claim.id.Ordinal)); missing != nil {
 			return nil, missing
 		}
 	}
@@ -150,20 +151,19 @@ func (r *Runner) provide(e *entry, d *engine.Decision, blobs []uint32) error {
 	return nil
 }
 
-func (r *Runner) submit(e *entry, inputs []input, out engine.Outcome) {
+func (r *Runner) submit(e *entry, inputs []input, out *engine.Outcome) {
+	e.actions.keep(out)
 	if out.WriteSet == nil {
-		r.act(e, inputs, out)
+		r.act(e, inputs)
 		return
 	}
 	e.committing, e.deciding = true, inputs
 	r.commits++
-	r.opts.Store.Submit(out.WriteSet, func(_ store.Commit, err error) {
-		r.post(func() { r.committed(e, out, err) })
-	})
+	r.opts.Store.Submit(out.WriteSet, e.committed)
 }
 
-// committed acts on a decision that is now durable, or takes it back.
-func (r *Runner) committed(e *entry, out engine.Outcome, err error) {
+// ended acts on a decision that is now durable, or takes it back.
+func (r *Runner) ended(e *entry, err error) {
 	r.commits--
 	inputs := e.deciding
 	e.committing, e.deciding = false, nil
@@ -171,25 +171,27 @@ func (r *Runner) committed(e *entry, out engine.Outcome, err error) {
 		r.uncommitted(e, inputs, err)
 		return
 	}
-	r.act(e, inputs, out)
+	r.act(e, inputs)
 }
 
 // act releases the actions of a decision.
-func (r *Runner) act(e *entry, inputs []input, out engine.Outcome) {
-	for _, o := range out.Dispatch {
+func (r *Runner) act(e *entry, inputs []input) {
+	for _, o := range e.actions.dispatch {
 		r.dispatch(e, o)
 	}
-	r.cancels = append(r.cancels, out.Cancel...)
+	r.cancels = append(r.cancels, e.actions.cancel...)
 	for i := range inputs {
 		inputs[i].done(nil)
 	}
-	if out.WriteSet != nil {
+	clear(inputs)
+	e.spare = inputs[:0]
+	if e.actions.stored {
 		r.watchers.notify(e.agg.Task.ID)
 	}
 	switch {
 	case len(e.inputs) > 0:
 		r.mark(e)
-	case out.Ended || e.agg.Task.Status.Terminal():
+	case e.actions.ended || e.agg.Task.Status.Terminal():
 		r.forget(e)
 	}
 }

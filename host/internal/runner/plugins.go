@@ -77,13 +77,15 @@ func (r *Runner) InstanceGone(id string, cause task.LossCause, sent []task.Attem
 // Reports takes what an instance says about its attempts.
 func (r *Runner) Reports(reports []task.Report) {
 	r.post(func() {
+		results := make([]engine.Result, len(reports)) // one piece of memory for all
 		for i := range reports {
-			r.report(&reports[i])
+			r.report(&reports[i], &results[i])
 		}
 	})
 }
 
-func (r *Runner) report(rep *task.Report) {
+// report takes one report; a final one becomes the result.
+func (r *Runner) report(rep *task.Report, result *engine.Result) {
 	inst := r.instances[rep.Instance]
 	var s *slot
 	if inst != nil {
@@ -112,7 +114,8 @@ func (r *Runner) report(rep *task.Report) {
 		r.saveCheckpoint(s)
 	}
 	if e := r.reported(rep.ID); e != nil {
-		r.add(e, input{in: engine.Result{Report: *rep, Draining: !r.intake || (inst != nil && inst.draining)}})
+		*result = engine.Result{Report: *rep, Draining: !r.intake || (inst != nil && inst.draining)}
+		r.add(e, input{in: result})
 	}
 	if s != nil { // after the result, so that what takes the slot starts after the attempt ended
 		r.freeSlot(inst, rep.ID)
@@ -199,7 +202,10 @@ func (r *Runner) dispatch(e *entry, o task.Ordinal) {
 	if s.HasCheckpoint {
 		a.Checkpoint = r.lastCheckpoint(a.ID.Step())
 	}
-	r.sends[inst.ID] = append(r.sends[inst.ID], a)
+	if len(inst.sends) == 0 {
+		r.senders = append(r.senders, inst)
+	}
+	inst.sends = append(inst.sends, a)
 }
 
 // lastCheckpoint returns what an earlier attempt of a step left, nil for nothing.
@@ -213,10 +219,13 @@ func (r *Runner) lastCheckpoint(id task.StepID) []byte {
 
 // flush sends what this round has gathered; a cancel never overtakes its attempt.
 func (r *Runner) flush() {
-	for id, as := range r.sends {
-		r.plugins.Dispatch(id, as)
-		delete(r.sends, id)
+	for _, inst := range r.senders {
+		r.plugins.Dispatch(inst.ID, inst.sends)
+		clear(inst.sends)
+		inst.sends = inst.sends[:0]
 	}
+	clear(r.senders)
+	r.senders = r.senders[:0]
 	for _, c := range r.cancels {
 		r.plugins.Cancel(c.Instance, c.ID, c.Reason)
 	}

@@ -27,7 +27,8 @@ import (
 
 // Plugins sends work to plugin instances. Its methods must not block.
 type Plugins interface {
-	// Dispatch queues attempts for an instance; those for one that is gone are dropped.
+	// Dispatch queues attempts for an instance; those for one that is gone are dropped. The
+	// list is used again after it returns, the assignments are not.
 	Dispatch(instance string, as []*task.Assignment)
 	// Cancel asks an instance to stop an attempt.
 	Cancel(instance string, id task.AttemptID, reason string)
@@ -59,8 +60,8 @@ type Runner struct {
 	plugins Plugins // set by Run
 
 	mu      sync.Mutex
-	inbox   []func() // run by the loop, in order
-	stopped bool     // the loop has ended: nothing is taken any more
+	inbox   []message // for the loop, in order
+	stopped bool      // the loop has ended: nothing is taken any more
 	wake    chan struct{}
 
 	watchers watchers
@@ -69,13 +70,15 @@ type Runner struct {
 
 	// What follows belongs to the loop.
 	tasks     map[task.ID]*entry
+	decision  engine.Decision // one at a time
 	templates templates
 	pools     map[string]*pool     // by plugin
 	instances map[string]*instance // by id
 	timers    timers
-	dirty     []*entry // have inputs and no commit in flight
-	arrivals  uint64   // steps that were ever queued
-	sends     map[string][]*task.Assignment
+	dirty     []*entry    // have inputs and no commit in flight
+	spare     []*entry    // memory for dirty
+	arrivals  uint64      // steps that were ever queued
+	senders   []*instance // have attempts to send in this round
 	cancels   []engine.CancelAttempt
 	commits   int // in flight
 	intake    bool
@@ -84,22 +87,52 @@ type Runner struct {
 	meters    meters
 }
 
+// message is what the loop is told: something to run, or how a task's commit ended.
+type message struct {
+	run   func() // nil for the end of a commit
+	entry *entry
+	err   error
+}
+
 // entry is one cached task.
 type entry struct {
 	agg        *engine.Aggregate
 	inputs     []input // to be decided next
 	alone      int     // so many of them are decided one by one
 	deciding   []input // decided, their write set is in flight
+	spare      []input // memory for inputs
+	actions    actions // of what was decided, to be taken once it is durable
 	committing bool
+	committed  func(store.Commit, error) // told by the store; one for all commits of the task
 	dirty      bool
 	queued     map[task.Ordinal]*ready // in a ready queue
 	timers     map[task.Ordinal]*timer // armed, by step; deadlineTimer is the task's own
 }
 
+// actions are what follows a decision, kept from an [engine.Outcome].
+type actions struct {
+	dispatch []task.Ordinal
+	cancel   []engine.CancelAttempt
+	stored   bool // there was something to commit
+	ended    bool
+}
+
+func (a *actions) keep(out *engine.Outcome) {
+	a.dispatch = append(a.dispatch[:0], out.Dispatch...)
+	a.cancel = append(a.cancel[:0], out.Cancel...)
+	a.stored, a.ended = out.WriteSet != nil, out.Ended
+}
+
+func (r *Runner) newEntry(agg *engine.Aggregate) *entry {
+	e := &entry{agg: agg}
+	e.committed = func(_ store.Commit, err error) { r.send(message{entry: e, err: err}) }
+	return e
+}
+
 // input is one input of the engine with who waits for it.
 type input struct {
 	in    engine.Input
-	claim *claim      // set when in is a claim with a reserved slot
+	claim *slot       // reserved, when in is a claim
 	reply func(error) // nil = nobody waits
 }
 
@@ -114,7 +147,7 @@ func New(opts Options) *Runner {
 	return &Runner{
 		opts: opts, log: opts.Logger, wake: make(chan struct{}, 1), idle: make(chan struct{}),
 		tasks: make(map[task.ID]*entry), pools: make(map[string]*pool), instances: make(map[string]*instance),
-		sends: make(map[string][]*task.Assignment), intake: true,
+		intake:    true,
 		templates: templates{parsed: make(map[string]*template.Template)}, meters: newMeters(opts.Metered),
 	}
 }
@@ -124,13 +157,14 @@ func New(opts Options) *Runner {
 // first: see [Runner.Drain].
 func (r *Runner) Run(ctx context.Context, plugins Plugins) error {
 	r.plugins = plugins
-	defer r.close()
+	defer r.close() //nolint:contextcheck // what is begun is finished after ctx has ended
 	if err := r.boot(ctx); err != nil {
 		return fmt.Errorf("load unfinished tasks: %w", err)
 	}
 	clock := time.NewTimer(time.Hour)
 	defer clock.Stop()
 	done := ctx.Done()
+	var told []message
 	r.meters.begin()
 	for {
 		r.decideAll() //nolint:contextcheck // what is begun is finished after ctx has ended
@@ -149,35 +183,53 @@ func (r *Runner) Run(ctx context.Context, plugins Plugins) error {
 			r.endIntake()
 		}
 		r.meters.begin()
-		for _, f := range r.take() {
-			f()
+		told = r.take(told)
+		for i := range told {
+			r.handle(&told[i]) //nolint:contextcheck // what is begun is finished after ctx has ended
 		}
+		clear(told)
 		r.fire()
 	}
 }
 
-// post hands f to the loop; false when the loop has ended.
-func (r *Runner) post(f func()) bool {
+// post has the loop run f; false when the loop has ended.
+func (r *Runner) post(f func()) bool { return r.send(message{run: f}) }
+
+// send hands a message to the loop; false when the loop has ended. Only the first after
+// the loop has taken the others wakes it.
+func (r *Runner) send(m message) bool {
 	r.mu.Lock()
 	if r.stopped {
 		r.mu.Unlock()
 		return false
 	}
-	r.inbox = append(r.inbox, f)
+	r.inbox = append(r.inbox, m)
+	first := len(r.inbox) == 1
 	r.mu.Unlock()
-	select {
-	case r.wake <- struct{}{}:
-	default:
+	if first {
+		select {
+		case r.wake <- struct{}{}:
+		default:
+		}
 	}
 	return true
 }
 
-func (r *Runner) take() []func() {
+// take returns the messages that have come, and leaves memory for the next ones.
+func (r *Runner) take(memory []message) []message {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	fs := r.inbox
-	r.inbox = nil
-	return fs
+	told := r.inbox
+	r.inbox = memory[:0]
+	return told
+}
+
+func (r *Runner) handle(m *message) {
+	if m.run != nil {
+		m.run()
+	} else {
+		r.ended(m.entry, m.err)
+	}
 }
 
 // close ends the loop: who still waits gets an error.
@@ -187,8 +239,8 @@ func (r *Runner) close() {
 	rest := r.inbox
 	r.inbox = nil
 	r.mu.Unlock()
-	for _, f := range rest {
-		f()
+	for i := range rest {
+		r.handle(&rest[i])
 	}
 	for _, e := range r.tasks {
 		for i := range e.inputs {
@@ -221,7 +273,7 @@ func (r *Runner) Create(ctx context.Context, agg *engine.Aggregate) error {
 			reply(task.ErrStopping)
 			return
 		}
-		e := &entry{agg: agg}
+		e := r.newEntry(agg)
 		r.tasks[agg.Task.ID] = e
 		r.add(e, input{in: engine.Create{}, reply: reply})
 	})
@@ -253,7 +305,7 @@ func (r *Runner) entry(id task.ID) (*entry, error) {
 	if err != nil {
 		return nil, err
 	}
-	e := &entry{agg: agg}
+	e := r.newEntry(agg)
 	r.tasks[id] = e
 	return e, nil
 }

@@ -15,6 +15,7 @@ import (
 type pool struct {
 	instances []*instance                    // in the order in which they became ready
 	queues    map[task.HandlerRef]*readyHeap // by handler as the steps name it
+	waiting   int                            // in all queues
 	queueTime *measure.Histogram             // from ready to claimed; nil = not measured
 }
 
@@ -24,27 +25,24 @@ type instance struct {
 
 	draining bool
 	slots    map[task.AttemptID]*slot
+	sends    []*task.Assignment // in this round
 }
 
-// slot is an attempt that an instance holds.
+// slot is an attempt that an instance holds, from the reservation on with which a step's
+// next attempt is claimed.
 type slot struct {
-	handler string
+	id       task.AttemptID
+	instance *instance
+	handler  string
+	claim    engine.Claim
+
 	saved   time.Time         // when its last checkpoint was stored
 	pending *store.Checkpoint // the newest, not stored yet
 	flush   *timer            // armed while a checkpoint is pending
 }
 
-// claim is a reserved slot for the next attempt of a step.
-type claim struct {
-	ordinal  task.Ordinal
-	id       task.AttemptID
-	instance *instance
-	offer    task.Offer
-}
-
-func (c *claim) input() engine.Claim {
-	return engine.Claim{Ordinal: c.ordinal, Instance: c.instance.ID, Offer: c.offer}
-}
+// input is the claim that a slot was reserved for.
+func (s *slot) input() input { return input{in: &s.claim, claim: s} }
 
 func (r *Runner) pool(plugin string) *pool {
 	p, ok := r.pools[plugin]
@@ -67,10 +65,10 @@ func handlerOf(e *entry, o task.Ordinal) task.HandlerRef {
 
 // reserve takes a slot for a step that just became ready, nil when none is free or
 // others have waited longer.
-func (r *Runner) reserve(e *entry, o task.Ordinal) *claim {
+func (r *Runner) reserve(e *entry, o task.Ordinal) *slot {
 	ref := handlerOf(e, o)
 	p := r.pool(ref.Plugin)
-	if q := p.queues[ref]; q != nil && q.Len() > 0 {
+	if p.waiting > 0 && p.queues[ref] != nil && p.queues[ref].Len() > 0 {
 		return nil
 	}
 	c := r.take1(p, ref, e, o)
@@ -81,7 +79,7 @@ func (r *Runner) reserve(e *entry, o task.Ordinal) *claim {
 }
 
 // take1 takes a slot of the plugin for the step if one is free.
-func (r *Runner) take1(p *pool, ref task.HandlerRef, e *entry, o task.Ordinal) *claim {
+func (r *Runner) take1(p *pool, ref task.HandlerRef, e *entry, o task.Ordinal) *slot {
 	if !r.intake {
 		return nil
 	}
@@ -90,8 +88,12 @@ func (r *Runner) take1(p *pool, ref task.HandlerRef, e *entry, o task.Ordinal) *
 		return nil
 	}
 	id := task.AttemptID{Task: e.agg.Task.ID, Ordinal: o, Number: e.agg.Step(o).Attempts + 1}
-	inst.slots[id] = &slot{handler: ref.Handler}
-	return &claim{ordinal: o, id: id, instance: inst, offer: *offer}
+	s := &slot{
+		id: id, instance: inst, handler: ref.Handler,
+		claim: engine.Claim{Ordinal: o, Instance: inst.ID, Offer: offer},
+	}
+	inst.slots[id] = s
+	return s
 }
 
 // free returns the newest instance that offers the handler and has a slot for it.
@@ -136,15 +138,15 @@ func (inst *instance) offer(ref task.HandlerRef) *task.Offer {
 	return best
 }
 
-// holds reports whether the claim's slot is still there: its instance may have gone.
-func (r *Runner) holds(c *claim) bool {
-	return r.instances[c.instance.ID] == c.instance && c.instance.slots[c.id] != nil
+// holds reports whether a reserved slot is still there: its instance may have gone.
+func (r *Runner) holds(s *slot) bool {
+	return r.instances[s.instance.ID] == s.instance && s.instance.slots[s.id] == s
 }
 
 // release gives a reserved slot back; nil is fine.
-func (r *Runner) release(c *claim) {
-	if c != nil {
-		r.freeSlot(c.instance, c.id)
+func (r *Runner) release(s *slot) {
+	if s != nil {
+		r.freeSlot(s.instance, s.id)
 	}
 }
 
@@ -171,19 +173,21 @@ func (r *Runner) enqueue(e *entry, o task.Ordinal) {
 	p := r.pool(ref.Plugin)
 	q := p.queues[ref]
 	if q == nil {
-		q = &readyHeap{}
+		q = &readyHeap{pool: p}
 		p.queues[ref] = q
 	}
 	r.arrivals++
 	item := &ready{entry: e, ordinal: o, priority: e.agg.Priority(o), n: r.arrivals, since: r.meters.began, queue: q}
 	e.queued[o] = item
 	heap.Push(q, item)
+	p.waiting++
 }
 
 // dequeue takes the steps of a task that is forgotten out of the queues.
 func (r *Runner) dequeue(e *entry) {
 	for _, item := range e.queued {
 		heap.Remove(item.queue, item.index)
+		item.queue.pool.waiting--
 	}
 	e.queued = nil
 }
@@ -192,7 +196,7 @@ func (r *Runner) dequeue(e *entry) {
 // priority first, across its handlers.
 func (r *Runner) admit(plugin string) {
 	p := r.pool(plugin)
-	for r.intake {
+	for r.intake && p.waiting > 0 {
 		var best *readyHeap
 		var ref task.HandlerRef
 		for h, q := range p.queues {
@@ -209,13 +213,14 @@ func (r *Runner) admit(plugin string) {
 		next := heap.Pop(best).(*ready) //nolint:errcheck // the heap holds nothing else
 		e := next.entry
 		delete(e.queued, next.ordinal)
+		p.waiting--
 		if now := r.now(e); !e.agg.Claimable(next.ordinal, now) {
 			r.arm(e, next.ordinal, now) // it was cancelled or paused, or the clock was set back
 			continue
 		}
 		if c := r.take1(p, ref, e, next.ordinal); c != nil {
 			p.queueTime.Observe(int64(r.meters.began.Sub(next.since)))
-			r.add(e, input{in: c.input(), claim: c})
+			r.add(e, c.input())
 		}
 	}
 }
@@ -240,6 +245,7 @@ func (a *ready) before(b *ready) bool {
 
 // readyHeap orders steps by priority, then arrival.
 type readyHeap struct {
+	pool  *pool
 	items []*ready
 }
 

@@ -63,12 +63,13 @@ func (r *Runner) isolate(e *entry, inputs []input, cause error) (again []input, 
 		in.done(cause)
 		return claims, true
 	}
-	result, isResult := in.in.(engine.Result)
+	result, isResult := in.in.(*engine.Result)
 	if !isResult || result.Report.Failure != nil && result.Report.Failure.Source == task.SourceHost {
 		return inputs, false
 	}
 	r.log.Error("result cannot be stored; the attempt fails", "attempt", result.Report.ID.String(), "error", cause)
-	return append(claims, input{in: result.Refused(cause)}), true
+	refused := result.Refused(cause)
+	return append(claims, input{in: &refused}), true
 }
 
 // reload replaces the aggregate by what is stored and decides the inputs again, at once
@@ -93,7 +94,7 @@ func (r *Runner) reload(e *entry, inputs []input, cause error, now bool) {
 	r.disarmAll(e)
 	keepBeats(agg, e.agg)
 	e.agg = agg
-	var claims []*claim
+	var claims []*slot
 	again := make([]input, 0, len(inputs)+len(e.inputs))
 	for _, in := range append(inputs, e.inputs...) {
 		if in.claim != nil {
