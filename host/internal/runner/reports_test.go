@@ -3,6 +3,7 @@ package runner_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -443,6 +444,20 @@ func TestCheckpointOutlivesError(t *testing.T) {
 	})
 }
 
+// picky is a store that takes no failure with the code "odd".
+type picky struct{ store.Store }
+
+// Submit implements [store.Store].
+func (p picky) Submit(ws *store.WriteSet, done func(store.Commit, error)) {
+	for _, s := range ws.Steps {
+		if s.Failure != nil && s.Failure.Code == "odd" {
+			go done(store.Commit{}, fmt.Errorf("odd: %w", task.ErrInvalid))
+			return
+		}
+	}
+	p.Store.Submit(ws, done)
+}
+
 // TestResultThatCannotBeStored answers with what no record can hold, together with
 // another result of the task: the attempt fails by the host's verdict, the other counts.
 func TestResultThatCannotBeStored(t *testing.T) {
@@ -451,12 +466,12 @@ func TestResultThatCannotBeStored(t *testing.T) {
 		code string
 	}{
 		"too large": {task.Failure{Kind: task.KindRetryable, Message: strings.Repeat("x", task.MaxValue)}, task.CodeTooLarge},
-		"no text":   {task.Failure{Kind: "\xff", Message: "odd"}, task.CodeInvalidResult},
+		"refused":   {task.Failure{Kind: task.KindRetryable, Code: "odd"}, task.CodeInvalidResult},
 	} {
 		dir := t.TempDir()
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				g := newRig(t, dir, nil)
+				g := newRig(t, dir, func(s store.Store) store.Store { return picky{s} })
 				defer g.close("cannot be stored")
 				g.plugins.start("p#1", 2)
 				v := g.create(parse(t, "", "a, handler: p/do, config: {hangs: true}", "b, handler: p/do, config: {hangs: true}"))
