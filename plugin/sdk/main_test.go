@@ -44,6 +44,7 @@ func launchable() map[string]sdk.Plugin {
 			},
 			Events: sdk.Events{sdk.Declare(shipped{OrderID: "o-1"}, sdk.EventOptions{Description: "An order has left."})},
 		},
+		"traced": {Name: "traced", Version: "1.0.0", Handlers: sdk.Handlers{"work": sdk.Func(work)}},
 		"broken": {Name: "Broken", Version: "one", Handlers: sdk.Handlers{"x": nil}},
 	}
 }

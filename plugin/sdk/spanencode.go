@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"slices"
+	"strings"
 
 	"go.opentelemetry.io/otel/exporters/otlp/otlptrace"
 	sdktrace "go.opentelemetry.io/otel/sdk/trace"
@@ -22,10 +23,10 @@ func encodeSpans(spans []sdktrace.ReadOnlySpan, dropped int) []byte {
 	all := &tracepb.TracesData{}
 	_ = otlptrace.NewUnstarted(c).ExportSpans(context.Background(), spans) // captured returns no error
 	all.ResourceSpans = c.spans
-	own := find(all, spans[0])
+	list := listSpans(all)
+	own := list[slices.IndexFunc(list, func(s *tracepb.Span) bool { return is(s, spans[0]) })]
 	if proto.Size(all) > maxSpanBytes {
-		shorten(own)
-		dropped += trim(all, own)
+		dropped += trim(all, list, own)
 	}
 	if dropped > 0 {
 		own.Attributes = append(own.Attributes, &commonpb.KeyValue{
@@ -33,8 +34,11 @@ func encodeSpans(spans []sdktrace.ReadOnlySpan, dropped int) []byte {
 		})
 	}
 	doc, err := proto.Marshal(all)
-	if err != nil { // a text that is no UTF-8: the spans are not worth a failed attempt
-		return nil
+	if err != nil { // a text that is no UTF-8
+		for _, s := range list {
+			mend(s)
+		}
+		doc, _ = proto.Marshal(all) // nothing else can be wrong; without spans the attempt is still good
 	}
 	return doc
 }
@@ -56,24 +60,56 @@ func (c *captured) UploadTraces(_ context.Context, spans []*tracepb.ResourceSpan
 	return nil
 }
 
-// find returns a span, which is among them.
-func find(all *tracepb.TracesData, s sdktrace.ReadOnlySpan) *tracepb.Span {
-	id := s.SpanContext().SpanID()
+// listSpans returns all spans.
+func listSpans(all *tracepb.TracesData) (spans []*tracepb.Span) {
 	for _, r := range all.GetResourceSpans() {
 		for _, scope := range r.GetScopeSpans() {
-			for _, span := range scope.GetSpans() {
-				if string(span.GetSpanId()) == string(id[:]) {
-					return span
-				}
-			}
+			spans = append(spans, scope.GetSpans()...)
 		}
 	}
-	return nil
+	return spans
 }
 
-// shorten takes from a span what may be large: all that others than the SDK have said about it.
+// is reports whether two forms of a span are of the same one.
+func is(a *tracepb.Span, b sdktrace.ReadOnlySpan) bool {
+	id := b.SpanContext().SpanID()
+	return string(a.GetSpanId()) == string(id[:])
+}
+
+// trim makes room: it shortens large spans, and leaves out those that began last until the rest fits. It returns how many it has
+// left out. As a span begins after the one that it is part of, none loses its parent.
+func trim(all *tracepb.TracesData, spans []*tracepb.Span, own *tracepb.Span) int {
+	for _, s := range spans {
+		if proto.Size(s) > maxSpanBytes/16 {
+			shorten(s)
+		}
+	}
+	slices.SortStableFunc(spans, func(a, b *tracepb.Span) int {
+		switch {
+		case a == own:
+			return -1
+		case b == own:
+			return 1
+		}
+		return cmp.Compare(a.GetStartTimeUnixNano(), b.GetStartTimeUnixNano())
+	})
+	left := make(map[*tracepb.Span]bool)
+	for size := proto.Size(all); size > maxSpanBytes && len(spans) > 1; spans = spans[:len(spans)-1] {
+		last := spans[len(spans)-1]
+		left[last] = true
+		size -= proto.Size(last) // and a little around it
+	}
+	for _, r := range all.GetResourceSpans() {
+		for _, scope := range r.GetScopeSpans() {
+			scope.Spans = slices.DeleteFunc(scope.GetSpans(), func(s *tracepb.Span) bool { return left[s] })
+		}
+	}
+	return len(left)
+}
+
+// shorten takes from a span what may be large.
 func shorten(s *tracepb.Span) {
-	const attributes, links = 16, 1 // the SDK's own are the first ones
+	const attributes, links = 16, 1 // the first ones, which are the SDK's own where it has any
 	if n := len(s.GetAttributes()); n > attributes {
 		s.Attributes = s.GetAttributes()[:attributes]
 		s.DroppedAttributesCount += uint32(n - attributes) //nolint:gosec // limited
@@ -86,35 +122,38 @@ func shorten(s *tracepb.Span) {
 	s.Events = nil
 }
 
-// trim leaves out the spans that began last until the rest has room, and returns how many. As a span begins after that
-// which it is part of, no span loses its parent.
-func trim(all *tracepb.TracesData, own *tracepb.Span) int {
-	var spans []*tracepb.Span
-	for _, r := range all.GetResourceSpans() {
-		for _, scope := range r.GetScopeSpans() {
-			spans = append(spans, scope.GetSpans()...)
-		}
+// mend makes all texts of a span valid.
+func mend(s *tracepb.Span) {
+	s.Name = valid(s.GetName())
+	s.GetStatus().Message = valid(s.GetStatus().GetMessage())
+	mendAttributes(s.GetAttributes())
+	for _, e := range s.GetEvents() {
+		e.Name = valid(e.GetName())
+		mendAttributes(e.GetAttributes())
 	}
-	slices.SortStableFunc(spans, func(a, b *tracepb.Span) int {
-		switch {
-		case a == own:
-			return -1
-		case b == own:
-			return 1
-		}
-		return cmp.Compare(a.GetStartTimeUnixNano(), b.GetStartTimeUnixNano())
-	})
-	const around = 4 // bytes of a span's tag and length
-	left := make(map[*tracepb.Span]bool)
-	for size := proto.Size(all); size > maxSpanBytes && len(spans) > 1; spans = spans[:len(spans)-1] {
-		last := spans[len(spans)-1]
-		left[last] = true
-		size -= proto.Size(last) + around
+	for _, l := range s.GetLinks() {
+		mendAttributes(l.GetAttributes())
 	}
-	for _, r := range all.GetResourceSpans() {
-		for _, scope := range r.GetScopeSpans() {
-			scope.Spans = slices.DeleteFunc(scope.GetSpans(), func(s *tracepb.Span) bool { return left[s] })
-		}
-	}
-	return len(left)
 }
+
+func mendAttributes(list []*commonpb.KeyValue) {
+	for _, kv := range list {
+		kv.Key = valid(kv.GetKey())
+		mendValue(kv.GetValue())
+	}
+}
+
+func mendValue(v *commonpb.AnyValue) {
+	switch v := v.GetValue().(type) {
+	case *commonpb.AnyValue_StringValue:
+		v.StringValue = valid(v.StringValue)
+	case *commonpb.AnyValue_ArrayValue:
+		for _, one := range v.ArrayValue.GetValues() {
+			mendValue(one)
+		}
+	case *commonpb.AnyValue_KvlistValue:
+		mendAttributes(v.KvlistValue.GetValues())
+	}
+}
+
+func valid(s string) string { return strings.ToValidUTF8(s, "\uFFFD") }

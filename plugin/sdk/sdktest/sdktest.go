@@ -14,6 +14,7 @@
 package sdktest
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -40,6 +41,8 @@ type Options struct {
 	LogLevel string
 	// DataDir is the plugin's data directory. Empty = a temporary one.
 	DataDir string
+	// TraceShare is the share of traces, up to 1, whose deliveries get spans. 0 = all; less = none.
+	TraceShare float64
 	// Env are further environment variables, "KEY=value", of a launched plugin.
 	Env []string
 }
@@ -49,6 +52,7 @@ type Plugin struct {
 	conn     grpc.ClientConnInterface
 	manifest *pluginv1.Manifest
 	proc     *process // nil when it runs within the test
+	share    float64  // of traces whose deliveries get spans
 
 	stream     grpc.BidiStreamingClient[pluginv1.WorkRequest, pluginv1.WorkResponse]
 	disconnect context.CancelFunc // ends the stream
@@ -65,7 +69,7 @@ type Plugin struct {
 // open does what a host does before it sends work.
 func open(ctx context.Context, tb testing.TB, conn grpc.ClientConnInterface, proc *process, opts Options) (*Plugin, error) {
 	tb.Helper()
-	p := &Plugin{conn: conn, proc: proc, attempts: make(map[string]*Running), changed: make(chan struct{})}
+	p := &Plugin{conn: conn, proc: proc, share: max(cmp.Or(opts.TraceShare, 1), 0), attempts: make(map[string]*Running), changed: make(chan struct{})}
 	manifest, err := configure(ctx, conn, opts)
 	if err != nil {
 		return nil, err

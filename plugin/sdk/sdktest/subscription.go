@@ -114,7 +114,7 @@ func (p *Plugin) Subscribe(tb testing.TB, name string, bindings ...Binding) *Sub
 		}
 	})
 	s.send(tb, &pluginv1.DeliverRequest{Kind: &pluginv1.DeliverRequest_Open{
-		Open: &pluginv1.Open{Subscription: name, Bindings: s.bind(tb, bindings), TraceShare: 1},
+		Open: &pluginv1.Open{Subscription: name, Bindings: s.bind(tb, bindings), TraceShare: p.share},
 	}})
 	return s
 }
