@@ -62,7 +62,10 @@ func (id AttemptID) Step() StepID { return StepID{Task: id.Task, Ordinal: id.Ord
 
 // String returns the attempt id as "task/ordinal/number".
 func (id AttemptID) String() string {
-	return id.Step().String() + "/" + strconv.FormatUint(uint64(id.Number), 10)
+	b := append(make([]byte, 0, 64), id.Task...) // on the stack: every attempt comes by here
+	b = strconv.AppendUint(append(b, '/'), uint64(id.Ordinal), 10)
+	b = strconv.AppendUint(append(b, '/'), uint64(id.Number), 10)
+	return string(b)
 }
 
 // ParseAttemptID parses "task/ordinal/number".

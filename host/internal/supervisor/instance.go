@@ -80,6 +80,7 @@ type instance struct {
 // held is an attempt that the instance holds.
 type held struct {
 	id      task.AttemptID
+	key     string // the id as it is on the wire
 	handler string
 	refs    []string    // what it may fetch
 	timer   *time.Timer // runs after a cancel

@@ -17,20 +17,13 @@ type Traces interface {
 	AttemptSpans(id task.AttemptID, instance string, sampled bool, otlp []byte)
 }
 
-// place says where an attempt stands in its trace, and whether that is recorded. It is on
-// the path of every attempt.
-func (in *instance) place(w *pluginv1.Attempt, a *task.Assignment) {
+// place says where an attempt stands in its trace, and reports whether that is recorded.
+// It is on the path of every attempt.
+func (in *instance) place(w *pluginv1.Attempt, a *task.Assignment) (sampled bool) {
 	t := trace.Of(w.GetTaskId(), a.Traceparent)
 	t.Sampled = in.opts.Traces != nil && in.opts.Traces.Sampled(t)
 	w.Traceparent = t.Traceparent(t.StepSpan(w.GetStep(), a.Round))
-	if !t.Sampled {
-		return
-	}
-	in.mu.Lock()
-	defer in.mu.Unlock()
-	if h, ok := in.attempts[w.GetAttemptId()]; ok {
-		h.sampled = true
-	}
+	return t.Sampled
 }
 
 // spans hands over spans of an attempt.

@@ -22,69 +22,110 @@ const inputRef = "input"
 // resultRef returns the reference of a step's results.
 func resultRef(o task.Ordinal) string { return "result/" + strconv.FormatUint(uint64(o), 10) }
 
-// toWireAttempt converts an assignment. It returns the references that the attempt
-// may fetch.
-func toWireAttempt(a *task.Assignment) (*pluginv1.Attempt, []string) {
-	w := &pluginv1.Attempt{
-		AttemptId:        a.ID.String(),
-		TaskId:           string(a.ID.Task),
-		Template:         &pluginv1.TemplateRef{Namespace: a.Template.Namespace, Name: a.Template.Name, Version: a.Template.Version},
-		Step:             string(a.Step),
-		Handler:          a.Handler.Handler,
-		HandlerVersion:   a.Handler.Version,
-		Number:           a.ID.Number,
-		Limit:            a.Limit,
-		IdempotencyKey:   a.IdempotencyKey,
-		Config:           a.Config,
-		Checkpoint:       a.Checkpoint,
-		Timeout:          toWireDuration(a.Timeout),
-		HeartbeatTimeout: toWireDuration(a.HeartbeatTimeout),
-		Tags:             a.Tags,
-		CorrelationId:    a.CorrelationID,
-		PreviousError:    toWireError(a.Previous),
-		Tracestate:       a.Tracestate,
+// outgoing is an attempt with the parts that nearly all have, in one piece of memory.
+type outgoing struct {
+	attempt            pluginv1.Attempt
+	template           pluginv1.TemplateRef
+	input              pluginv1.Value
+	timeout, heartbeat durationpb.Duration
+}
+
+// dependency is a result of a dependency, likewise.
+type dependency struct {
+	result pluginv1.DependencyResult
+	value  pluginv1.Value
+}
+
+// toWireAttempt converts an assignment, whose id is key. It returns the references that
+// the attempt may fetch.
+func toWireAttempt(key string, a *task.Assignment) (*pluginv1.Attempt, []string) {
+	out := &outgoing{
+		attempt: pluginv1.Attempt{
+			AttemptId:      key,
+			TaskId:         string(a.ID.Task),
+			Step:           string(a.Step),
+			Handler:        a.Handler.Handler,
+			HandlerVersion: a.Handler.Version,
+			Number:         a.ID.Number,
+			Limit:          a.Limit,
+			IdempotencyKey: a.IdempotencyKey,
+			Config:         a.Config,
+			Checkpoint:     a.Checkpoint,
+			Tags:           a.Tags,
+			CorrelationId:  a.CorrelationID,
+			PreviousError:  toWireError(a.Previous),
+			Tracestate:     a.Tracestate,
+		},
+		template: pluginv1.TemplateRef{Namespace: a.Template.Namespace, Name: a.Template.Name, Version: a.Template.Version},
 	}
+	w := &out.attempt
+	w.Template = &out.template
+	w.Timeout = setDuration(&out.timeout, a.Timeout)
+	w.HeartbeatTimeout = setDuration(&out.heartbeat, a.HeartbeatTimeout)
 	var refs []string
-	ref := inputRef
-	if a.OwnInput {
-		ref += "/" + strconv.FormatUint(uint64(a.ID.Ordinal), 10)
-	}
-	if w.Input = toWireValue(a.Input, ref, pluginv1.MaxFrameBytes); w.GetInput().GetRef() != "" {
-		refs = append(refs, ref)
-	}
-	budget := pluginv1.MaxInlineResults
-	for _, d := range a.Results {
-		ref := resultRef(d.Ordinal)
-		value := toWireValue(d.Value, ref, budget)
-		budget -= len(value.GetInline())
-		if value.GetRef() != "" {
-			refs = append(refs, ref)
+	var byRef bool
+	if w.Input, byRef = toWireValue(&out.input, a.Input, pluginv1.MaxFrameBytes); byRef {
+		w.Input.Ref = inputRef
+		if a.OwnInput {
+			w.Input.Ref += "/" + strconv.FormatUint(uint64(a.ID.Ordinal), 10)
 		}
-		w.Results = append(w.Results, &pluginv1.DependencyResult{Step: string(d.Step), Status: string(d.Status), Value: value})
+		refs = append(refs, w.GetInput().GetRef())
 	}
+	w.Results, refs = toWireResults(a.Results, refs)
 	return w, refs
 }
 
-// toWireValue sends a value inline when it lies inline and fits the budget, else by
-// reference. A value that is none is nil.
-func toWireValue(v task.Value, ref string, budget int) *pluginv1.Value {
+// toWireResults converts the results of dependencies and appends the references of those
+// that are not sent along.
+func toWireResults(results []task.DependencyResult, refs []string) ([]*pluginv1.DependencyResult, []string) {
+	if len(results) == 0 {
+		return nil, refs
+	}
+	budget := pluginv1.MaxInlineResults
+	out, list := make([]dependency, len(results)), make([]*pluginv1.DependencyResult, len(results))
+	for i, d := range results {
+		list[i] = &out[i].result
+		list[i].Step, list[i].Status = string(d.Step), string(d.Status)
+		value, byRef := toWireValue(&out[i].value, d.Value, budget)
+		if byRef {
+			value.Ref = resultRef(d.Ordinal)
+			refs = append(refs, value.GetRef())
+		}
+		budget -= len(value.GetInline())
+		list[i].Value = value
+	}
+	return list, refs
+}
+
+// toWireValue makes w a value that is sent inline, when it lies inline and fits the
+// budget, else by reference, which the caller adds. A value that is none is nil.
+func toWireValue(w *pluginv1.Value, v task.Value, budget int) (_ *pluginv1.Value, byRef bool) {
 	switch {
 	case v.Ref != nil:
-		return &pluginv1.Value{Ref: ref, Size: uint64(max(v.Ref.Size, 0))}
+		w.Size = uint64(max(v.Ref.Size, 0))
+		return w, true
 	case len(v.Inline) == 0:
-		return nil
+		return nil, false
 	case len(v.Inline) > budget:
-		return &pluginv1.Value{Ref: ref, Size: uint64(len(v.Inline))}
+		w.Size = uint64(len(v.Inline))
+		return w, true
 	default:
-		return &pluginv1.Value{Inline: v.Inline, Size: uint64(len(v.Inline))}
+		w.Inline, w.Size = v.Inline, uint64(len(v.Inline))
+		return w, false
 	}
 }
 
 func toWireDuration(d time.Duration) *durationpb.Duration {
+	return setDuration(&durationpb.Duration{}, d)
+}
+
+// setDuration makes w a duration. One that is none is nil.
+func setDuration(w *durationpb.Duration, d time.Duration) *durationpb.Duration {
 	if d <= 0 {
 		return nil
 	}
-	return durationpb.New(d)
+	w.Seconds, w.Nanos = int64(d/time.Second), int32(d%time.Second)
+	return w
 }
 
 func toWireError(f *task.Failure) *pluginv1.Error {

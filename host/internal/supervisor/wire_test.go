@@ -18,7 +18,7 @@ import (
 
 func TestToWireAttempt(t *testing.T) {
 	id := task.AttemptID{Task: testID, Ordinal: 3, Number: 2}
-	got, refs := toWireAttempt(&task.Assignment{
+	got, refs := toWireAttempt(id.String(), &task.Assignment{
 		ID: id, Template: task.TemplateRef{Namespace: "shop", Name: "order", Version: "1.0.0", Hash: "abc"},
 		Step: "charge", Handler: task.HandlerRef{Plugin: "pay", Handler: "charge", Version: 4}, Limit: 3,
 		IdempotencyKey: id.Step().String(), Input: task.Value{Inline: []byte(`{"a":1}`)}, Config: []byte(`{"c":1}`),
@@ -50,7 +50,7 @@ func TestInlineBudgetOfResults(t *testing.T) {
 	for o := range task.Ordinal(5) {
 		a.Results = append(a.Results, task.DependencyResult{Step: "s", Ordinal: o, Value: third})
 	}
-	w, refs := toWireAttempt(a)
+	w, refs := toWireAttempt(a.ID.String(), a)
 	if diff := cmp.Diff([]string{"input", "result/3", "result/4"}, refs); diff != "" {
 		t.Errorf("refs (-want +got):\n%s", diff)
 	}

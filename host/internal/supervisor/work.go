@@ -21,8 +21,9 @@ const (
 
 // order is one entry of the outbox: an attempt to start or one to cancel.
 type order struct {
+	held       *held
 	assignment *task.Assignment
-	cancel     *pluginv1.Cancel
+	cancel     *pluginv1.Cancel // instead of both
 }
 
 // outbox is the queue of an instance's sender. It is bounded by the capacity that the
@@ -44,13 +45,14 @@ func (o *outbox) put(orders ...order) {
 	notify(o.wake)
 }
 
-// take removes and returns everything that waits.
-func (o *outbox) take() []order {
+// take moves everything that waits behind what is waiting already.
+func (o *outbox) take(waiting []order) []order {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	orders := o.orders
-	o.orders = nil
-	return orders
+	waiting = append(waiting, o.orders...)
+	clear(o.orders)
+	o.orders = o.orders[:0]
+	return waiting
 }
 
 func (o *outbox) close() {
@@ -71,8 +73,9 @@ func (in *instance) dispatch(as []*task.Assignment) {
 		if len(in.attempts) == in.leaked {
 			in.sawLife() // an idle plugin does not tick
 		}
-		in.attempts[a.ID.String()] = &held{id: a.ID, handler: a.Handler.Handler, meter: in.meters[a.Handler.Handler]}
-		orders = append(orders, order{assignment: a})
+		h := &held{id: a.ID, key: a.ID.String(), handler: a.Handler.Handler, meter: in.meters[a.Handler.Handler]}
+		in.attempts[h.key] = h
+		orders = append(orders, order{held: h, assignment: a})
 	}
 	in.mu.Unlock()
 	in.outbox.put(orders...)
@@ -114,7 +117,7 @@ func (in *instance) send() {
 	var waiting []order
 	var chunk *pluginv1.Chunk
 	for {
-		waiting = append(waiting, in.outbox.take()...)
+		waiting = in.outbox.take(waiting)
 		if len(waiting) == 0 && chunk == nil {
 			select {
 			case <-in.outbox.wake:
@@ -125,7 +128,7 @@ func (in *instance) send() {
 			continue
 		}
 		frame := &pluginv1.WorkRequest{}
-		waiting = in.fill(frame, waiting)
+		waiting = slices.Delete(waiting, 0, in.fill(frame, waiting))
 		if chunk != nil {
 			frame.Chunks, chunk = append(frame.Chunks, chunk), nil
 		} else {
@@ -141,44 +144,45 @@ func (in *instance) send() {
 	}
 }
 
-// fill moves orders into a frame until it is full, and returns the rest. Orders keep
-// their order: a cancel never overtakes its attempt.
-func (in *instance) fill(frame *pluginv1.WorkRequest, waiting []order) []order {
+// fill puts orders into a frame until it is full, and returns how many of them are dealt
+// with. Orders keep their order: a cancel never overtakes its attempt.
+func (in *instance) fill(frame *pluginv1.WorkRequest, waiting []order) int {
 	size, now := 0, in.clock()
+	frame.Attempts = make([]*pluginv1.Attempt, 0, min(len(waiting), pluginv1.MaxFrameItems))
 	for i, o := range waiting {
 		if i == pluginv1.MaxFrameItems || size >= pluginv1.MaxFrameBytes {
-			return waiting[i:]
+			return i
 		}
 		if o.cancel != nil {
 			frame.Cancels = append(frame.Cancels, o.cancel)
 			continue
 		}
-		if in.dropUnsent(o.assignment.ID) {
+		if in.dropUnsent(o.held) {
 			continue
 		}
-		attempt, refs := toWireAttempt(o.assignment)
-		in.place(attempt, o.assignment)
+		attempt, refs := toWireAttempt(o.held.key, o.assignment)
+		sampled := in.place(attempt, o.assignment)
 		n := proto.Size(attempt)
 		if limit := pluginv1.MaxMessageBytes - frameOverhead; n > limit {
-			in.refuseAttempt(o.assignment.ID, fmt.Sprintf("attempt %s is %d bytes on the wire; the limit is %d", o.assignment.ID, n, limit))
+			in.refuseAttempt(o.held, fmt.Sprintf("attempt %s is %d bytes on the wire; the limit is %d", o.held.key, n, limit))
 			continue
 		}
 		if size > 0 && size+n > pluginv1.MaxFrameBytes {
-			return waiting[i:]
+			return i
 		}
 		size += n
-		in.offer(attempt.GetAttemptId(), refs, now)
+		in.offer(o.held, refs, sampled, now)
 		frame.Attempts = append(frame.Attempts, attempt)
 	}
-	return nil
+	return len(waiting)
 }
 
 // dropUnsent forgets an attempt that a drain keeps from being sent.
-func (in *instance) dropUnsent(id task.AttemptID) bool {
+func (in *instance) dropUnsent(h *held) bool {
 	in.mu.Lock()
 	defer in.mu.Unlock()
 	if in.draining {
-		delete(in.attempts, id.String())
+		delete(in.attempts, h.key)
 		notify(in.idle)
 	}
 	return in.draining
@@ -188,21 +192,19 @@ func (in *instance) dropUnsent(id task.AttemptID) bool {
 // the cancels.
 const frameOverhead = 1 << 20
 
-// offer notes that an attempt is sent, and what it may fetch.
-func (in *instance) offer(key string, refs []string, now time.Time) {
+// offer notes that an attempt is sent, what it may fetch, and whether its trace is recorded.
+func (in *instance) offer(h *held, refs []string, sampled bool, now time.Time) {
 	in.mu.Lock()
 	defer in.mu.Unlock()
-	if h, ok := in.attempts[key]; ok {
-		h.sent, h.refs, h.sentAt = true, refs, now
-	}
+	h.sent, h.refs, h.sampled, h.sentAt = true, refs, sampled, now
 }
 
 // refuseAttempt ends an attempt that cannot be sent.
-func (in *instance) refuseAttempt(id task.AttemptID, why string) {
-	if h := in.finish(id.String()); h != nil {
+func (in *instance) refuseAttempt(h *held, why string) {
+	if in.finish(h.key) != nil {
 		h.count(outcomeFailedForGood)
 		in.opts.Sink.Reports([]task.Report{{
-			ID: id, Instance: in.id, Kind: task.ReportFailed, Failure: hostFailure(task.CodeTooLarge, why),
+			ID: h.id, Instance: in.id, Kind: task.ReportFailed, Failure: hostFailure(task.CodeTooLarge, why),
 		}})
 	}
 }
@@ -225,6 +227,9 @@ func (in *instance) receive() {
 				in.report(reports) // what is waited for may be among them
 				reports = nil
 				ok = window.take(in.ctx, &r)
+			}
+			if ok && reports == nil {
+				reports = make([]task.Report, 0, len(frame.GetUpdates()))
 			}
 			if ok {
 				reports = append(reports, r)
