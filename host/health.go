@@ -41,6 +41,8 @@ func (h *Host) Health(ctx context.Context) (*api.Health, error) {
 		default:
 		}
 	}
+	named, _ := h.unanswered()
+	out.Problems = append(append(out.Problems, named.plugins...), named.subscriptions...)
 	if n := h.runner.Broken(); n > 0 {
 		out.Problems = append(out.Problems, fmt.Sprintf("unfinished tasks that cannot be read and stand still: %d; see the log and `tasker store verify`", n))
 	}

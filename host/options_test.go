@@ -39,7 +39,7 @@ func TestOptionsReachPlugins(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			h := hosttest.Start(t, hosttest.Plugins("./testdata/settings"), hosttest.Options(tt.options))
+			h := hosttest.Start(t, hosttest.Plugins("./testdata/settings"), hosttest.Options(tt.options), hosttest.Expect(`no plugin \"mock\" is installed`))
 			v := h.Checked(h.Create(graph("a | handler: settings/show")))
 			if got := string(hosttest.Step(v, "a").Output); got != tt.want {
 				t.Errorf("the plugin saw %s, want %s", got, tt.want)
