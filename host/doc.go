@@ -39,13 +39,10 @@
 //	receivers (1 each)      delivery    a subscriber's answer           its stream ends
 //	log cutter (1)          host        once an hour, if events are     drained
 //	                                    not kept for ever
-<<<<<<< Updated upstream
 //	retention (1)           host        a finished task that becomes    drained
 //	                                    due, unless all are kept
 //	span relay (1)          telemetry   queued spans                    drained, the queue is empty
-=======
 //	warner (1)              host        a plugin that settles           it is known who is installed
->>>>>>> Stashed changes
 //	output readers (2 each) supervisor  lines of stdout and stderr      pipe closed
 //	forker (1)              supervisor  a start                         supervisor stopped
 //	control server          api         calls                           drained

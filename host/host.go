@@ -190,11 +190,8 @@ func (h *Host) Run(ctx context.Context) error {
 	parts.Go(func() error { return h.supervisor.Run(partsCtx) })
 	parts.Go(func() error { return h.cutLog(partsCtx) })
 	parts.Go(func() error { return h.server.Run(partsCtx) })
-<<<<<<< Updated upstream
 	parts.Go(func() error { return h.runTraces(partsCtx) })
-=======
 	parts.Go(func() error { h.warnOfAbsent(partsCtx); return nil })
->>>>>>> Stashed changes
 	h.events.HostStarted(h.opts.Version, h.opts.Now())
 	close(h.ready)
 
