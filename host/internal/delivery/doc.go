@@ -21,6 +21,8 @@
 //     recorded as an event.
 //   - Silence is free: a subscription that is absent or paused has no goroutine and no
 //     timer; one that has caught up waits for a bell, and nothing is written.
+//   - The log wakes at a pace: at once after a pause, and while it grows on and on no sooner
+//     than a pace after the last time, all who wait together.
 //   - Trials, retried dead letters, replays and live events follow each other: nothing of
 //     one is in flight when the next begins.
 //
@@ -45,8 +47,8 @@
 //	            is served                                                                           the end of Run
 //	receive     1 per stream              link          a frame of the plugin                       the stream ends
 //
-// One timer runs a function: the guard of a frame that is being sent, stopped when it is
-// sent.
+// Two timers run functions: the guard of a frame that is being sent, stopped when it is
+// sent, and that of the bell, which wakes who waits for the log.
 //
 // # Locks
 //

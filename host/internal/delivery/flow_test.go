@@ -1,6 +1,7 @@
 package delivery_test
 
 import (
+	"context"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -42,6 +43,39 @@ func TestDelivers(t *testing.T) {
 		}
 		if got := w.status("p/all"); got.State != delivery.StateCurrent || got.Instance != "p#1" || got.Behind != 0 {
 			t.Errorf("got status %+v, want current", got)
+		}
+	})
+}
+
+// TestPace: while the log grows on and on a subscription gets many events in few batches,
+// and the first after a pause at once.
+func TestPace(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		_, w := bubble(t)
+		batches, events := 0, 0
+		w.instance("p#1", func(_ context.Context, p *plugin) {
+			for r := p.next(); r != nil; r = p.next() {
+				if got := r.GetBatch().GetEvents(); len(got) > 0 {
+					batches++
+					events += len(got)
+					p.ack(got[len(got)-1].GetSeq())
+				}
+			}
+		})
+		w.Connect("p#1", []delivery.Subscription{sub("p/all")})
+		wait(time.Second)
+		w.add("task.started")
+		synctest.Wait()
+		if batches != 1 {
+			t.Errorf("%d batches after the first event, want 1", batches)
+		}
+		for range 1000 {
+			wait(time.Millisecond)
+			w.add("step.started")
+		}
+		wait(pause)
+		if events != 1001 || batches > 202 {
+			t.Errorf("%d events in %d batches, want 1001 in 202", events, batches)
 		}
 	})
 }

@@ -286,10 +286,7 @@ func (l *link) mayHold() bool {
 
 // caughtUp waits for the log to grow.
 func (l *link) caughtUp(ctx context.Context, rings uint64, until time.Time) {
-	rung := l.s.d.reader.bell.listen()
-	if l.s.d.reader.bell.count() != rings {
-		return
-	}
+	rung := l.s.d.reader.bell.listen(rings)
 	l.setIdle(true)
 	l.wait(ctx, until, rung)
 	l.setIdle(false)

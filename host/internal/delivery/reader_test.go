@@ -6,6 +6,8 @@ import (
 	"errors"
 	"slices"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/hashicorp/go-hclog"
 	"google.golang.org/protobuf/proto"
@@ -185,6 +187,61 @@ func TestReaderKeepsItsLimits(t *testing.T) {
 	if none, err := r.entry(t.Context(), events+5); none != nil || err != nil {
 		t.Errorf("an event that is not there: %v, error %v", none, err)
 	}
+}
+
+// TestBell: who waits is woken at once after a pause, and at a pace while it rings on.
+func TestBell(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var b bell
+		begin := time.Now()
+		var woken []time.Duration
+		ctx, stop := context.WithCancel(t.Context())
+		go func() {
+			for seen := b.count(); ctx.Err() == nil; seen = b.count() {
+				select {
+				case <-b.listen(seen):
+					woken = append(woken, time.Since(begin))
+				case <-ctx.Done():
+				}
+			}
+		}()
+		synctest.Wait()
+		for range 12 {
+			b.ring()
+			synctest.Wait()
+			<-time.After(time.Millisecond)
+		}
+		<-time.After(time.Second)
+		b.ring()
+		synctest.Wait()
+		stop()
+		synctest.Wait()
+		want := []time.Duration{0, pace, 2 * pace, 3 * pace, 12*time.Millisecond + time.Second}
+		if !slices.Equal(woken, want) {
+			t.Errorf("woken after %v, want %v", woken, want)
+		}
+	})
+}
+
+// TestBellMissesNothing: a ring between a look at the log and the wait for more wakes.
+func TestBellMissesNothing(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var b bell
+		for n := range 3 {
+			seen := b.count()
+			b.ring()
+			select {
+			case <-b.listen(seen):
+			case <-time.After(time.Hour):
+				t.Errorf("ring %d is missed", n)
+			}
+		}
+		select {
+		case <-b.listen(b.count()):
+			t.Error("woken without a ring")
+		case <-time.After(time.Hour):
+		}
+	})
 }
 
 // BenchmarkWake is what a commit pays when nobody waits for events.

@@ -282,7 +282,7 @@ func TestReadsAreShared(t *testing.T) {
 		synctest.Wait()
 		for range 10 {
 			w.add("step.started@" + taskA)
-			synctest.Wait()
+			wait(pause)
 		}
 		for i := range journals {
 			if got := journals[i].count(); got != events+10 {

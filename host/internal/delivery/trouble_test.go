@@ -25,6 +25,9 @@ func bubble(t *testing.T, opts ...option) (*memory, *world) {
 }
 
 // wait lets time pass, and what it wakes come to rest.
+// pause is longer than events wait for further ones.
+const pause = 10 * time.Millisecond
+
 func wait(d time.Duration) {
 	<-time.After(d)
 	synctest.Wait()
@@ -179,7 +182,7 @@ func TestHang(t *testing.T) {
 				w.Connect("p#1", []delivery.Subscription{sub("p/all", func(s *delivery.Subscription) { s.Window = 64; s.Order = delivery.OrderTask })})
 				for range 12 {
 					w.add("task.started@" + taskA)
-					synctest.Wait()
+					wait(pause)
 				}
 				wait(30 * time.Second)
 				w.mu.Lock()
@@ -311,7 +314,7 @@ func TestHandover(t *testing.T) {
 		w.Connect("p#3", []delivery.Subscription{sub("p/all")})
 		synctest.Wait()
 		w.add("task.failed")
-		synctest.Wait()
+		wait(pause)
 		w.Disconnect("p#3")
 		wait(6 * time.Second) // it does not answer: what it holds goes to the one before
 		expect(t, "the second after the third", second.all(), "3/1 4/2")
