@@ -140,6 +140,12 @@ func (ds *deliveries) cancelAll(reason string) {
 	ds.each(func(s *deliverStream) { s.cancel(&CancelError{Reason: reason}) })
 }
 
+// How long an Ack may wait for further ones while more events are handled, and for how many.
+const (
+	ackGather = time.Millisecond
+	ackEvents = 256
+)
+
 // deliverStream is one Deliver stream.
 type deliverStream struct {
 	all      *deliveries
@@ -161,6 +167,8 @@ type deliverStream struct {
 
 	queue     []outgoing
 	ack       *pluginv1.Ack   // the last answer in the queue, which further ones are merged into; nil: it is no Ack
+	acks      int             // events that ack stands for
+	gather    *time.Timer     // wakes the sender for it
 	spans     *pluginv1.Spans // the last ones in the queue, which further ones are added to; nil: there is no room
 	spanCount int             // in spans
 	spanBytes int             // in the queue
@@ -188,6 +196,8 @@ func newDeliverStream(ds *deliveries, sub *subscription, share float64) *deliver
 	if s.timeout == 0 {
 		s.timeout = DefaultEventTimeout
 	}
+	s.gather = time.AfterFunc(ackGather, func() { wake(s.wake) })
+	s.gather.Stop()
 	s.lanes.init(s)
 	return s
 }
@@ -323,15 +333,36 @@ func (s *deliverStream) answered(seq uint64, a answer) {
 		}
 		s.push(&pluginv1.DeliverResponse{Kind: &pluginv1.DeliverResponse_Retry{Retry: r}})
 	default:
-		if s.ack == nil {
-			s.ack = &pluginv1.Ack{}
-			s.push(&pluginv1.DeliverResponse{Kind: &pluginv1.DeliverResponse_Ack{Ack: s.ack}})
-		}
-		if s.byTask {
-			s.ack.Seqs = append(s.ack.Seqs, seq)
-		} else {
-			s.ack.Through = seq
-		}
+		s.acked(seq)
+	}
+}
+
+// acked queues an Ack, or merges it into the last answer. It goes with the next frame, when nothing else waits to be
+// handled, or when it stands for many events, but not much later than now. The lock is held.
+func (s *deliverStream) acked(seq uint64) {
+	switch {
+	case s.ended:
+		return
+	case s.ack == nil:
+		s.ack, s.acks = &pluginv1.Ack{}, 0
+		s.queue = append(s.queue, outgoing{frame: &pluginv1.DeliverResponse{Kind: &pluginv1.DeliverResponse_Ack{Ack: s.ack}}})
+		s.gather.Reset(ackGather)
+	}
+	if s.byTask {
+		s.ack.Seqs = append(s.ack.Seqs, seq)
+	} else {
+		s.ack.Through = seq
+	}
+	if s.acks++; s.acks == ackEvents {
+		s.tellAcks()
+	}
+}
+
+// tellAcks has the sender send an Ack that waits. The lock is held.
+func (s *deliverStream) tellAcks() {
+	if s.ack != nil {
+		s.gather.Stop()
+		wake(s.wake)
 	}
 }
 
@@ -415,6 +446,7 @@ func (s *deliverStream) rest(ctx context.Context) error {
 func (s *deliverStream) end(reason string) {
 	s.mu.Lock()
 	s.ended, s.queue, s.ack = true, nil, nil
+	s.gather.Stop()
 	s.mu.Unlock()
 	s.cancel(&CancelError{Reason: reason})
 	s.stop()

@@ -65,8 +65,16 @@ func (d *delivery) Deadline() (time.Time, bool) { return d.deadline, true }
 // Done implements context.Context.
 func (d *delivery) Done() <-chan struct{} { return d.context().Done() }
 
-// Err implements context.Context.
-func (d *delivery) Err() error { return d.context().Err() }
+// Err implements context.Context. Most often it is asked before each event, and nothing has ended.
+func (d *delivery) Err() error {
+	d.mu.Lock()
+	lazy := d.inner == nil && !d.over
+	d.mu.Unlock()
+	if lazy && d.stream.ctx.Err() == nil && time.Now().Before(d.deadline) {
+		return nil
+	}
+	return d.context().Err()
+}
 
 // Value implements context.Context.
 func (d *delivery) Value(key any) any {

@@ -268,6 +268,9 @@ func (s *deliverStream) work() {
 func (s *deliverStream) take() *lane {
 	l := &s.lanes
 	for len(l.ready) == 0 && !l.stopped {
+		if l.handling == 0 {
+			s.tellAcks()
+		}
 		l.waiting++
 		l.changed.Wait()
 		l.waiting--
@@ -287,7 +290,7 @@ func (s *deliverStream) release(ln *lane) {
 		l.ready.add(ln)
 	default:
 		ln.busy = false
-		if !ln.held {
+		if !ln.held && s.byTask { // the one lane of all events stays, with its queue
 			delete(l.byTask, ln.task)
 		}
 	}
