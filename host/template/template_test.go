@@ -318,6 +318,9 @@ func TestNewLeavesItsArgumentAlone(t *testing.T) {
 	if diff := cmp.Diff([]task.Ordinal{1}, got.Steps[0].Dependents); diff != "" {
 		t.Errorf("dependents differ (-want +got):\n%s", diff)
 	}
+	if got.Steps[0].Level != 0 || got.Steps[1].Level != 1 {
+		t.Errorf("levels %d, %d; want 0, 1", got.Steps[0].Level, got.Steps[1].Level)
+	}
 }
 
 func TestFromSnapshotRefuses(t *testing.T) {

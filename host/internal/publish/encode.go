@@ -87,6 +87,11 @@ func appendStepStarted(b []byte, e *event.StepStarted) ([]byte, error) {
 	}
 	b = appendRef(b, `,"inputs_ref":`, e.InputsRef)
 	b = appendList(b, `,"dependencies":[`, e.Dependencies)
+	b = appendList(b, `,"dependents":[`, e.Dependents)
+	if e.Level != 0 {
+		b = append(b, `,"level":`...)
+		b = strconv.AppendUint(b, uint64(e.Level), 10)
+	}
 	b = appendString(b, `,"instance":`, e.Instance)
 	return append(b, '}'), nil
 }

@@ -16,7 +16,11 @@ func (p *Task) StepStarted(s *task.Step) {
 	for _, o := range spec.DependsOn {
 		p.names = append(p.names, string(p.template.Steps[o].Name))
 	}
-	e.Dependencies = p.names
+	n := len(p.names)
+	for _, o := range spec.Dependents[:min(len(spec.Dependents), maxDependents)] {
+		p.names = append(p.names, string(p.template.Steps[o].Name))
+	}
+	e.Dependencies, e.Dependents, e.Level = p.names[:n], p.names[n:], spec.Level
 	body, err := appendStepStarted(p.payload[:0], &e)
 	p.recorded(event.NameStepStarted, s.Name, body, err)
 }
@@ -37,6 +41,7 @@ func (p *Task) StepFailed(s *task.Step, final bool) {
 		Step: p.step(s), Error: wholeFailure(s.Failure), Retryable: retryable, Final: final, ExecutionDuration: duration(s),
 	}
 	if final {
+		e.WorkflowState = p.failedState()
 		p.record(e, s.Name)
 		return
 	}

@@ -45,6 +45,7 @@ func (p *Task) TaskFailed() {
 			})
 		}
 	}
+	e.WorkflowState = p.workflowState()
 	p.record(e, "")
 }
 

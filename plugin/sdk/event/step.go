@@ -26,6 +26,8 @@ type StepStarted struct {
 	Inputs       json.RawMessage `json:"inputs,omitempty" doc:"input of the task, up to 4 KiB"`
 	InputsRef    *Ref            `json:"inputs_ref,omitempty" doc:"stands in for a larger input"`
 	Dependencies []string        `json:"dependencies,omitempty" doc:"names of the steps whose results the attempt gets"`
+	Dependents   []string        `json:"dependents,omitempty" doc:"names of the steps that wait for this one, at most 128"`
+	Level        uint32          `json:"level,omitempty" doc:"how many steps lie before this one on the longest way to it"`
 	Instance     string          `json:"instance" doc:"process that carries it out: plugin#number"`
 }
 
@@ -46,6 +48,24 @@ type StepFailed struct {
 	Retryable         bool    `json:"retryable" doc:"whether another attempt could help"`
 	Final             bool    `json:"final" doc:"whether no further attempt follows by itself"`
 	ExecutionDuration Seconds `json:"execution_duration" doc:"seconds that the attempt took"`
+
+	WorkflowState *WorkflowState `json:"workflow_state,omitempty" doc:"how the task stands, when final; absent in tasks of more than 4096 steps"`
+}
+
+// WorkflowState is how a task stands when something in it has failed.
+type WorkflowState struct {
+	Counts  Totals      `json:"counts" doc:"number of steps by status; statuses without steps are absent"`
+	Steps   []StepState `json:"steps" doc:"each step; in tasks of more than 128 those that failed, run or are blocked, at most 128"`
+	Omitted int         `json:"omitted,omitempty" doc:"how many steps are not told of one by one"`
+}
+
+// StepState is how a step stands.
+type StepState struct {
+	Name      string `json:"name" doc:"name of the step in the template"`
+	Status    string `json:"status" doc:"its status"`
+	Attempts  uint32 `json:"attempts,omitempty" doc:"how many were started"`
+	ErrorCode string `json:"error_code,omitempty" doc:"of its last failure"`
+	Blocked   bool   `json:"blocked,omitempty" doc:"whether a step that it waits for will not let it run"`
 }
 
 // StepRetryScheduled is recorded when another attempt will follow.
@@ -132,7 +152,8 @@ func stepEvents() []declaration {
 	return []declaration{
 		{
 			payload: StepStarted{
-				Step: running, Inputs: json.RawMessage(`{"order":4711}`), Dependencies: []string{"reserve"}, Instance: "shop#1",
+				Step: running, Inputs: json.RawMessage(`{"order":4711}`), Dependencies: []string{"reserve"},
+				Dependents: []string{"ship"}, Level: 1, Instance: "shop#1",
 			},
 			description: "Recorded with the claim of an attempt.",
 			firedBy:     engine, frequency: "once per attempt",

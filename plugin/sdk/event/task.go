@@ -63,6 +63,8 @@ type TaskFailed struct {
 
 	Reason      string       `json:"reason,omitempty" doc:"fail_fast or deadline_exceeded; absent when it is only that steps failed"`
 	FailedSteps []FailedStep `json:"failed_steps" doc:"those that failed, at most 128"`
+
+	WorkflowState *WorkflowState `json:"workflow_state,omitempty" doc:"how the task stands"`
 }
 
 // TaskCancelRequested is recorded when somebody asks to cancel a task.
@@ -106,6 +108,16 @@ type TaskResolvedManually struct {
 	Operator
 }
 
+func exampleState() *WorkflowState {
+	return &WorkflowState{
+		Counts: Totals{"error": 1, "pending": 2},
+		Steps: []StepState{
+			{Name: "charge", Status: "error", Attempts: 3, ErrorCode: exampleError().Code},
+			{Name: "pack", Status: "pending", Blocked: true}, {Name: "ship", Status: "pending", Blocked: true},
+		},
+	}
+}
+
 func taskEvents() []declaration {
 	order, ended, operator := exampleTask(), exampleEnd("complete", 3), exampleOperator()
 	failed := exampleEnd("error", 1)
@@ -132,6 +144,7 @@ func taskEvents() []declaration {
 		{
 			payload: TaskFailed{
 				TaskEnded: failed, FailedSteps: []FailedStep{{Error: exampleError(), StepName: "charge", Attempts: 3}},
+				WorkflowState: exampleState(),
 			},
 			description: "Recorded when nothing can run any more and something failed.",
 			firedBy:     engine, frequency: "each time a task fails: again after an operator's retry",
