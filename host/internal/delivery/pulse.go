@@ -6,7 +6,15 @@ import "time"
 const (
 	pingEvery = 5 * time.Second  // while events are unanswered
 	hangAfter = 15 * time.Second // without any frame after a ping
+
+	// minPatience is the least time for the answer to an event. A plugin answers up to five
+	// seconds after the timeout when what it runs does not stop at once.
+	minPatience = 10 * time.Second
 )
+
+// patience is how long an answer may take: the timeout of the event, and as long again for
+// the answer.
+func patience(timeout time.Duration) time.Duration { return max(2*timeout, minPatience) }
 
 // pulse watches whether a subscriber that holds events is alive and answers.
 type pulse struct {
@@ -53,15 +61,14 @@ type duty struct {
 	until   time.Time // of the next look, zero = never
 }
 
-// duty says what is to be done now. An event may take its timeout, and as long again for
-// its answer.
+// duty says what is to be done now.
 func (p *pulse) duty(timeout time.Duration, now time.Time) duty {
 	if p.since.IsZero() {
 		return duty{}
 	}
 	d := duty{
 		hung:    !p.asked.IsZero() && now.Sub(p.asked) >= hangAfter,
-		stalled: now.Sub(p.since) >= 2*timeout,
+		stalled: now.Sub(p.since) >= patience(timeout),
 		ping:    now.Sub(p.lastPing) >= pingEvery,
 	}
 	if d.ping {
@@ -70,7 +77,7 @@ func (p *pulse) duty(timeout time.Duration, now time.Time) duty {
 			p.asked = now
 		}
 	}
-	d.until = earlier(p.since.Add(2*timeout), p.lastPing.Add(pingEvery))
+	d.until = earlier(p.since.Add(patience(timeout)), p.lastPing.Add(pingEvery))
 	if !p.asked.IsZero() {
 		d.until = earlier(d.until, p.asked.Add(hangAfter))
 	}

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"os"
 	"slices"
 	"strconv"
 	"sync"
@@ -386,14 +387,22 @@ func (p *plugin) rename(name string) {
 
 // setManifest notes the declaration and what becomes of its parts.
 func (p *plugin) setManifest(m *Manifest) {
-	var accepted, refused []string
+	var accepted, refused, unset []string
 	for _, h := range m.Handlers {
 		accepted = append(accepted, "handler "+h.Ref())
 	}
 	for _, name := range m.Permissions.Env {
-		if name != anyEnv && !slices.Contains(p.granted, name) {
-			refused = append(refused, "environment variable "+name+": not granted")
+		if name == anyEnv || slices.Contains(p.granted, name) {
+			continue
 		}
+		if _, set := os.LookupEnv(name); set {
+			refused = append(refused, "environment variable "+name+": not granted")
+		} else {
+			unset = append(unset, name)
+		}
+	}
+	if len(unset) > 0 { // nothing is kept from the plugin
+		p.sup.opts.Logger.Debug("plugin asks for environment variables that are not set", "plugin", m.Name, "names", unset)
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()

@@ -458,11 +458,20 @@ func TestDiscovery(t *testing.T) {
 }
 
 func TestWhatIsServedIsTold(t *testing.T) {
+	t.Setenv("TASKER_TEST_DENIED", "no")
 	h := startHost(t, nil, "env")
 	h.instanceOf("env", 1)
 	info := h.Plugins()[0]
 	if want := "environment variable TASKER_TEST_DENIED: not granted"; !slices.Contains(info.Refused, want) {
 		t.Errorf("refused = %q, want %q", info.Refused, want)
+	}
+	for _, told := range info.Refused {
+		if strings.Contains(told, "TASKER_TEST_UNSET") {
+			t.Errorf("refused = %q, want nothing of a variable that is not set", info.Refused)
+		}
+	}
+	if !strings.Contains(h.log.String(), "TASKER_TEST_UNSET") {
+		t.Error("the log does not name the variable that is not set")
 	}
 	if want := "handler echo@1"; !slices.Contains(info.Accepted, want) {
 		t.Errorf("accepted = %q, want %q among it", info.Accepted, want)

@@ -148,7 +148,7 @@ func (p *testPlugin) Describe(ctx context.Context, _ *pluginv1.DescribeRequest) 
 		go panic("in the middle of the handshake")
 		<-ctx.Done()
 	case "env":
-		m.Permissions = &pluginv1.Permissions{Env: []string{"TASKER_TEST_GRANTED", "TASKER_TEST_DENIED"}}
+		m.Permissions = &pluginv1.Permissions{Env: []string{"TASKER_TEST_GRANTED", "TASKER_TEST_DENIED", "TASKER_TEST_UNSET"}}
 	case "alias":
 		m.Name = "shared-name"
 	case "two":
