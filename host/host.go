@@ -46,6 +46,8 @@ type Host struct {
 	values     valueChecks
 	given      *given
 	server     *api.Server
+	metrics    *telemetry.Metrics // nil = nothing is measured
+	born       time.Time          // started, on the monotonic clock
 	events     *publish.Host
 	relay      *telemetry.Relay // of spans; nil = none are exported
 	settled    *bell            // rings at every change in the life of a plugin
@@ -77,14 +79,17 @@ func Open(ctx context.Context, opts Options) (_ *Host, err error) {
 	if err != nil {
 		return nil, err
 	}
-	st, err := boltstore.Open(StorePath(opts.Home), boltstore.Options{Now: opts.Now})
+	plan := planMetrics(opts)
+	st, err := boltstore.Open(StorePath(opts.Home), boltstore.Options{
+		Now: opts.Now, Metered: plan.On(), SlowAfter: opts.SlowOperation, OnSlow: logSlow(opts.Logger.Named("store")),
+	})
 	if err != nil {
 		return nil, err
 	}
-	h := &Host{opts: opts, log: opts.Logger, started: opts.Now(), ready: make(chan struct{}), settled: newBell(), given: newGiven(set)}
+	h := &Host{opts: opts, log: opts.Logger, started: opts.Now(), born: time.Now(), ready: make(chan struct{}), settled: newBell(), given: newGiven(set)}
 	h.ids.entropy = ulid.Monotonic(rand.NewChaCha8(seed()), 0)
 	h.reading = reading{store: st, templates: set, now: opts.Now, plugins: h, snapshots: newSnapshotCache()}
-	if err := h.assemble(ctx); err != nil {
+	if err := h.assemble(ctx, plan); err != nil {
 		return nil, errors.Join(err, st.Close())
 	}
 	for _, d := range set.Problems() {
@@ -94,7 +99,7 @@ func Open(ctx context.Context, opts Options) (_ *Host, err error) {
 }
 
 // assemble makes the parts and ties them together.
-func (h *Host) assemble(ctx context.Context) error {
+func (h *Host) assemble(ctx context.Context, plan telemetry.Plan) error {
 	hostID, epoch := h.store.Identity()
 	h.journal = newEventLog(h.store)
 	h.events = publish.ForHost(hostID, epoch, h.journal.Submit, func(err error) {
@@ -103,7 +108,7 @@ func (h *Host) assemble(ctx context.Context) error {
 		}
 	})
 	h.runner = runner.New(runner.Options{
-		Store: killpoint.Store(ctx, h.journal), Now: h.opts.Now, Logger: h.log.Named("runner"),
+		Store: killpoint.Store(ctx, h.journal), Now: h.opts.Now, Logger: h.log.Named("runner"), Metered: plan.On(),
 		Engine: engine.Host{
 			Epoch: epoch, CancelGrace: h.opts.CancelGrace, Workflow: h.opts.WorkflowEvents, Rand: h.opts.Rand,
 		},
@@ -111,7 +116,10 @@ func (h *Host) assemble(ctx context.Context) error {
 	if err := errors.Join(h.assembleTraces(ctx, hostID), h.assembleDelivery(ctx)); err != nil {
 		return err
 	}
-	if err := h.assembleSupervisor(hostID); err != nil {
+	if err := h.assembleSupervisor(hostID, plan.On()); err != nil {
+		return err
+	}
+	if err := h.startMetrics(ctx, plan); err != nil {
 		return err
 	}
 	var err error
@@ -119,7 +127,10 @@ func (h *Host) assemble(ctx context.Context) error {
 		Home: h.opts.Home, Mode: h.opts.Mode, Version: h.opts.Version, Service: h,
 		Logger: h.log.Named("control"), HealthAddr: h.opts.HealthAddr, Now: h.opts.Now,
 	})
-	return err
+	if err != nil {
+		return errors.Join(err, h.closeMetrics(ctx))
+	}
+	return nil
 }
 
 // assembleDelivery makes what brings events to subscribers.
@@ -136,7 +147,7 @@ func (h *Host) assembleDelivery(ctx context.Context) (err error) {
 }
 
 // assembleSupervisor makes what runs plugins.
-func (h *Host) assembleSupervisor(hostID string) error {
+func (h *Host) assembleSupervisor(hostID string, metered bool) error {
 	runDir, err := api.RuntimeDir(h.opts.Home)
 	if err != nil {
 		return err
@@ -147,7 +158,7 @@ func (h *Host) assembleSupervisor(hostID string) error {
 		HostID: hostID, HostVersion: h.opts.Version, LogLevel: h.opts.LogLevel,
 		StartTimeout: h.opts.StartTimeout, StartTimeouts: h.opts.StartTimeouts, DrainTimeout: h.opts.Grace,
 		CancelGrace: h.opts.CancelGrace, HangTimeout: h.opts.HangTimeout, GrantEnv: h.opts.PluginEnv, StandardEnv: standardEnv(),
-		Configs: h.opts.PluginConfigs, DefaultCapacity: h.opts.Concurrency,
+		Configs: h.opts.PluginConfigs, DefaultCapacity: h.opts.Concurrency, Metered: metered,
 		CheckManifest: func(ctx context.Context, m *supervisor.Manifest) (notes, warnings []string, err error) {
 			return h.handshake.check(ctx, m)
 		},
@@ -173,7 +184,7 @@ func (h *Host) Close() error {
 	if !h.used.CompareAndSwap(false, true) {
 		return nil
 	}
-	return errors.Join(h.server.Close(), h.store.Close())
+	return errors.Join(h.server.Close(), h.closeMetrics(context.Background()), h.store.Close())
 }
 
 // Run runs the host until ctx ends and what was running has ended, or until a part
@@ -190,6 +201,9 @@ func (h *Host) Run(ctx context.Context) error {
 	parts.Go(func() error { return h.supervisor.Run(partsCtx) })
 	parts.Go(func() error { return h.cutLog(partsCtx) })
 	parts.Go(func() error { return h.server.Run(partsCtx) })
+	if h.metrics != nil {
+		parts.Go(func() error { return h.metrics.Run(partsCtx) })
+	}
 	parts.Go(func() error { return h.runTraces(partsCtx) })
 	parts.Go(func() error { h.warnOfAbsent(partsCtx); return nil })
 	h.events.HostStarted(h.opts.Version, h.opts.Now())
@@ -230,6 +244,9 @@ func (h *Host) drain(work context.Context) {
 		h.log.Error("what subscribers have got is not noted; they get it again", "error", err)
 	}
 	h.supervisor.Drain(ctx)
+	if h.metrics != nil {
+		h.metrics.Flush(ctx) // while there is somebody to ask
+	}
 }
 
 // Ready is closed once Run has started the parts.

@@ -10,6 +10,7 @@ import (
 	"github.com/hashicorp/go-hclog"
 
 	"github.com/tasker-engine/tasker/host/internal/supervisor"
+	"github.com/tasker-engine/tasker/host/internal/telemetry"
 	"github.com/tasker-engine/tasker/host/task"
 )
 
@@ -36,6 +37,13 @@ type Options struct {
 	LogLevel string
 	// HealthAddr is a loopback "host:port" for /livez and /readyz. Default: none.
 	HealthAddr string
+	// MetricsAddr is the "host:port" at which GET /metrics answers in the formats of
+	// Prometheus. Default: none. The OTEL_ variables may ask for metrics, too; when nobody
+	// does, nothing is measured. With ModeRun there is no endpoint.
+	MetricsAddr string
+	// SlowOperation is how long an operation of the store takes at least that is logged.
+	// Default DefaultSlowOperation.
+	SlowOperation time.Duration
 
 	// Grace is how long attempts may go on after the intake has ended. Default 30 s.
 	Grace time.Duration
@@ -101,6 +109,8 @@ const (
 	DefaultEventsKeep = 30 * 24 * time.Hour
 	// DefaultDeliveryGrace is the default of DeliveryGrace.
 	DefaultDeliveryGrace = 5 * time.Second
+	// DefaultSlowOperation is the default of SlowOperation.
+	DefaultSlowOperation = 250 * time.Millisecond
 )
 
 // MinHangTimeout is the least [Options].HangTimeout: plugins say every three seconds
@@ -126,6 +136,9 @@ func (o Options) withDefaults() Options {
 	}
 	if o.DeliveryGrace == 0 {
 		o.DeliveryGrace = DefaultDeliveryGrace
+	}
+	if o.SlowOperation == 0 {
+		o.SlowOperation = DefaultSlowOperation
 	}
 	if o.Concurrency == 0 {
 		o.Concurrency = DefaultConcurrency
@@ -153,6 +166,14 @@ func (o Options) validate() error {
 	}
 	if o.EventsKeep < 0 || o.DeliveryGrace < 0 {
 		problems = append(problems, errors.New("time to keep events and grace of delivery: want at least 0"))
+	}
+	if o.SlowOperation < 0 {
+		problems = append(problems, fmt.Errorf("slow operation %s: want more than 0", o.SlowOperation))
+	}
+	if o.MetricsAddr != "" {
+		if err := telemetry.CheckAddress(o.MetricsAddr); err != nil {
+			problems = append(problems, fmt.Errorf("address of the metrics: %w", err))
+		}
 	}
 	if o.Concurrency < 0 {
 		problems = append(problems, fmt.Errorf("concurrency %d: want more than 0", o.Concurrency))

@@ -28,6 +28,14 @@ const (
 	PluginRefused     PluginState = "refused"     // its declaration cannot be accepted
 )
 
+// PluginStates returns all states of a plugin.
+func PluginStates() []PluginState {
+	return []PluginState{
+		PluginStarting, PluginHandshaking, PluginConfiguring, PluginReady, PluginDegraded, PluginDraining, PluginStopped,
+		PluginBackoff, PluginQuarantined, PluginRefused,
+	}
+}
+
 // PluginLife is one change in the life of a plugin.
 type PluginLife struct {
 	Plugin   string

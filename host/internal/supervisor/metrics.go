@@ -80,12 +80,12 @@ func outcomeOf(r *task.Report) outcome {
 	switch {
 	case r.Failure == nil:
 		return outcomeSucceeded
+	case r.Failure.Kind == task.KindTimeout, isTimeout(r.Failure.Code): // the plugin may notice first
+		return outcomeTimedOut
 	case r.Failure.Kind == task.KindPermanent:
 		return outcomeFailedForGood
 	case r.Failure.Kind == task.KindCancelled:
 		return outcomeCancelled
-	case r.Failure.Kind == task.KindTimeout:
-		return outcomeTimedOut
 	default:
 		return outcomeFailed
 	}
