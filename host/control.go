@@ -42,6 +42,12 @@ type (
 	Crash = store.Crash
 	// StoreStats says how much a store holds.
 	StoreStats = store.Stats
+	// StoreSizes says what takes the room of a store.
+	StoreSizes = store.Sizes
+	// Deleted says what was removed.
+	Deleted = store.Deleted
+	// Pruned says what the rules of retention let go.
+	Pruned = api.Pruned
 )
 
 // The modes of a host.

@@ -46,6 +46,9 @@ func (h *Host) Health(ctx context.Context) (*api.Health, error) {
 	if n := h.runner.Broken(); n > 0 {
 		out.Problems = append(out.Problems, fmt.Sprintf("unfinished tasks that cannot be read and stand still: %d; see the log and `tasker store verify`", n))
 	}
+	if trouble := h.retention.trouble(); trouble != "" {
+		out.Problems = append(out.Problems, trouble)
+	}
 	if h.runner.Draining() {
 		out.Problems = append(out.Problems, "the host is stopping")
 	}

@@ -45,6 +45,7 @@ type Host struct {
 	handshake  *handshake
 	values     valueChecks
 	given      *given
+	retention  *retention
 	server     *api.Server
 	metrics    *telemetry.Metrics // nil = nothing is measured
 	born       time.Time          // started, on the monotonic clock
@@ -102,6 +103,7 @@ func Open(ctx context.Context, opts Options) (_ *Host, err error) {
 func (h *Host) assemble(ctx context.Context, plan telemetry.Plan) error {
 	hostID, epoch := h.store.Identity()
 	h.journal = newEventLog(h.store)
+	h.retention = newRetention(h)
 	h.events = publish.ForHost(hostID, epoch, h.journal.Submit, func(err error) {
 		if err != nil {
 			h.log.Error("event not recorded", "error", err)
@@ -200,6 +202,7 @@ func (h *Host) Run(ctx context.Context) error {
 	parts.Go(func() error { return h.delivery.Run(partsCtx) })
 	parts.Go(func() error { return h.supervisor.Run(partsCtx) })
 	parts.Go(func() error { return h.cutLog(partsCtx) })
+	parts.Go(func() error { return h.retention.run(partsCtx) })
 	parts.Go(func() error { return h.server.Run(partsCtx) })
 	if h.metrics != nil {
 		parts.Go(func() error { return h.metrics.Run(partsCtx) })

@@ -74,6 +74,8 @@ type Options struct {
 	Subscriptions []Subscriber
 	// EventsKeep is how long the log keeps events. 0 = for ever.
 	EventsKeep time.Duration
+	// Retention says how long finished tasks are kept. Default: for ever.
+	Retention Retention
 	// DeliveryGrace is how long subscribers may catch up with the log when the host stops
 	// ForgetSpans keeps no spans of attempts in the store: [Service.Trace] then knows what
 	// the events of a task tell. Default false.
@@ -177,6 +179,9 @@ func (o Options) validate() error {
 	}
 	if o.Concurrency < 0 {
 		problems = append(problems, fmt.Errorf("concurrency %d: want more than 0", o.Concurrency))
+	}
+	if err := checkRetention(&o.Retention); err != nil {
+		problems = append(problems, err)
 	}
 	problems = append(problems, checkSubscribers(o.Subscriptions)...)
 	if err := errors.Join(problems...); err != nil {

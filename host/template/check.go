@@ -51,6 +51,11 @@ func (t *Template) checkHead() error {
 	if t.Deadline < 0 {
 		return fmt.Errorf("deadline %s is negative", t.Deadline)
 	}
+	if t.Retention != nil {
+		if err := t.Retention.Check(); err != nil {
+			return err
+		}
+	}
 	t.Input, err = canonical(t.Input)
 	if err != nil {
 		return fmt.Errorf("input: %w", err)

@@ -55,7 +55,7 @@ func TestGuide(t *testing.T) {
 	if ds, ok = errors.AsType[Diagnostics](err); !ok || !strings.Contains(guide, "`"+ds[0].Error()+"`") {
 		t.Errorf("the guide does not tell %v", err)
 	}
-	for _, refused := range []string{"concurrency", "retention"} {
+	for _, refused := range []string{"concurrency"} {
 		if !strings.Contains(guide[strings.Index(guide, "## Not yet"):], "`"+refused+"`") {
 			t.Errorf("the guide does not say that %s is refused", refused)
 		}

@@ -59,6 +59,7 @@ type templateSpec struct {
 	onFailure                OnFailure
 	deadline                 time.Duration
 	identity                 string
+	retention                *Retention
 	defaults                 settings
 	steps                    []stepSpec
 	hasSteps                 bool
@@ -97,7 +98,10 @@ func templateKeys() []key[templateSpec] {
 		}},
 		{"events", readEvents},
 		{"concurrency", nil},
-		{"retention", nil},
+		{"retention", func(d *decoder, t *templateSpec, n *node) {
+			t.retention = &Retention{}
+			object(d, "retention", n, retentionKeys(), t.retention)
+		}},
 	}
 }
 

@@ -118,6 +118,8 @@ events: [{name: t.done, on: step.completed, step: a}]
 		"join":                   {"handler: mock/noop", "handler: mock/noop, join: {n_of: 2}"},
 		"concurrency":            {"name: t", "concurrency: 1\nname: t"},
 		"retention":              {"name: t", "retention: 1d\nname: t"},
+		"key of retention":       {"name: t", "retention: {nonsense: 1h}\nname: t"},
+		"retention of nothing":   {"name: t", "retention: {last: 0}\nname: t"},
 		"key of a subscription":  {"enabled: true", "nonsense: 1"},
 		"no subscriber":          {"subscriber: audit/log, ", ""},
 		"bad subscriber":         {"audit/log", "Audit/log"},

@@ -30,6 +30,7 @@ type snapshotRecord struct {
 	OnFailure   OnFailure       `json:"on_failure"`
 	Deadline    task.Duration   `json:"deadline,omitempty"`
 	Identity    string          `json:"identity,omitempty"`
+	Retention   *Retention      `json:"retention,omitempty"`
 	Steps       []stepRecord    `json:"steps"`
 
 	Subscriptions []subscriptionRecord `json:"subscriptions,omitempty"`
@@ -96,7 +97,7 @@ func (r *snapshotRecord) template() (*Template, error) {
 	t := &Template{
 		Namespace: r.Namespace, Name: r.Name, Version: r.Version, Description: r.Description,
 		Input: r.Input, OnFailure: r.OnFailure, Deadline: r.Deadline.Std(), IdentityHash: r.Identity == identityHash,
-		Steps: make([]Step, len(r.Steps)),
+		Steps: make([]Step, len(r.Steps)), Retention: r.Retention,
 	}
 	var err error
 	if t.version, err = semver.StrictNewVersion(r.Version); err != nil {
@@ -147,7 +148,7 @@ func (t *Template) encode() ([]byte, error) {
 	rec := snapshotRecord{
 		Format: snapshotFormat, Namespace: t.Namespace, Name: t.Name, Version: t.Version,
 		Description: t.Description, Input: t.Input, OnFailure: t.OnFailure,
-		Deadline: task.Duration(t.Deadline), Steps: make([]stepRecord, len(t.Steps)),
+		Deadline: task.Duration(t.Deadline), Retention: t.Retention, Steps: make([]stepRecord, len(t.Steps)),
 	}
 	if t.IdentityHash {
 		rec.Identity = identityHash

@@ -139,6 +139,7 @@ func (d *decoder) build(spec *templateSpec) Template {
 	t := Template{
 		Namespace: DefaultNamespace, Description: spec.description, OnFailure: OnFailureDrain,
 		Deadline: spec.deadline, IdentityHash: spec.identity == identityHash,
+		Retention: spec.retention,
 	}
 	if spec.namespace != nil {
 		t.Namespace = spec.namespace.text

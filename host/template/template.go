@@ -39,6 +39,9 @@ type Template struct {
 	// reason are one task (`identity: hash`).
 	IdentityHash bool
 	Steps        []Step // in the order of the file: the ordinal is the index
+	// Retention narrows how long finished tasks are kept; nil = as the host is configured.
+	// What counts is the highest version that a host knows, not the one that a task ran.
+	Retention *Retention
 	// Subscriptions bind subscribers to the tasks of this template, in the order written.
 	Subscriptions []Subscription
 	// Events are custom events that the template publishes, in the order written.
@@ -63,10 +66,10 @@ type Step struct {
 	Handler     task.HandlerRef
 	DependsOn   []task.Ordinal  // in the order written
 	Dependents  []task.Ordinal  // the steps that depend on this one, ascending; computed
+	Level       uint32          // how many steps lie before it on the longest way to it; computed
 	Config      json.RawMessage // canonical JSON, nil = none
 
 	Retryable *bool
-	Level       uint32          // how many steps lie before it on the longest way to it; computed
 	Retry     *task.Retry // its zero fields are unset
 	// The time limits; a pointer to 0 is an explicit "none".
 	Timeout          *time.Duration // of one attempt
@@ -210,9 +213,6 @@ func (t *Template) index() {
 			t.Steps[d].Dependents = append(t.Steps[d].Dependents, ordinal(i))
 		}
 	}
-}
-
-// ordinal converts an index of at most [MaxSteps].
 	t.setLevels()
 }
 
@@ -235,4 +235,7 @@ func (t *Template) setLevels() {
 			}
 		}
 	}
+}
+
+// ordinal converts an index of at most [MaxSteps].
 func ordinal(i int) task.Ordinal { return task.Ordinal(i) } //nolint:gosec // bounded by MaxSteps

@@ -215,6 +215,33 @@ func (c *Client) Health(ctx context.Context) (*Health, error) {
 	return healthFromWire(out), nil
 }
 
+// StoreSizes implements [Service].
+func (c *Client) StoreSizes(ctx context.Context, samples int) (*store.Sizes, error) {
+	out, err := c.rpc.GetStoreSizes(ctx, &hostv1.GetStoreSizesRequest{Samples: uint32(max(samples, 0))}) //nolint:gosec // a few
+	if err != nil {
+		return nil, fromWire(err)
+	}
+	return sizesFromWire(out), nil
+}
+
+// PruneStore implements [Service].
+func (c *Client) PruneStore(ctx context.Context, dryRun bool) (*Pruned, error) {
+	out, err := c.rpc.PruneStore(ctx, &hostv1.PruneStoreRequest{DryRun: dryRun})
+	if err != nil {
+		return nil, fromWire(err)
+	}
+	return prunedFromWire(out), nil
+}
+
+// DeleteTasks implements [Service].
+func (c *Client) DeleteTasks(ctx context.Context, ids []task.ID) (store.Deleted, error) {
+	out, err := c.rpc.DeleteTasks(ctx, &hostv1.DeleteTasksRequest{Ids: texts[string](ids)})
+	if err != nil {
+		return store.Deleted{}, fromWire(err)
+	}
+	return deletedFromWire(out.GetDeleted()), nil
+}
+
 // StoreStats implements [Service].
 func (c *Client) StoreStats(ctx context.Context) (*store.Stats, error) {
 	out, err := c.rpc.GetStoreStats(ctx, &hostv1.GetStoreStatsRequest{})

@@ -180,6 +180,33 @@ func (c *control) GetStoreStats(ctx context.Context, _ *hostv1.GetStoreStatsRequ
 	return statsToWire(s), nil
 }
 
+// GetStoreSizes implements the RPC.
+func (c *control) GetStoreSizes(ctx context.Context, r *hostv1.GetStoreSizesRequest) (*hostv1.GetStoreSizesResponse, error) {
+	s, err := c.service.StoreSizes(ctx, int(r.GetSamples()))
+	if err != nil {
+		return nil, toWire(err)
+	}
+	return sizesToWire(s), nil
+}
+
+// PruneStore implements the RPC.
+func (c *control) PruneStore(ctx context.Context, r *hostv1.PruneStoreRequest) (*hostv1.PruneStoreResponse, error) {
+	p, err := c.service.PruneStore(ctx, r.GetDryRun())
+	if err != nil {
+		return nil, toWire(err)
+	}
+	return prunedToWire(p), nil
+}
+
+// DeleteTasks implements the RPC.
+func (c *control) DeleteTasks(ctx context.Context, r *hostv1.DeleteTasksRequest) (*hostv1.DeleteTasksResponse, error) {
+	d, err := c.service.DeleteTasks(ctx, texts[task.ID](r.GetIds()))
+	if err != nil {
+		return nil, toWire(err)
+	}
+	return &hostv1.DeleteTasksResponse{Deleted: deletedToWire(d)}, nil
+}
+
 // BackupStore implements the RPC.
 func (c *control) BackupStore(ctx context.Context, r *hostv1.BackupStoreRequest) (*hostv1.BackupStoreResponse, error) {
 	b, err := c.service.Backup(ctx, r.GetPath())

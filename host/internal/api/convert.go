@@ -405,6 +405,7 @@ func statsToWire(s *store.Stats) *hostv1.GetStoreStatsResponse {
 		WriteSets:  s.WriteSets,
 		Operations: operations,
 		CommitTime: durationToWire(s.CommitTime),
+		Deleted:    deletedToWire(s.Deleted),
 	}
 }
 
@@ -428,6 +429,7 @@ func statsFromWire(s *hostv1.GetStoreStatsResponse) *store.Stats {
 		WriteSets:  s.GetWriteSets(),
 		Operations: operations,
 		CommitTime: s.GetCommitTime().AsDuration(),
+		Deleted:    deletedFromWire(s.GetDeleted()),
 	}
 }
 

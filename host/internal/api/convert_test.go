@@ -137,6 +137,12 @@ func TestRoundTrip(t *testing.T) {
 			t.Errorf("changed on the way (-sent +received):\n%s", diff)
 		}
 	})
+	t.Run("sizes", func(t *testing.T) {
+		roundTrip(t, filled[store.Sizes](t), func(v store.Sizes) store.Sizes { return *sizesFromWire(sizesToWire(&v)) })
+	})
+	t.Run("pruned", func(t *testing.T) {
+		roundTrip(t, filled[Pruned](t), func(v Pruned) Pruned { return *prunedFromWire(prunedToWire(&v)) })
+	})
 	t.Run("backup", func(t *testing.T) {
 		roundTrip(t, filled[BackupInfo](t), func(v BackupInfo) BackupInfo { return *backupFromWire(backupToWire(&v)) })
 	})

@@ -93,6 +93,16 @@ type Service interface {
 	Health(ctx context.Context) (*Health, error)
 	// StoreStats says how much the store holds.
 	StoreStats(ctx context.Context) (*store.Stats, error)
+	// StoreSizes says what takes the room of the store. It reads all of it, and so many
+	// tasks of each template and status.
+	StoreSizes(ctx context.Context, samples int) (*store.Sizes, error)
+	// PruneStore removes what the rules of retention let go, with export if that is on, or
+	// only says what it would be.
+	PruneStore(ctx context.Context, dryRun bool) (*Pruned, error)
+	// DeleteTasks removes finished tasks, whatever the rules say, without export, with their
+	// idempotency keys. Those that have not ended, or do not exist, are left out. ids are
+	// whole ids.
+	DeleteTasks(ctx context.Context, ids []task.ID) (store.Deleted, error)
 	// Backup writes a consistent copy of the store to path, a file that does not exist
 	// yet, while the host goes on. A relative path is relative to the host's working
 	// directory; callers make it absolute.
@@ -218,6 +228,20 @@ type StoreHealth struct {
 	Epoch         uint64
 	FileBytes     int64
 	LastSeq       uint64
+}
+
+// Pruned says what the rules of retention let go.
+type Pruned struct {
+	Groups  []PrunedGroup
+	Records uint64    // that were removed
+	Next    time.Time // when the next task will be due, as far as is known; zero = never
+}
+
+// PrunedGroup is what goes of the finished tasks of a template in a status.
+type PrunedGroup struct {
+	Namespace, Template string
+	Status              task.Status
+	Tasks               uint64
 }
 
 // BackupInfo says what a backup holds.

@@ -26,13 +26,14 @@ type sweep struct {
 	keep store.Keeper
 	now  time.Time
 	pos  []byte // where in by_state to go on; nil = its end was reached
-	due  []task.ID
+	due  []store.Due
 	next time.Time
 	errs []error
 
 	// Of the template and status at hand.
 	group string // what their keys begin with
 	kept  store.Keep
+	of    store.Due // without an id
 	cut   *taskKey // the newest task of which there are enough newer ones; nil = none
 }
 
@@ -40,7 +41,7 @@ type sweep struct {
 // [store.Retention]. It reads the tasks that were created long enough ago to be due, and
 // one entry of the index for each template and status beside; for Keep.Last it counts so
 // many entries of the index.
-func (s *Store) Sweep(ctx context.Context, keep store.Keeper, now time.Time, fn func(due []task.ID) error) (next time.Time, err error) {
+func (s *Store) Sweep(ctx context.Context, keep store.Keeper, now time.Time, fn func([]store.Due) error) (next time.Time, err error) {
 	w := &sweep{keep: keep, now: now, pos: []byte{}}
 	if err := s.view(ctx, opSweep, w.halfGone); err != nil {
 		return time.Time{}, fmt.Errorf("sweep: %w", err)
@@ -71,7 +72,7 @@ func (w *sweep) halfGone(t *txn) error {
 	for key, _ := c.First(); key != nil && len(w.due) < store.MaxSweep; key, _ = c.Next() {
 		t.reads++
 		if k, ok := asTaskKey(key); ok {
-			w.due = append(w.due, k.id())
+			w.due = append(w.due, store.Due{ID: k.id()})
 		}
 	}
 	return nil
@@ -99,7 +100,9 @@ func (w *sweep) scan(t *txn) error {
 			key, _ = c.Seek(append([]byte(w.group), bytes.Repeat([]byte{0xff}, taskLen+1)...))
 			continue
 		} else if due {
-			w.due = append(w.due, k.id())
+			d := w.of
+			d.ID = k.id()
+			w.due = append(w.due, d)
 		}
 		key, _ = c.Next()
 	}
@@ -110,6 +113,7 @@ func (w *sweep) scan(t *txn) error {
 // enter begins a template and status.
 func (w *sweep) enter(t *txn, group, template string, status task.Status) {
 	namespace, name, _ := strings.Cut(template, "/")
+	w.of = store.Due{Namespace: namespace, Template: name, Status: status}
 	w.group, w.cut, w.kept = group, nil, w.keep(namespace, name, status)
 	if w.kept.Last <= 0 {
 		return

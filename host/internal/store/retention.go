@@ -15,7 +15,7 @@ type Retention interface {
 	// called outside any transaction and may use the store. next is when a task becomes due by
 	// its age that was not yet, as far as is known from the tasks that have ended; zero when
 	// none ever does. An unreadable task is skipped and told in the error, after the others.
-	Sweep(ctx context.Context, keep Keeper, now time.Time, fn func(due []task.ID) error) (next time.Time, err error)
+	Sweep(ctx context.Context, keep Keeper, now time.Time, fn func([]Due) error) (next time.Time, err error)
 	// Delete removes finished tasks with everything that belongs to them, their idempotency
 	// keys included, but their events, which the log keeps as long as all others. Unfinished
 	// tasks and those that do not exist are left out. It works in small transactions with
@@ -29,6 +29,14 @@ type Retention interface {
 
 // MaxSweep is the largest number of tasks that Sweep hands over at once.
 const MaxSweep = 256
+
+// Due is a finished task that may go. Of one whose deletion was interrupted only the id
+// is known.
+type Due struct {
+	ID                  task.ID
+	Namespace, Template string
+	Status              task.Status
+}
 
 // Keep says how long finished tasks of one template and status are kept. What either
 // field lets go is let go.

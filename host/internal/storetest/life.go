@@ -177,7 +177,7 @@ func reads(ctx context.Context, s store.Store, id task.ID) map[string]func() err
 		"stats":         func() error { _, err := s.Stats(ctx); return err },
 		"sizes":         func() error { _, err := s.Sizes(ctx, 1); return err },
 		"sweep": func() error {
-			_, err := s.Sweep(ctx, keepAll, Start(), func([]task.ID) error { return nil })
+			_, err := s.Sweep(ctx, keepAll, Start(), func([]store.Due) error { return nil })
 			return err
 		},
 	}

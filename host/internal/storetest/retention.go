@@ -32,11 +32,13 @@ func keepAll(string, string, task.Status) store.Keep { return store.Keep{} }
 // swept returns what a sweep at a time finds, and when the next is due.
 func swept(tb testing.TB, s store.Store, keep store.Keeper, now time.Time) (due []task.ID, next time.Time) {
 	tb.Helper()
-	next, err := s.Sweep(tb.Context(), keep, now, func(ids []task.ID) error {
+	next, err := s.Sweep(tb.Context(), keep, now, func(ids []store.Due) error {
 		if len(ids) == 0 || len(ids) > store.MaxSweep {
 			tb.Errorf("a sweep handed over %d tasks at once", len(ids))
 		}
-		due = append(due, ids...)
+		for _, d := range ids {
+			due = append(due, d.ID)
+		}
 		return nil
 	})
 	if err != nil {
@@ -159,7 +161,7 @@ func sweepParts(t *fixture) {
 	}
 	boom := errors.New("boom")
 	calls := 0
-	_, err := s.Sweep(t.Context(), func(string, string, task.Status) store.Keep { return store.Keep{Last: 1} }, Start(), func([]task.ID) error {
+	_, err := s.Sweep(t.Context(), func(string, string, task.Status) store.Keep { return store.Keep{Last: 1} }, Start(), func([]store.Due) error {
 		calls++
 		return boom
 	})

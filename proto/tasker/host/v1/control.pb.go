@@ -6766,7 +6766,9 @@ type GetStoreStatsResponse struct {
 	// What operations touched since it was opened.
 	Operations map[string]*OperationStats `protobuf:"bytes,11,rep,name=operations,proto3" json:"operations,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
 	// The time that all transactions took together.
-	CommitTime    *durationpb.Duration `protobuf:"bytes,12,opt,name=commit_time,json=commitTime,proto3" json:"commit_time,omitempty"`
+	CommitTime *durationpb.Duration `protobuf:"bytes,12,opt,name=commit_time,json=commitTime,proto3" json:"commit_time,omitempty"`
+	// What was removed since it was opened.
+	Deleted       *Deleted `protobuf:"bytes,13,opt,name=deleted,proto3" json:"deleted,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -6885,6 +6887,662 @@ func (x *GetStoreStatsResponse) GetCommitTime() *durationpb.Duration {
 	return nil
 }
 
+func (x *GetStoreStatsResponse) GetDeleted() *Deleted {
+	if x != nil {
+		return x.Deleted
+	}
+	return nil
+}
+
+// Deleted says what was removed.
+type Deleted struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// So many tasks.
+	Tasks uint64 `protobuf:"varint,1,opt,name=tasks,proto3" json:"tasks,omitempty"`
+	// So many records of them.
+	Records       uint64 `protobuf:"varint,2,opt,name=records,proto3" json:"records,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Deleted) Reset() {
+	*x = Deleted{}
+	mi := &file_tasker_host_v1_control_proto_msgTypes[94]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Deleted) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Deleted) ProtoMessage() {}
+
+func (x *Deleted) ProtoReflect() protoreflect.Message {
+	mi := &file_tasker_host_v1_control_proto_msgTypes[94]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Deleted.ProtoReflect.Descriptor instead.
+func (*Deleted) Descriptor() ([]byte, []int) {
+	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{94}
+}
+
+func (x *Deleted) GetTasks() uint64 {
+	if x != nil {
+		return x.Tasks
+	}
+	return 0
+}
+
+func (x *Deleted) GetRecords() uint64 {
+	if x != nil {
+		return x.Records
+	}
+	return 0
+}
+
+// GetStoreSizesRequest asks what takes the room of the store.
+type GetStoreSizesRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// How many tasks of each template and status are read to know their size; 0 = one.
+	Samples       uint32 `protobuf:"varint,1,opt,name=samples,proto3" json:"samples,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetStoreSizesRequest) Reset() {
+	*x = GetStoreSizesRequest{}
+	mi := &file_tasker_host_v1_control_proto_msgTypes[95]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetStoreSizesRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetStoreSizesRequest) ProtoMessage() {}
+
+func (x *GetStoreSizesRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_tasker_host_v1_control_proto_msgTypes[95]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetStoreSizesRequest.ProtoReflect.Descriptor instead.
+func (*GetStoreSizesRequest) Descriptor() ([]byte, []int) {
+	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{95}
+}
+
+func (x *GetStoreSizesRequest) GetSamples() uint32 {
+	if x != nil {
+		return x.Samples
+	}
+	return 0
+}
+
+// GetStoreSizesResponse says it.
+type GetStoreSizesResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The size of the file.
+	FileBytes int64 `protobuf:"varint,1,opt,name=file_bytes,json=fileBytes,proto3" json:"file_bytes,omitempty"`
+	// The size of a page.
+	PageBytes int64 `protobuf:"varint,2,opt,name=page_bytes,json=pageBytes,proto3" json:"page_bytes,omitempty"`
+	// Pages of the file.
+	Pages int64 `protobuf:"varint,3,opt,name=pages,proto3" json:"pages,omitempty"`
+	// Pages that hold nothing and are used again before the file grows.
+	FreePages int64 `protobuf:"varint,4,opt,name=free_pages,json=freePages,proto3" json:"free_pages,omitempty"`
+	// Kinds of records.
+	Buckets []*BucketSize `protobuf:"bytes,5,rep,name=buckets,proto3" json:"buckets,omitempty"`
+	// Unfinished tasks.
+	Unfinished uint64 `protobuf:"varint,6,opt,name=unfinished,proto3" json:"unfinished,omitempty"`
+	// Finished tasks by template and status.
+	Finished      []*TaskSize `protobuf:"bytes,7,rep,name=finished,proto3" json:"finished,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetStoreSizesResponse) Reset() {
+	*x = GetStoreSizesResponse{}
+	mi := &file_tasker_host_v1_control_proto_msgTypes[96]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetStoreSizesResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetStoreSizesResponse) ProtoMessage() {}
+
+func (x *GetStoreSizesResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_tasker_host_v1_control_proto_msgTypes[96]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetStoreSizesResponse.ProtoReflect.Descriptor instead.
+func (*GetStoreSizesResponse) Descriptor() ([]byte, []int) {
+	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{96}
+}
+
+func (x *GetStoreSizesResponse) GetFileBytes() int64 {
+	if x != nil {
+		return x.FileBytes
+	}
+	return 0
+}
+
+func (x *GetStoreSizesResponse) GetPageBytes() int64 {
+	if x != nil {
+		return x.PageBytes
+	}
+	return 0
+}
+
+func (x *GetStoreSizesResponse) GetPages() int64 {
+	if x != nil {
+		return x.Pages
+	}
+	return 0
+}
+
+func (x *GetStoreSizesResponse) GetFreePages() int64 {
+	if x != nil {
+		return x.FreePages
+	}
+	return 0
+}
+
+func (x *GetStoreSizesResponse) GetBuckets() []*BucketSize {
+	if x != nil {
+		return x.Buckets
+	}
+	return nil
+}
+
+func (x *GetStoreSizesResponse) GetUnfinished() uint64 {
+	if x != nil {
+		return x.Unfinished
+	}
+	return 0
+}
+
+func (x *GetStoreSizesResponse) GetFinished() []*TaskSize {
+	if x != nil {
+		return x.Finished
+	}
+	return nil
+}
+
+// BucketSize is the room that one kind of record takes.
+type BucketSize struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The kind's name.
+	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	// So many records.
+	Keys int64 `protobuf:"varint,2,opt,name=keys,proto3" json:"keys,omitempty"`
+	// Of keys, values and what orders them.
+	Bytes int64 `protobuf:"varint,3,opt,name=bytes,proto3" json:"bytes,omitempty"`
+	// So many pages.
+	Pages         int64 `protobuf:"varint,4,opt,name=pages,proto3" json:"pages,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *BucketSize) Reset() {
+	*x = BucketSize{}
+	mi := &file_tasker_host_v1_control_proto_msgTypes[97]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *BucketSize) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*BucketSize) ProtoMessage() {}
+
+func (x *BucketSize) ProtoReflect() protoreflect.Message {
+	mi := &file_tasker_host_v1_control_proto_msgTypes[97]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use BucketSize.ProtoReflect.Descriptor instead.
+func (*BucketSize) Descriptor() ([]byte, []int) {
+	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{97}
+}
+
+func (x *BucketSize) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *BucketSize) GetKeys() int64 {
+	if x != nil {
+		return x.Keys
+	}
+	return 0
+}
+
+func (x *BucketSize) GetBytes() int64 {
+	if x != nil {
+		return x.Bytes
+	}
+	return 0
+}
+
+func (x *BucketSize) GetPages() int64 {
+	if x != nil {
+		return x.Pages
+	}
+	return 0
+}
+
+// TaskSize is the room that finished tasks take, without their events.
+type TaskSize struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The template's namespace.
+	Namespace string `protobuf:"bytes,1,opt,name=namespace,proto3" json:"namespace,omitempty"`
+	// The template's name.
+	Template string `protobuf:"bytes,2,opt,name=template,proto3" json:"template,omitempty"`
+	// How the tasks ended.
+	Status string `protobuf:"bytes,3,opt,name=status,proto3" json:"status,omitempty"`
+	// So many tasks.
+	Tasks uint64 `protobuf:"varint,4,opt,name=tasks,proto3" json:"tasks,omitempty"`
+	// Of which so many were read; the others are taken to be like them.
+	Sampled uint64 `protobuf:"varint,5,opt,name=sampled,proto3" json:"sampled,omitempty"`
+	// Keys and values.
+	Bytes int64 `protobuf:"varint,6,opt,name=bytes,proto3" json:"bytes,omitempty"`
+	// When the oldest was created.
+	Oldest        *timestamppb.Timestamp `protobuf:"bytes,7,opt,name=oldest,proto3" json:"oldest,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *TaskSize) Reset() {
+	*x = TaskSize{}
+	mi := &file_tasker_host_v1_control_proto_msgTypes[98]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *TaskSize) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*TaskSize) ProtoMessage() {}
+
+func (x *TaskSize) ProtoReflect() protoreflect.Message {
+	mi := &file_tasker_host_v1_control_proto_msgTypes[98]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use TaskSize.ProtoReflect.Descriptor instead.
+func (*TaskSize) Descriptor() ([]byte, []int) {
+	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{98}
+}
+
+func (x *TaskSize) GetNamespace() string {
+	if x != nil {
+		return x.Namespace
+	}
+	return ""
+}
+
+func (x *TaskSize) GetTemplate() string {
+	if x != nil {
+		return x.Template
+	}
+	return ""
+}
+
+func (x *TaskSize) GetStatus() string {
+	if x != nil {
+		return x.Status
+	}
+	return ""
+}
+
+func (x *TaskSize) GetTasks() uint64 {
+	if x != nil {
+		return x.Tasks
+	}
+	return 0
+}
+
+func (x *TaskSize) GetSampled() uint64 {
+	if x != nil {
+		return x.Sampled
+	}
+	return 0
+}
+
+func (x *TaskSize) GetBytes() int64 {
+	if x != nil {
+		return x.Bytes
+	}
+	return 0
+}
+
+func (x *TaskSize) GetOldest() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Oldest
+	}
+	return nil
+}
+
+// PruneStoreRequest asks to remove what the rules of retention let go.
+type PruneStoreRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Only say what that is.
+	DryRun        bool `protobuf:"varint,1,opt,name=dry_run,json=dryRun,proto3" json:"dry_run,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PruneStoreRequest) Reset() {
+	*x = PruneStoreRequest{}
+	mi := &file_tasker_host_v1_control_proto_msgTypes[99]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PruneStoreRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PruneStoreRequest) ProtoMessage() {}
+
+func (x *PruneStoreRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_tasker_host_v1_control_proto_msgTypes[99]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PruneStoreRequest.ProtoReflect.Descriptor instead.
+func (*PruneStoreRequest) Descriptor() ([]byte, []int) {
+	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{99}
+}
+
+func (x *PruneStoreRequest) GetDryRun() bool {
+	if x != nil {
+		return x.DryRun
+	}
+	return false
+}
+
+// PruneStoreResponse says what was removed, or would be.
+type PruneStoreResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// By template and status.
+	Groups []*Pruned `protobuf:"bytes,1,rep,name=groups,proto3" json:"groups,omitempty"`
+	// So many records were removed.
+	Records uint64 `protobuf:"varint,2,opt,name=records,proto3" json:"records,omitempty"`
+	// When the next task will be due; absent when none will.
+	Next          *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=next,proto3" json:"next,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PruneStoreResponse) Reset() {
+	*x = PruneStoreResponse{}
+	mi := &file_tasker_host_v1_control_proto_msgTypes[100]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PruneStoreResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PruneStoreResponse) ProtoMessage() {}
+
+func (x *PruneStoreResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_tasker_host_v1_control_proto_msgTypes[100]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PruneStoreResponse.ProtoReflect.Descriptor instead.
+func (*PruneStoreResponse) Descriptor() ([]byte, []int) {
+	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{100}
+}
+
+func (x *PruneStoreResponse) GetGroups() []*Pruned {
+	if x != nil {
+		return x.Groups
+	}
+	return nil
+}
+
+func (x *PruneStoreResponse) GetRecords() uint64 {
+	if x != nil {
+		return x.Records
+	}
+	return 0
+}
+
+func (x *PruneStoreResponse) GetNext() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Next
+	}
+	return nil
+}
+
+// Pruned is what goes of the finished tasks of a template in a status.
+type Pruned struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The template's namespace.
+	Namespace string `protobuf:"bytes,1,opt,name=namespace,proto3" json:"namespace,omitempty"`
+	// The template's name.
+	Template string `protobuf:"bytes,2,opt,name=template,proto3" json:"template,omitempty"`
+	// How the tasks ended.
+	Status string `protobuf:"bytes,3,opt,name=status,proto3" json:"status,omitempty"`
+	// So many tasks.
+	Tasks         uint64 `protobuf:"varint,4,opt,name=tasks,proto3" json:"tasks,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Pruned) Reset() {
+	*x = Pruned{}
+	mi := &file_tasker_host_v1_control_proto_msgTypes[101]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Pruned) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Pruned) ProtoMessage() {}
+
+func (x *Pruned) ProtoReflect() protoreflect.Message {
+	mi := &file_tasker_host_v1_control_proto_msgTypes[101]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Pruned.ProtoReflect.Descriptor instead.
+func (*Pruned) Descriptor() ([]byte, []int) {
+	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{101}
+}
+
+func (x *Pruned) GetNamespace() string {
+	if x != nil {
+		return x.Namespace
+	}
+	return ""
+}
+
+func (x *Pruned) GetTemplate() string {
+	if x != nil {
+		return x.Template
+	}
+	return ""
+}
+
+func (x *Pruned) GetStatus() string {
+	if x != nil {
+		return x.Status
+	}
+	return ""
+}
+
+func (x *Pruned) GetTasks() uint64 {
+	if x != nil {
+		return x.Tasks
+	}
+	return 0
+}
+
+// DeleteTasksRequest names finished tasks.
+type DeleteTasksRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Their ids; those of tasks that have not ended, or do not exist, are left out.
+	Ids           []string `protobuf:"bytes,1,rep,name=ids,proto3" json:"ids,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DeleteTasksRequest) Reset() {
+	*x = DeleteTasksRequest{}
+	mi := &file_tasker_host_v1_control_proto_msgTypes[102]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DeleteTasksRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DeleteTasksRequest) ProtoMessage() {}
+
+func (x *DeleteTasksRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_tasker_host_v1_control_proto_msgTypes[102]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DeleteTasksRequest.ProtoReflect.Descriptor instead.
+func (*DeleteTasksRequest) Descriptor() ([]byte, []int) {
+	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{102}
+}
+
+func (x *DeleteTasksRequest) GetIds() []string {
+	if x != nil {
+		return x.Ids
+	}
+	return nil
+}
+
+// DeleteTasksResponse says what was removed.
+type DeleteTasksResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// So much.
+	Deleted       *Deleted `protobuf:"bytes,1,opt,name=deleted,proto3" json:"deleted,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DeleteTasksResponse) Reset() {
+	*x = DeleteTasksResponse{}
+	mi := &file_tasker_host_v1_control_proto_msgTypes[103]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DeleteTasksResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DeleteTasksResponse) ProtoMessage() {}
+
+func (x *DeleteTasksResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_tasker_host_v1_control_proto_msgTypes[103]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DeleteTasksResponse.ProtoReflect.Descriptor instead.
+func (*DeleteTasksResponse) Descriptor() ([]byte, []int) {
+	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{103}
+}
+
+func (x *DeleteTasksResponse) GetDeleted() *Deleted {
+	if x != nil {
+		return x.Deleted
+	}
+	return nil
+}
+
 // BucketStats is the size of one kind of record.
 type BucketStats struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -6900,7 +7558,7 @@ type BucketStats struct {
 
 func (x *BucketStats) Reset() {
 	*x = BucketStats{}
-	mi := &file_tasker_host_v1_control_proto_msgTypes[94]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[104]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6912,7 +7570,7 @@ func (x *BucketStats) String() string {
 func (*BucketStats) ProtoMessage() {}
 
 func (x *BucketStats) ProtoReflect() protoreflect.Message {
-	mi := &file_tasker_host_v1_control_proto_msgTypes[94]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[104]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6925,7 +7583,7 @@ func (x *BucketStats) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BucketStats.ProtoReflect.Descriptor instead.
 func (*BucketStats) Descriptor() ([]byte, []int) {
-	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{94}
+	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{104}
 }
 
 func (x *BucketStats) GetName() string {
@@ -6964,7 +7622,7 @@ type OperationStats struct {
 
 func (x *OperationStats) Reset() {
 	*x = OperationStats{}
-	mi := &file_tasker_host_v1_control_proto_msgTypes[95]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[105]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6976,7 +7634,7 @@ func (x *OperationStats) String() string {
 func (*OperationStats) ProtoMessage() {}
 
 func (x *OperationStats) ProtoReflect() protoreflect.Message {
-	mi := &file_tasker_host_v1_control_proto_msgTypes[95]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[105]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6989,7 +7647,7 @@ func (x *OperationStats) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use OperationStats.ProtoReflect.Descriptor instead.
 func (*OperationStats) Descriptor() ([]byte, []int) {
-	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{95}
+	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{105}
 }
 
 func (x *OperationStats) GetCalls() uint64 {
@@ -7024,7 +7682,7 @@ type BackupStoreRequest struct {
 
 func (x *BackupStoreRequest) Reset() {
 	*x = BackupStoreRequest{}
-	mi := &file_tasker_host_v1_control_proto_msgTypes[96]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[106]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7036,7 +7694,7 @@ func (x *BackupStoreRequest) String() string {
 func (*BackupStoreRequest) ProtoMessage() {}
 
 func (x *BackupStoreRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tasker_host_v1_control_proto_msgTypes[96]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[106]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7049,7 +7707,7 @@ func (x *BackupStoreRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BackupStoreRequest.ProtoReflect.Descriptor instead.
 func (*BackupStoreRequest) Descriptor() ([]byte, []int) {
-	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{96}
+	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{106}
 }
 
 func (x *BackupStoreRequest) GetPath() string {
@@ -7080,7 +7738,7 @@ type BackupStoreResponse struct {
 
 func (x *BackupStoreResponse) Reset() {
 	*x = BackupStoreResponse{}
-	mi := &file_tasker_host_v1_control_proto_msgTypes[97]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[107]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7092,7 +7750,7 @@ func (x *BackupStoreResponse) String() string {
 func (*BackupStoreResponse) ProtoMessage() {}
 
 func (x *BackupStoreResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_tasker_host_v1_control_proto_msgTypes[97]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[107]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7105,7 +7763,7 @@ func (x *BackupStoreResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BackupStoreResponse.ProtoReflect.Descriptor instead.
 func (*BackupStoreResponse) Descriptor() ([]byte, []int) {
-	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{97}
+	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{107}
 }
 
 func (x *BackupStoreResponse) GetPath() string {
@@ -7662,7 +8320,7 @@ const file_tasker_host_v1_control_proto_rawDesc = "" +
 	"\n" +
 	"file_bytes\x18\x05 \x01(\x03R\tfileBytes\x12\x19\n" +
 	"\blast_seq\x18\x06 \x01(\x04R\alastSeq\"\x16\n" +
-	"\x14GetStoreStatsRequest\"\x9f\x05\n" +
+	"\x14GetStoreStatsRequest\"\xd2\x05\n" +
 	"\x15GetStoreStatsResponse\x12%\n" +
 	"\x0eschema_version\x18\x01 \x01(\x03R\rschemaVersion\x12\x17\n" +
 	"\ahost_id\x18\x02 \x01(\tR\x06hostId\x12\x14\n" +
@@ -7681,14 +8339,62 @@ const file_tasker_host_v1_control_proto_rawDesc = "" +
 	"operations\x18\v \x03(\v25.tasker.host.v1.GetStoreStatsResponse.OperationsEntryR\n" +
 	"operations\x12:\n" +
 	"\vcommit_time\x18\f \x01(\v2\x19.google.protobuf.DurationR\n" +
-	"commitTime\x1a8\n" +
+	"commitTime\x121\n" +
+	"\adeleted\x18\r \x01(\v2\x17.tasker.host.v1.DeletedR\adeleted\x1a8\n" +
 	"\n" +
 	"TasksEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\x04R\x05value:\x028\x01\x1a]\n" +
 	"\x0fOperationsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x124\n" +
-	"\x05value\x18\x02 \x01(\v2\x1e.tasker.host.v1.OperationStatsR\x05value:\x028\x01\"K\n" +
+	"\x05value\x18\x02 \x01(\v2\x1e.tasker.host.v1.OperationStatsR\x05value:\x028\x01\"9\n" +
+	"\aDeleted\x12\x14\n" +
+	"\x05tasks\x18\x01 \x01(\x04R\x05tasks\x12\x18\n" +
+	"\arecords\x18\x02 \x01(\x04R\arecords\"0\n" +
+	"\x14GetStoreSizesRequest\x12\x18\n" +
+	"\asamples\x18\x01 \x01(\rR\asamples\"\x96\x02\n" +
+	"\x15GetStoreSizesResponse\x12\x1d\n" +
+	"\n" +
+	"file_bytes\x18\x01 \x01(\x03R\tfileBytes\x12\x1d\n" +
+	"\n" +
+	"page_bytes\x18\x02 \x01(\x03R\tpageBytes\x12\x14\n" +
+	"\x05pages\x18\x03 \x01(\x03R\x05pages\x12\x1d\n" +
+	"\n" +
+	"free_pages\x18\x04 \x01(\x03R\tfreePages\x124\n" +
+	"\abuckets\x18\x05 \x03(\v2\x1a.tasker.host.v1.BucketSizeR\abuckets\x12\x1e\n" +
+	"\n" +
+	"unfinished\x18\x06 \x01(\x04R\n" +
+	"unfinished\x124\n" +
+	"\bfinished\x18\a \x03(\v2\x18.tasker.host.v1.TaskSizeR\bfinished\"`\n" +
+	"\n" +
+	"BucketSize\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x12\n" +
+	"\x04keys\x18\x02 \x01(\x03R\x04keys\x12\x14\n" +
+	"\x05bytes\x18\x03 \x01(\x03R\x05bytes\x12\x14\n" +
+	"\x05pages\x18\x04 \x01(\x03R\x05pages\"\xd6\x01\n" +
+	"\bTaskSize\x12\x1c\n" +
+	"\tnamespace\x18\x01 \x01(\tR\tnamespace\x12\x1a\n" +
+	"\btemplate\x18\x02 \x01(\tR\btemplate\x12\x16\n" +
+	"\x06status\x18\x03 \x01(\tR\x06status\x12\x14\n" +
+	"\x05tasks\x18\x04 \x01(\x04R\x05tasks\x12\x18\n" +
+	"\asampled\x18\x05 \x01(\x04R\asampled\x12\x14\n" +
+	"\x05bytes\x18\x06 \x01(\x03R\x05bytes\x122\n" +
+	"\x06oldest\x18\a \x01(\v2\x1a.google.protobuf.TimestampR\x06oldest\",\n" +
+	"\x11PruneStoreRequest\x12\x17\n" +
+	"\adry_run\x18\x01 \x01(\bR\x06dryRun\"\x8e\x01\n" +
+	"\x12PruneStoreResponse\x12.\n" +
+	"\x06groups\x18\x01 \x03(\v2\x16.tasker.host.v1.PrunedR\x06groups\x12\x18\n" +
+	"\arecords\x18\x02 \x01(\x04R\arecords\x12.\n" +
+	"\x04next\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\x04next\"p\n" +
+	"\x06Pruned\x12\x1c\n" +
+	"\tnamespace\x18\x01 \x01(\tR\tnamespace\x12\x1a\n" +
+	"\btemplate\x18\x02 \x01(\tR\btemplate\x12\x16\n" +
+	"\x06status\x18\x03 \x01(\tR\x06status\x12\x14\n" +
+	"\x05tasks\x18\x04 \x01(\x04R\x05tasks\"&\n" +
+	"\x12DeleteTasksRequest\x12\x10\n" +
+	"\x03ids\x18\x01 \x03(\tR\x03ids\"H\n" +
+	"\x13DeleteTasksResponse\x121\n" +
+	"\adeleted\x18\x01 \x01(\v2\x17.tasker.host.v1.DeletedR\adeleted\"K\n" +
 	"\vBucketStats\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x12\n" +
 	"\x04keys\x18\x02 \x01(\x03R\x04keys\x12\x14\n" +
@@ -7705,7 +8411,7 @@ const file_tasker_host_v1_control_proto_rawDesc = "" +
 	"\x06sha256\x18\x03 \x01(\tR\x06sha256\x12-\n" +
 	"\x04took\x18\x04 \x01(\v2\x19.google.protobuf.DurationR\x04took\x12\x19\n" +
 	"\blast_seq\x18\x05 \x01(\x04R\alastSeq\x12\x14\n" +
-	"\x05tasks\x18\x06 \x01(\x04R\x05tasks2\xd4\x16\n" +
+	"\x05tasks\x18\x06 \x01(\x04R\x05tasks2\xdf\x18\n" +
 	"\x0eControlService\x12S\n" +
 	"\n" +
 	"CreateTask\x12!.tasker.host.v1.CreateTaskRequest\x1a\".tasker.host.v1.CreateTaskResponse\x12k\n" +
@@ -7740,7 +8446,11 @@ const file_tasker_host_v1_control_proto_rawDesc = "" +
 	"\x12DiscardDeadLetters\x12).tasker.host.v1.DiscardDeadLettersRequest\x1a*.tasker.host.v1.DiscardDeadLettersResponse\x12M\n" +
 	"\bTryEvent\x12\x1f.tasker.host.v1.TryEventRequest\x1a .tasker.host.v1.TryEventResponse\x12P\n" +
 	"\tGetHealth\x12 .tasker.host.v1.GetHealthRequest\x1a!.tasker.host.v1.GetHealthResponse\x12\\\n" +
-	"\rGetStoreStats\x12$.tasker.host.v1.GetStoreStatsRequest\x1a%.tasker.host.v1.GetStoreStatsResponse\x12V\n" +
+	"\rGetStoreStats\x12$.tasker.host.v1.GetStoreStatsRequest\x1a%.tasker.host.v1.GetStoreStatsResponse\x12\\\n" +
+	"\rGetStoreSizes\x12$.tasker.host.v1.GetStoreSizesRequest\x1a%.tasker.host.v1.GetStoreSizesResponse\x12S\n" +
+	"\n" +
+	"PruneStore\x12!.tasker.host.v1.PruneStoreRequest\x1a\".tasker.host.v1.PruneStoreResponse\x12V\n" +
+	"\vDeleteTasks\x12\".tasker.host.v1.DeleteTasksRequest\x1a#.tasker.host.v1.DeleteTasksResponse\x12V\n" +
 	"\vBackupStore\x12\".tasker.host.v1.BackupStoreRequest\x1a#.tasker.host.v1.BackupStoreResponseB\xb9\x01\n" +
 	"\x12com.tasker.host.v1B\fControlProtoP\x01Z;github.com/tasker-engine/tasker/proto/tasker/host/v1;hostv1\xa2\x02\x03THX\xaa\x02\x0eTasker.Host.V1\xca\x02\x0eTasker\\Host\\V1\xe2\x02\x1aTasker\\Host\\V1\\GPBMetadata\xea\x02\x10Tasker::Host::V1b\x06proto3"
 
@@ -7756,7 +8466,7 @@ func file_tasker_host_v1_control_proto_rawDescGZIP() []byte {
 	return file_tasker_host_v1_control_proto_rawDescData
 }
 
-var file_tasker_host_v1_control_proto_msgTypes = make([]protoimpl.MessageInfo, 102)
+var file_tasker_host_v1_control_proto_msgTypes = make([]protoimpl.MessageInfo, 112)
 var file_tasker_host_v1_control_proto_goTypes = []any{
 	(*ErrorInfo)(nil),                  // 0: tasker.host.v1.ErrorInfo
 	(*TaskRequest)(nil),                // 1: tasker.host.v1.TaskRequest
@@ -7852,20 +8562,30 @@ var file_tasker_host_v1_control_proto_goTypes = []any{
 	(*StoreHealth)(nil),                // 91: tasker.host.v1.StoreHealth
 	(*GetStoreStatsRequest)(nil),       // 92: tasker.host.v1.GetStoreStatsRequest
 	(*GetStoreStatsResponse)(nil),      // 93: tasker.host.v1.GetStoreStatsResponse
-	(*BucketStats)(nil),                // 94: tasker.host.v1.BucketStats
-	(*OperationStats)(nil),             // 95: tasker.host.v1.OperationStats
-	(*BackupStoreRequest)(nil),         // 96: tasker.host.v1.BackupStoreRequest
-	(*BackupStoreResponse)(nil),        // 97: tasker.host.v1.BackupStoreResponse
-	nil,                                // 98: tasker.host.v1.GetHealthResponse.PluginsEntry
-	nil,                                // 99: tasker.host.v1.GetHealthResponse.TasksEntry
-	nil,                                // 100: tasker.host.v1.GetStoreStatsResponse.TasksEntry
-	nil,                                // 101: tasker.host.v1.GetStoreStatsResponse.OperationsEntry
-	(*durationpb.Duration)(nil),        // 102: google.protobuf.Duration
-	(*timestamppb.Timestamp)(nil),      // 103: google.protobuf.Timestamp
+	(*Deleted)(nil),                    // 94: tasker.host.v1.Deleted
+	(*GetStoreSizesRequest)(nil),       // 95: tasker.host.v1.GetStoreSizesRequest
+	(*GetStoreSizesResponse)(nil),      // 96: tasker.host.v1.GetStoreSizesResponse
+	(*BucketSize)(nil),                 // 97: tasker.host.v1.BucketSize
+	(*TaskSize)(nil),                   // 98: tasker.host.v1.TaskSize
+	(*PruneStoreRequest)(nil),          // 99: tasker.host.v1.PruneStoreRequest
+	(*PruneStoreResponse)(nil),         // 100: tasker.host.v1.PruneStoreResponse
+	(*Pruned)(nil),                     // 101: tasker.host.v1.Pruned
+	(*DeleteTasksRequest)(nil),         // 102: tasker.host.v1.DeleteTasksRequest
+	(*DeleteTasksResponse)(nil),        // 103: tasker.host.v1.DeleteTasksResponse
+	(*BucketStats)(nil),                // 104: tasker.host.v1.BucketStats
+	(*OperationStats)(nil),             // 105: tasker.host.v1.OperationStats
+	(*BackupStoreRequest)(nil),         // 106: tasker.host.v1.BackupStoreRequest
+	(*BackupStoreResponse)(nil),        // 107: tasker.host.v1.BackupStoreResponse
+	nil,                                // 108: tasker.host.v1.GetHealthResponse.PluginsEntry
+	nil,                                // 109: tasker.host.v1.GetHealthResponse.TasksEntry
+	nil,                                // 110: tasker.host.v1.GetStoreStatsResponse.TasksEntry
+	nil,                                // 111: tasker.host.v1.GetStoreStatsResponse.OperationsEntry
+	(*durationpb.Duration)(nil),        // 112: google.protobuf.Duration
+	(*timestamppb.Timestamp)(nil),      // 113: google.protobuf.Timestamp
 }
 var file_tasker_host_v1_control_proto_depIdxs = []int32{
-	102, // 0: tasker.host.v1.TaskRequest.key_ttl:type_name -> google.protobuf.Duration
-	102, // 1: tasker.host.v1.TaskRequest.deadline:type_name -> google.protobuf.Duration
+	112, // 0: tasker.host.v1.TaskRequest.key_ttl:type_name -> google.protobuf.Duration
+	112, // 1: tasker.host.v1.TaskRequest.deadline:type_name -> google.protobuf.Duration
 	1,   // 2: tasker.host.v1.CreateTaskRequest.task:type_name -> tasker.host.v1.TaskRequest
 	1,   // 3: tasker.host.v1.FindUnfinishedTaskRequest.task:type_name -> tasker.host.v1.TaskRequest
 	8,   // 4: tasker.host.v1.GetTaskResponse.part:type_name -> tasker.host.v1.TaskPart
@@ -7875,46 +8595,46 @@ var file_tasker_host_v1_control_proto_depIdxs = []int32{
 	14,  // 8: tasker.host.v1.Task.stop:type_name -> tasker.host.v1.Stop
 	16,  // 9: tasker.host.v1.Task.failure:type_name -> tasker.host.v1.Failure
 	15,  // 10: tasker.host.v1.Task.resolution:type_name -> tasker.host.v1.Resolution
-	103, // 11: tasker.host.v1.Task.started_at:type_name -> google.protobuf.Timestamp
-	103, // 12: tasker.host.v1.Task.completed_at:type_name -> google.protobuf.Timestamp
-	103, // 13: tasker.host.v1.Task.updated_at:type_name -> google.protobuf.Timestamp
+	113, // 11: tasker.host.v1.Task.started_at:type_name -> google.protobuf.Timestamp
+	113, // 12: tasker.host.v1.Task.completed_at:type_name -> google.protobuf.Timestamp
+	113, // 13: tasker.host.v1.Task.updated_at:type_name -> google.protobuf.Timestamp
 	11,  // 14: tasker.host.v1.TaskSpec.template:type_name -> tasker.host.v1.TemplateRef
 	12,  // 15: tasker.host.v1.TaskSpec.input:type_name -> tasker.host.v1.Value
-	103, // 16: tasker.host.v1.TaskSpec.deadline:type_name -> google.protobuf.Timestamp
-	103, // 17: tasker.host.v1.TaskSpec.created_at:type_name -> google.protobuf.Timestamp
-	102, // 18: tasker.host.v1.TaskSpec.key_ttl:type_name -> google.protobuf.Duration
+	113, // 16: tasker.host.v1.TaskSpec.deadline:type_name -> google.protobuf.Timestamp
+	113, // 17: tasker.host.v1.TaskSpec.created_at:type_name -> google.protobuf.Timestamp
+	112, // 18: tasker.host.v1.TaskSpec.key_ttl:type_name -> google.protobuf.Duration
 	13,  // 19: tasker.host.v1.Value.ref:type_name -> tasker.host.v1.BlobRef
-	103, // 20: tasker.host.v1.Stop.at:type_name -> google.protobuf.Timestamp
-	103, // 21: tasker.host.v1.Resolution.at:type_name -> google.protobuf.Timestamp
-	102, // 22: tasker.host.v1.Failure.retry_after:type_name -> google.protobuf.Duration
+	113, // 20: tasker.host.v1.Stop.at:type_name -> google.protobuf.Timestamp
+	113, // 21: tasker.host.v1.Resolution.at:type_name -> google.protobuf.Timestamp
+	112, // 22: tasker.host.v1.Failure.retry_after:type_name -> google.protobuf.Duration
 	18,  // 23: tasker.host.v1.Step.attempt:type_name -> tasker.host.v1.Attempt
-	103, // 24: tasker.host.v1.Step.started_at:type_name -> google.protobuf.Timestamp
-	103, // 25: tasker.host.v1.Step.completed_at:type_name -> google.protobuf.Timestamp
-	103, // 26: tasker.host.v1.Step.ready_at:type_name -> google.protobuf.Timestamp
-	103, // 27: tasker.host.v1.Step.retry_at:type_name -> google.protobuf.Timestamp
-	103, // 28: tasker.host.v1.Step.hold_until:type_name -> google.protobuf.Timestamp
+	113, // 24: tasker.host.v1.Step.started_at:type_name -> google.protobuf.Timestamp
+	113, // 25: tasker.host.v1.Step.completed_at:type_name -> google.protobuf.Timestamp
+	113, // 26: tasker.host.v1.Step.ready_at:type_name -> google.protobuf.Timestamp
+	113, // 27: tasker.host.v1.Step.retry_at:type_name -> google.protobuf.Timestamp
+	113, // 28: tasker.host.v1.Step.hold_until:type_name -> google.protobuf.Timestamp
 	12,  // 29: tasker.host.v1.Step.results:type_name -> tasker.host.v1.Value
 	16,  // 30: tasker.host.v1.Step.failure:type_name -> tasker.host.v1.Failure
 	15,  // 31: tasker.host.v1.Step.resolution:type_name -> tasker.host.v1.Resolution
 	19,  // 32: tasker.host.v1.Step.late:type_name -> tasker.host.v1.LateResult
 	20,  // 33: tasker.host.v1.Step.reason:type_name -> tasker.host.v1.Reason
-	103, // 34: tasker.host.v1.Attempt.started_at:type_name -> google.protobuf.Timestamp
-	103, // 35: tasker.host.v1.Attempt.ended_at:type_name -> google.protobuf.Timestamp
+	113, // 34: tasker.host.v1.Attempt.started_at:type_name -> google.protobuf.Timestamp
+	113, // 35: tasker.host.v1.Attempt.ended_at:type_name -> google.protobuf.Timestamp
 	16,  // 36: tasker.host.v1.Attempt.failure:type_name -> tasker.host.v1.Failure
-	103, // 37: tasker.host.v1.Attempt.beat_at:type_name -> google.protobuf.Timestamp
+	113, // 37: tasker.host.v1.Attempt.beat_at:type_name -> google.protobuf.Timestamp
 	12,  // 38: tasker.host.v1.Attempt.input:type_name -> tasker.host.v1.Value
-	103, // 39: tasker.host.v1.LateResult.at:type_name -> google.protobuf.Timestamp
-	103, // 40: tasker.host.v1.Reason.since:type_name -> google.protobuf.Timestamp
-	103, // 41: tasker.host.v1.Reason.until:type_name -> google.protobuf.Timestamp
-	103, // 42: tasker.host.v1.ListTasksRequest.created_from:type_name -> google.protobuf.Timestamp
-	103, // 43: tasker.host.v1.ListTasksRequest.created_to:type_name -> google.protobuf.Timestamp
+	113, // 39: tasker.host.v1.LateResult.at:type_name -> google.protobuf.Timestamp
+	113, // 40: tasker.host.v1.Reason.since:type_name -> google.protobuf.Timestamp
+	113, // 41: tasker.host.v1.Reason.until:type_name -> google.protobuf.Timestamp
+	113, // 42: tasker.host.v1.ListTasksRequest.created_from:type_name -> google.protobuf.Timestamp
+	113, // 43: tasker.host.v1.ListTasksRequest.created_to:type_name -> google.protobuf.Timestamp
 	23,  // 44: tasker.host.v1.ListTasksResponse.tasks:type_name -> tasker.host.v1.TaskSummary
 	10,  // 45: tasker.host.v1.TaskSummary.spec:type_name -> tasker.host.v1.TaskSpec
 	14,  // 46: tasker.host.v1.TaskSummary.stop:type_name -> tasker.host.v1.Stop
 	16,  // 47: tasker.host.v1.TaskSummary.failure:type_name -> tasker.host.v1.Failure
-	103, // 48: tasker.host.v1.TaskSummary.started_at:type_name -> google.protobuf.Timestamp
-	103, // 49: tasker.host.v1.TaskSummary.completed_at:type_name -> google.protobuf.Timestamp
-	103, // 50: tasker.host.v1.TaskSummary.updated_at:type_name -> google.protobuf.Timestamp
+	113, // 48: tasker.host.v1.TaskSummary.started_at:type_name -> google.protobuf.Timestamp
+	113, // 49: tasker.host.v1.TaskSummary.completed_at:type_name -> google.protobuf.Timestamp
+	113, // 50: tasker.host.v1.TaskSummary.updated_at:type_name -> google.protobuf.Timestamp
 	8,   // 51: tasker.host.v1.WatchTaskResponse.part:type_name -> tasker.host.v1.TaskPart
 	26,  // 52: tasker.host.v1.CancelTaskRequest.operation:type_name -> tasker.host.v1.Operation
 	26,  // 53: tasker.host.v1.PauseTaskRequest.operation:type_name -> tasker.host.v1.Operation
@@ -7925,118 +8645,131 @@ var file_tasker_host_v1_control_proto_depIdxs = []int32{
 	41,  // 58: tasker.host.v1.GetTemplateResponse.template:type_name -> tasker.host.v1.Template
 	11,  // 59: tasker.host.v1.Template.ref:type_name -> tasker.host.v1.TemplateRef
 	44,  // 60: tasker.host.v1.ListPluginsResponse.plugins:type_name -> tasker.host.v1.Plugin
-	103, // 61: tasker.host.v1.Plugin.since:type_name -> google.protobuf.Timestamp
-	103, // 62: tasker.host.v1.Plugin.retry_at:type_name -> google.protobuf.Timestamp
+	113, // 61: tasker.host.v1.Plugin.since:type_name -> google.protobuf.Timestamp
+	113, // 62: tasker.host.v1.Plugin.retry_at:type_name -> google.protobuf.Timestamp
 	45,  // 63: tasker.host.v1.Plugin.handlers:type_name -> tasker.host.v1.Handler
 	46,  // 64: tasker.host.v1.Plugin.subscriptions:type_name -> tasker.host.v1.Subscription
 	47,  // 65: tasker.host.v1.Plugin.emits:type_name -> tasker.host.v1.Emit
-	102, // 66: tasker.host.v1.Handler.timeout:type_name -> google.protobuf.Duration
+	112, // 66: tasker.host.v1.Handler.timeout:type_name -> google.protobuf.Duration
 	52,  // 67: tasker.host.v1.ListCrashesResponse.crashes:type_name -> tasker.host.v1.Crash
-	103, // 68: tasker.host.v1.Crash.at:type_name -> google.protobuf.Timestamp
-	103, // 69: tasker.host.v1.TailEventsRequest.since:type_name -> google.protobuf.Timestamp
+	113, // 68: tasker.host.v1.Crash.at:type_name -> google.protobuf.Timestamp
+	113, // 69: tasker.host.v1.TailEventsRequest.since:type_name -> google.protobuf.Timestamp
 	57,  // 70: tasker.host.v1.TailEventsResponse.entries:type_name -> tasker.host.v1.LogEntry
 	60,  // 71: tasker.host.v1.ListCatalogResponse.entries:type_name -> tasker.host.v1.CatalogEntry
 	63,  // 72: tasker.host.v1.ListSubscriptionsResponse.subscriptions:type_name -> tasker.host.v1.SubscriptionStatus
-	102, // 73: tasker.host.v1.SubscriptionStatus.timeout:type_name -> google.protobuf.Duration
-	102, // 74: tasker.host.v1.SubscriptionStatus.behind_for:type_name -> google.protobuf.Duration
+	112, // 73: tasker.host.v1.SubscriptionStatus.timeout:type_name -> google.protobuf.Duration
+	112, // 74: tasker.host.v1.SubscriptionStatus.behind_for:type_name -> google.protobuf.Duration
 	65,  // 75: tasker.host.v1.SubscriptionStatus.paused:type_name -> tasker.host.v1.SubscriptionPause
 	66,  // 76: tasker.host.v1.SubscriptionStatus.failing:type_name -> tasker.host.v1.FailingEvent
 	67,  // 77: tasker.host.v1.SubscriptionStatus.replays:type_name -> tasker.host.v1.ReplayPart
 	68,  // 78: tasker.host.v1.SubscriptionStatus.bindings:type_name -> tasker.host.v1.Binding
-	103, // 79: tasker.host.v1.SubscriptionStatus.created_at:type_name -> google.protobuf.Timestamp
-	103, // 80: tasker.host.v1.SubscriptionStatus.acked_at:type_name -> google.protobuf.Timestamp
+	113, // 79: tasker.host.v1.SubscriptionStatus.created_at:type_name -> google.protobuf.Timestamp
+	113, // 80: tasker.host.v1.SubscriptionStatus.acked_at:type_name -> google.protobuf.Timestamp
 	64,  // 81: tasker.host.v1.SubscriptionStatus.unavailable:type_name -> tasker.host.v1.Outage
-	103, // 82: tasker.host.v1.Outage.since:type_name -> google.protobuf.Timestamp
-	103, // 83: tasker.host.v1.Outage.next_try:type_name -> google.protobuf.Timestamp
-	103, // 84: tasker.host.v1.SubscriptionPause.at:type_name -> google.protobuf.Timestamp
-	103, // 85: tasker.host.v1.FailingEvent.retry_at:type_name -> google.protobuf.Timestamp
+	113, // 82: tasker.host.v1.Outage.since:type_name -> google.protobuf.Timestamp
+	113, // 83: tasker.host.v1.Outage.next_try:type_name -> google.protobuf.Timestamp
+	113, // 84: tasker.host.v1.SubscriptionPause.at:type_name -> google.protobuf.Timestamp
+	113, // 85: tasker.host.v1.FailingEvent.retry_at:type_name -> google.protobuf.Timestamp
 	11,  // 86: tasker.host.v1.Binding.template:type_name -> tasker.host.v1.TemplateRef
-	103, // 87: tasker.host.v1.Position.at:type_name -> google.protobuf.Timestamp
+	113, // 87: tasker.host.v1.Position.at:type_name -> google.protobuf.Timestamp
 	26,  // 88: tasker.host.v1.PauseSubscriptionRequest.operation:type_name -> tasker.host.v1.Operation
 	69,  // 89: tasker.host.v1.RewindSubscriptionRequest.to:type_name -> tasker.host.v1.Position
 	69,  // 90: tasker.host.v1.ReplaySubscriptionRequest.from:type_name -> tasker.host.v1.Position
 	69,  // 91: tasker.host.v1.ReplaySubscriptionRequest.to:type_name -> tasker.host.v1.Position
 	82,  // 92: tasker.host.v1.ListDeadLettersResponse.letters:type_name -> tasker.host.v1.DeadLetter
-	103, // 93: tasker.host.v1.DeadLetter.at:type_name -> google.protobuf.Timestamp
-	102, // 94: tasker.host.v1.TryEventRequest.timeout:type_name -> google.protobuf.Duration
-	102, // 95: tasker.host.v1.TryEventResponse.took:type_name -> google.protobuf.Duration
-	103, // 96: tasker.host.v1.GetHealthResponse.since:type_name -> google.protobuf.Timestamp
+	113, // 93: tasker.host.v1.DeadLetter.at:type_name -> google.protobuf.Timestamp
+	112, // 94: tasker.host.v1.TryEventRequest.timeout:type_name -> google.protobuf.Duration
+	112, // 95: tasker.host.v1.TryEventResponse.took:type_name -> google.protobuf.Duration
+	113, // 96: tasker.host.v1.GetHealthResponse.since:type_name -> google.protobuf.Timestamp
 	91,  // 97: tasker.host.v1.GetHealthResponse.store:type_name -> tasker.host.v1.StoreHealth
-	98,  // 98: tasker.host.v1.GetHealthResponse.plugins:type_name -> tasker.host.v1.GetHealthResponse.PluginsEntry
-	99,  // 99: tasker.host.v1.GetHealthResponse.tasks:type_name -> tasker.host.v1.GetHealthResponse.TasksEntry
-	94,  // 100: tasker.host.v1.GetStoreStatsResponse.buckets:type_name -> tasker.host.v1.BucketStats
-	100, // 101: tasker.host.v1.GetStoreStatsResponse.tasks:type_name -> tasker.host.v1.GetStoreStatsResponse.TasksEntry
-	101, // 102: tasker.host.v1.GetStoreStatsResponse.operations:type_name -> tasker.host.v1.GetStoreStatsResponse.OperationsEntry
-	102, // 103: tasker.host.v1.GetStoreStatsResponse.commit_time:type_name -> google.protobuf.Duration
-	102, // 104: tasker.host.v1.BackupStoreResponse.took:type_name -> google.protobuf.Duration
-	95,  // 105: tasker.host.v1.GetStoreStatsResponse.OperationsEntry.value:type_name -> tasker.host.v1.OperationStats
-	2,   // 106: tasker.host.v1.ControlService.CreateTask:input_type -> tasker.host.v1.CreateTaskRequest
-	4,   // 107: tasker.host.v1.ControlService.FindUnfinishedTask:input_type -> tasker.host.v1.FindUnfinishedTaskRequest
-	6,   // 108: tasker.host.v1.ControlService.GetTask:input_type -> tasker.host.v1.GetTaskRequest
-	21,  // 109: tasker.host.v1.ControlService.ListTasks:input_type -> tasker.host.v1.ListTasksRequest
-	24,  // 110: tasker.host.v1.ControlService.WatchTask:input_type -> tasker.host.v1.WatchTaskRequest
-	27,  // 111: tasker.host.v1.ControlService.CancelTask:input_type -> tasker.host.v1.CancelTaskRequest
-	29,  // 112: tasker.host.v1.ControlService.PauseTask:input_type -> tasker.host.v1.PauseTaskRequest
-	31,  // 113: tasker.host.v1.ControlService.ResumeTask:input_type -> tasker.host.v1.ResumeTaskRequest
-	33,  // 114: tasker.host.v1.ControlService.RetryTask:input_type -> tasker.host.v1.RetryTaskRequest
-	35,  // 115: tasker.host.v1.ControlService.ResolveTask:input_type -> tasker.host.v1.ResolveTaskRequest
-	37,  // 116: tasker.host.v1.ControlService.ListTemplates:input_type -> tasker.host.v1.ListTemplatesRequest
-	39,  // 117: tasker.host.v1.ControlService.GetTemplate:input_type -> tasker.host.v1.GetTemplateRequest
-	42,  // 118: tasker.host.v1.ControlService.ListPlugins:input_type -> tasker.host.v1.ListPluginsRequest
-	48,  // 119: tasker.host.v1.ControlService.ListPluginLogs:input_type -> tasker.host.v1.ListPluginLogsRequest
-	50,  // 120: tasker.host.v1.ControlService.ListCrashes:input_type -> tasker.host.v1.ListCrashesRequest
-	53,  // 121: tasker.host.v1.ControlService.ResumePlugin:input_type -> tasker.host.v1.ResumePluginRequest
-	55,  // 122: tasker.host.v1.ControlService.TailEvents:input_type -> tasker.host.v1.TailEventsRequest
-	58,  // 123: tasker.host.v1.ControlService.ListCatalog:input_type -> tasker.host.v1.ListCatalogRequest
-	61,  // 124: tasker.host.v1.ControlService.ListSubscriptions:input_type -> tasker.host.v1.ListSubscriptionsRequest
-	70,  // 125: tasker.host.v1.ControlService.PauseSubscription:input_type -> tasker.host.v1.PauseSubscriptionRequest
-	72,  // 126: tasker.host.v1.ControlService.ResumeSubscription:input_type -> tasker.host.v1.ResumeSubscriptionRequest
-	74,  // 127: tasker.host.v1.ControlService.RewindSubscription:input_type -> tasker.host.v1.RewindSubscriptionRequest
-	76,  // 128: tasker.host.v1.ControlService.ReplaySubscription:input_type -> tasker.host.v1.ReplaySubscriptionRequest
-	78,  // 129: tasker.host.v1.ControlService.ForgetSubscription:input_type -> tasker.host.v1.ForgetSubscriptionRequest
-	80,  // 130: tasker.host.v1.ControlService.ListDeadLetters:input_type -> tasker.host.v1.ListDeadLettersRequest
-	83,  // 131: tasker.host.v1.ControlService.RetryDeadLetters:input_type -> tasker.host.v1.RetryDeadLettersRequest
-	85,  // 132: tasker.host.v1.ControlService.DiscardDeadLetters:input_type -> tasker.host.v1.DiscardDeadLettersRequest
-	87,  // 133: tasker.host.v1.ControlService.TryEvent:input_type -> tasker.host.v1.TryEventRequest
-	89,  // 134: tasker.host.v1.ControlService.GetHealth:input_type -> tasker.host.v1.GetHealthRequest
-	92,  // 135: tasker.host.v1.ControlService.GetStoreStats:input_type -> tasker.host.v1.GetStoreStatsRequest
-	96,  // 136: tasker.host.v1.ControlService.BackupStore:input_type -> tasker.host.v1.BackupStoreRequest
-	3,   // 137: tasker.host.v1.ControlService.CreateTask:output_type -> tasker.host.v1.CreateTaskResponse
-	5,   // 138: tasker.host.v1.ControlService.FindUnfinishedTask:output_type -> tasker.host.v1.FindUnfinishedTaskResponse
-	7,   // 139: tasker.host.v1.ControlService.GetTask:output_type -> tasker.host.v1.GetTaskResponse
-	22,  // 140: tasker.host.v1.ControlService.ListTasks:output_type -> tasker.host.v1.ListTasksResponse
-	25,  // 141: tasker.host.v1.ControlService.WatchTask:output_type -> tasker.host.v1.WatchTaskResponse
-	28,  // 142: tasker.host.v1.ControlService.CancelTask:output_type -> tasker.host.v1.CancelTaskResponse
-	30,  // 143: tasker.host.v1.ControlService.PauseTask:output_type -> tasker.host.v1.PauseTaskResponse
-	32,  // 144: tasker.host.v1.ControlService.ResumeTask:output_type -> tasker.host.v1.ResumeTaskResponse
-	34,  // 145: tasker.host.v1.ControlService.RetryTask:output_type -> tasker.host.v1.RetryTaskResponse
-	36,  // 146: tasker.host.v1.ControlService.ResolveTask:output_type -> tasker.host.v1.ResolveTaskResponse
-	38,  // 147: tasker.host.v1.ControlService.ListTemplates:output_type -> tasker.host.v1.ListTemplatesResponse
-	40,  // 148: tasker.host.v1.ControlService.GetTemplate:output_type -> tasker.host.v1.GetTemplateResponse
-	43,  // 149: tasker.host.v1.ControlService.ListPlugins:output_type -> tasker.host.v1.ListPluginsResponse
-	49,  // 150: tasker.host.v1.ControlService.ListPluginLogs:output_type -> tasker.host.v1.ListPluginLogsResponse
-	51,  // 151: tasker.host.v1.ControlService.ListCrashes:output_type -> tasker.host.v1.ListCrashesResponse
-	54,  // 152: tasker.host.v1.ControlService.ResumePlugin:output_type -> tasker.host.v1.ResumePluginResponse
-	56,  // 153: tasker.host.v1.ControlService.TailEvents:output_type -> tasker.host.v1.TailEventsResponse
-	59,  // 154: tasker.host.v1.ControlService.ListCatalog:output_type -> tasker.host.v1.ListCatalogResponse
-	62,  // 155: tasker.host.v1.ControlService.ListSubscriptions:output_type -> tasker.host.v1.ListSubscriptionsResponse
-	71,  // 156: tasker.host.v1.ControlService.PauseSubscription:output_type -> tasker.host.v1.PauseSubscriptionResponse
-	73,  // 157: tasker.host.v1.ControlService.ResumeSubscription:output_type -> tasker.host.v1.ResumeSubscriptionResponse
-	75,  // 158: tasker.host.v1.ControlService.RewindSubscription:output_type -> tasker.host.v1.RewindSubscriptionResponse
-	77,  // 159: tasker.host.v1.ControlService.ReplaySubscription:output_type -> tasker.host.v1.ReplaySubscriptionResponse
-	79,  // 160: tasker.host.v1.ControlService.ForgetSubscription:output_type -> tasker.host.v1.ForgetSubscriptionResponse
-	81,  // 161: tasker.host.v1.ControlService.ListDeadLetters:output_type -> tasker.host.v1.ListDeadLettersResponse
-	84,  // 162: tasker.host.v1.ControlService.RetryDeadLetters:output_type -> tasker.host.v1.RetryDeadLettersResponse
-	86,  // 163: tasker.host.v1.ControlService.DiscardDeadLetters:output_type -> tasker.host.v1.DiscardDeadLettersResponse
-	88,  // 164: tasker.host.v1.ControlService.TryEvent:output_type -> tasker.host.v1.TryEventResponse
-	90,  // 165: tasker.host.v1.ControlService.GetHealth:output_type -> tasker.host.v1.GetHealthResponse
-	93,  // 166: tasker.host.v1.ControlService.GetStoreStats:output_type -> tasker.host.v1.GetStoreStatsResponse
-	97,  // 167: tasker.host.v1.ControlService.BackupStore:output_type -> tasker.host.v1.BackupStoreResponse
-	137, // [137:168] is the sub-list for method output_type
-	106, // [106:137] is the sub-list for method input_type
-	106, // [106:106] is the sub-list for extension type_name
-	106, // [106:106] is the sub-list for extension extendee
-	0,   // [0:106] is the sub-list for field type_name
+	108, // 98: tasker.host.v1.GetHealthResponse.plugins:type_name -> tasker.host.v1.GetHealthResponse.PluginsEntry
+	109, // 99: tasker.host.v1.GetHealthResponse.tasks:type_name -> tasker.host.v1.GetHealthResponse.TasksEntry
+	104, // 100: tasker.host.v1.GetStoreStatsResponse.buckets:type_name -> tasker.host.v1.BucketStats
+	110, // 101: tasker.host.v1.GetStoreStatsResponse.tasks:type_name -> tasker.host.v1.GetStoreStatsResponse.TasksEntry
+	111, // 102: tasker.host.v1.GetStoreStatsResponse.operations:type_name -> tasker.host.v1.GetStoreStatsResponse.OperationsEntry
+	112, // 103: tasker.host.v1.GetStoreStatsResponse.commit_time:type_name -> google.protobuf.Duration
+	94,  // 104: tasker.host.v1.GetStoreStatsResponse.deleted:type_name -> tasker.host.v1.Deleted
+	97,  // 105: tasker.host.v1.GetStoreSizesResponse.buckets:type_name -> tasker.host.v1.BucketSize
+	98,  // 106: tasker.host.v1.GetStoreSizesResponse.finished:type_name -> tasker.host.v1.TaskSize
+	113, // 107: tasker.host.v1.TaskSize.oldest:type_name -> google.protobuf.Timestamp
+	101, // 108: tasker.host.v1.PruneStoreResponse.groups:type_name -> tasker.host.v1.Pruned
+	113, // 109: tasker.host.v1.PruneStoreResponse.next:type_name -> google.protobuf.Timestamp
+	94,  // 110: tasker.host.v1.DeleteTasksResponse.deleted:type_name -> tasker.host.v1.Deleted
+	112, // 111: tasker.host.v1.BackupStoreResponse.took:type_name -> google.protobuf.Duration
+	105, // 112: tasker.host.v1.GetStoreStatsResponse.OperationsEntry.value:type_name -> tasker.host.v1.OperationStats
+	2,   // 113: tasker.host.v1.ControlService.CreateTask:input_type -> tasker.host.v1.CreateTaskRequest
+	4,   // 114: tasker.host.v1.ControlService.FindUnfinishedTask:input_type -> tasker.host.v1.FindUnfinishedTaskRequest
+	6,   // 115: tasker.host.v1.ControlService.GetTask:input_type -> tasker.host.v1.GetTaskRequest
+	21,  // 116: tasker.host.v1.ControlService.ListTasks:input_type -> tasker.host.v1.ListTasksRequest
+	24,  // 117: tasker.host.v1.ControlService.WatchTask:input_type -> tasker.host.v1.WatchTaskRequest
+	27,  // 118: tasker.host.v1.ControlService.CancelTask:input_type -> tasker.host.v1.CancelTaskRequest
+	29,  // 119: tasker.host.v1.ControlService.PauseTask:input_type -> tasker.host.v1.PauseTaskRequest
+	31,  // 120: tasker.host.v1.ControlService.ResumeTask:input_type -> tasker.host.v1.ResumeTaskRequest
+	33,  // 121: tasker.host.v1.ControlService.RetryTask:input_type -> tasker.host.v1.RetryTaskRequest
+	35,  // 122: tasker.host.v1.ControlService.ResolveTask:input_type -> tasker.host.v1.ResolveTaskRequest
+	37,  // 123: tasker.host.v1.ControlService.ListTemplates:input_type -> tasker.host.v1.ListTemplatesRequest
+	39,  // 124: tasker.host.v1.ControlService.GetTemplate:input_type -> tasker.host.v1.GetTemplateRequest
+	42,  // 125: tasker.host.v1.ControlService.ListPlugins:input_type -> tasker.host.v1.ListPluginsRequest
+	48,  // 126: tasker.host.v1.ControlService.ListPluginLogs:input_type -> tasker.host.v1.ListPluginLogsRequest
+	50,  // 127: tasker.host.v1.ControlService.ListCrashes:input_type -> tasker.host.v1.ListCrashesRequest
+	53,  // 128: tasker.host.v1.ControlService.ResumePlugin:input_type -> tasker.host.v1.ResumePluginRequest
+	55,  // 129: tasker.host.v1.ControlService.TailEvents:input_type -> tasker.host.v1.TailEventsRequest
+	58,  // 130: tasker.host.v1.ControlService.ListCatalog:input_type -> tasker.host.v1.ListCatalogRequest
+	61,  // 131: tasker.host.v1.ControlService.ListSubscriptions:input_type -> tasker.host.v1.ListSubscriptionsRequest
+	70,  // 132: tasker.host.v1.ControlService.PauseSubscription:input_type -> tasker.host.v1.PauseSubscriptionRequest
+	72,  // 133: tasker.host.v1.ControlService.ResumeSubscription:input_type -> tasker.host.v1.ResumeSubscriptionRequest
+	74,  // 134: tasker.host.v1.ControlService.RewindSubscription:input_type -> tasker.host.v1.RewindSubscriptionRequest
+	76,  // 135: tasker.host.v1.ControlService.ReplaySubscription:input_type -> tasker.host.v1.ReplaySubscriptionRequest
+	78,  // 136: tasker.host.v1.ControlService.ForgetSubscription:input_type -> tasker.host.v1.ForgetSubscriptionRequest
+	80,  // 137: tasker.host.v1.ControlService.ListDeadLetters:input_type -> tasker.host.v1.ListDeadLettersRequest
+	83,  // 138: tasker.host.v1.ControlService.RetryDeadLetters:input_type -> tasker.host.v1.RetryDeadLettersRequest
+	85,  // 139: tasker.host.v1.ControlService.DiscardDeadLetters:input_type -> tasker.host.v1.DiscardDeadLettersRequest
+	87,  // 140: tasker.host.v1.ControlService.TryEvent:input_type -> tasker.host.v1.TryEventRequest
+	89,  // 141: tasker.host.v1.ControlService.GetHealth:input_type -> tasker.host.v1.GetHealthRequest
+	92,  // 142: tasker.host.v1.ControlService.GetStoreStats:input_type -> tasker.host.v1.GetStoreStatsRequest
+	95,  // 143: tasker.host.v1.ControlService.GetStoreSizes:input_type -> tasker.host.v1.GetStoreSizesRequest
+	99,  // 144: tasker.host.v1.ControlService.PruneStore:input_type -> tasker.host.v1.PruneStoreRequest
+	102, // 145: tasker.host.v1.ControlService.DeleteTasks:input_type -> tasker.host.v1.DeleteTasksRequest
+	106, // 146: tasker.host.v1.ControlService.BackupStore:input_type -> tasker.host.v1.BackupStoreRequest
+	3,   // 147: tasker.host.v1.ControlService.CreateTask:output_type -> tasker.host.v1.CreateTaskResponse
+	5,   // 148: tasker.host.v1.ControlService.FindUnfinishedTask:output_type -> tasker.host.v1.FindUnfinishedTaskResponse
+	7,   // 149: tasker.host.v1.ControlService.GetTask:output_type -> tasker.host.v1.GetTaskResponse
+	22,  // 150: tasker.host.v1.ControlService.ListTasks:output_type -> tasker.host.v1.ListTasksResponse
+	25,  // 151: tasker.host.v1.ControlService.WatchTask:output_type -> tasker.host.v1.WatchTaskResponse
+	28,  // 152: tasker.host.v1.ControlService.CancelTask:output_type -> tasker.host.v1.CancelTaskResponse
+	30,  // 153: tasker.host.v1.ControlService.PauseTask:output_type -> tasker.host.v1.PauseTaskResponse
+	32,  // 154: tasker.host.v1.ControlService.ResumeTask:output_type -> tasker.host.v1.ResumeTaskResponse
+	34,  // 155: tasker.host.v1.ControlService.RetryTask:output_type -> tasker.host.v1.RetryTaskResponse
+	36,  // 156: tasker.host.v1.ControlService.ResolveTask:output_type -> tasker.host.v1.ResolveTaskResponse
+	38,  // 157: tasker.host.v1.ControlService.ListTemplates:output_type -> tasker.host.v1.ListTemplatesResponse
+	40,  // 158: tasker.host.v1.ControlService.GetTemplate:output_type -> tasker.host.v1.GetTemplateResponse
+	43,  // 159: tasker.host.v1.ControlService.ListPlugins:output_type -> tasker.host.v1.ListPluginsResponse
+	49,  // 160: tasker.host.v1.ControlService.ListPluginLogs:output_type -> tasker.host.v1.ListPluginLogsResponse
+	51,  // 161: tasker.host.v1.ControlService.ListCrashes:output_type -> tasker.host.v1.ListCrashesResponse
+	54,  // 162: tasker.host.v1.ControlService.ResumePlugin:output_type -> tasker.host.v1.ResumePluginResponse
+	56,  // 163: tasker.host.v1.ControlService.TailEvents:output_type -> tasker.host.v1.TailEventsResponse
+	59,  // 164: tasker.host.v1.ControlService.ListCatalog:output_type -> tasker.host.v1.ListCatalogResponse
+	62,  // 165: tasker.host.v1.ControlService.ListSubscriptions:output_type -> tasker.host.v1.ListSubscriptionsResponse
+	71,  // 166: tasker.host.v1.ControlService.PauseSubscription:output_type -> tasker.host.v1.PauseSubscriptionResponse
+	73,  // 167: tasker.host.v1.ControlService.ResumeSubscription:output_type -> tasker.host.v1.ResumeSubscriptionResponse
+	75,  // 168: tasker.host.v1.ControlService.RewindSubscription:output_type -> tasker.host.v1.RewindSubscriptionResponse
+	77,  // 169: tasker.host.v1.ControlService.ReplaySubscription:output_type -> tasker.host.v1.ReplaySubscriptionResponse
+	79,  // 170: tasker.host.v1.ControlService.ForgetSubscription:output_type -> tasker.host.v1.ForgetSubscriptionResponse
+	81,  // 171: tasker.host.v1.ControlService.ListDeadLetters:output_type -> tasker.host.v1.ListDeadLettersResponse
+	84,  // 172: tasker.host.v1.ControlService.RetryDeadLetters:output_type -> tasker.host.v1.RetryDeadLettersResponse
+	86,  // 173: tasker.host.v1.ControlService.DiscardDeadLetters:output_type -> tasker.host.v1.DiscardDeadLettersResponse
+	88,  // 174: tasker.host.v1.ControlService.TryEvent:output_type -> tasker.host.v1.TryEventResponse
+	90,  // 175: tasker.host.v1.ControlService.GetHealth:output_type -> tasker.host.v1.GetHealthResponse
+	93,  // 176: tasker.host.v1.ControlService.GetStoreStats:output_type -> tasker.host.v1.GetStoreStatsResponse
+	96,  // 177: tasker.host.v1.ControlService.GetStoreSizes:output_type -> tasker.host.v1.GetStoreSizesResponse
+	100, // 178: tasker.host.v1.ControlService.PruneStore:output_type -> tasker.host.v1.PruneStoreResponse
+	103, // 179: tasker.host.v1.ControlService.DeleteTasks:output_type -> tasker.host.v1.DeleteTasksResponse
+	107, // 180: tasker.host.v1.ControlService.BackupStore:output_type -> tasker.host.v1.BackupStoreResponse
+	147, // [147:181] is the sub-list for method output_type
+	113, // [113:147] is the sub-list for method input_type
+	113, // [113:113] is the sub-list for extension type_name
+	113, // [113:113] is the sub-list for extension extendee
+	0,   // [0:113] is the sub-list for field type_name
 }
 
 func init() { file_tasker_host_v1_control_proto_init() }
@@ -8051,7 +8784,7 @@ func file_tasker_host_v1_control_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_tasker_host_v1_control_proto_rawDesc), len(file_tasker_host_v1_control_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   102,
+			NumMessages:   112,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -54,6 +54,9 @@ const (
 	ControlService_TryEvent_FullMethodName           = "/tasker.host.v1.ControlService/TryEvent"
 	ControlService_GetHealth_FullMethodName          = "/tasker.host.v1.ControlService/GetHealth"
 	ControlService_GetStoreStats_FullMethodName      = "/tasker.host.v1.ControlService/GetStoreStats"
+	ControlService_GetStoreSizes_FullMethodName      = "/tasker.host.v1.ControlService/GetStoreSizes"
+	ControlService_PruneStore_FullMethodName         = "/tasker.host.v1.ControlService/PruneStore"
+	ControlService_DeleteTasks_FullMethodName        = "/tasker.host.v1.ControlService/DeleteTasks"
 	ControlService_BackupStore_FullMethodName        = "/tasker.host.v1.ControlService/BackupStore"
 )
 
@@ -124,6 +127,12 @@ type ControlServiceClient interface {
 	GetHealth(ctx context.Context, in *GetHealthRequest, opts ...grpc.CallOption) (*GetHealthResponse, error)
 	// GetStoreStats says how much the store holds.
 	GetStoreStats(ctx context.Context, in *GetStoreStatsRequest, opts ...grpc.CallOption) (*GetStoreStatsResponse, error)
+	// GetStoreSizes says what takes the room of the store.
+	GetStoreSizes(ctx context.Context, in *GetStoreSizesRequest, opts ...grpc.CallOption) (*GetStoreSizesResponse, error)
+	// PruneStore removes what the rules of retention let go, or says what that is.
+	PruneStore(ctx context.Context, in *PruneStoreRequest, opts ...grpc.CallOption) (*PruneStoreResponse, error)
+	// DeleteTasks removes finished tasks.
+	DeleteTasks(ctx context.Context, in *DeleteTasksRequest, opts ...grpc.CallOption) (*DeleteTasksResponse, error)
 	// BackupStore writes a consistent copy of the store to a new file.
 	BackupStore(ctx context.Context, in *BackupStoreRequest, opts ...grpc.CallOption) (*BackupStoreResponse, error)
 }
@@ -463,6 +472,36 @@ func (c *controlServiceClient) GetStoreStats(ctx context.Context, in *GetStoreSt
 	return out, nil
 }
 
+func (c *controlServiceClient) GetStoreSizes(ctx context.Context, in *GetStoreSizesRequest, opts ...grpc.CallOption) (*GetStoreSizesResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(GetStoreSizesResponse)
+	err := c.cc.Invoke(ctx, ControlService_GetStoreSizes_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *controlServiceClient) PruneStore(ctx context.Context, in *PruneStoreRequest, opts ...grpc.CallOption) (*PruneStoreResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(PruneStoreResponse)
+	err := c.cc.Invoke(ctx, ControlService_PruneStore_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *controlServiceClient) DeleteTasks(ctx context.Context, in *DeleteTasksRequest, opts ...grpc.CallOption) (*DeleteTasksResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(DeleteTasksResponse)
+	err := c.cc.Invoke(ctx, ControlService_DeleteTasks_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 func (c *controlServiceClient) BackupStore(ctx context.Context, in *BackupStoreRequest, opts ...grpc.CallOption) (*BackupStoreResponse, error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(BackupStoreResponse)
@@ -540,6 +579,12 @@ type ControlServiceServer interface {
 	GetHealth(context.Context, *GetHealthRequest) (*GetHealthResponse, error)
 	// GetStoreStats says how much the store holds.
 	GetStoreStats(context.Context, *GetStoreStatsRequest) (*GetStoreStatsResponse, error)
+	// GetStoreSizes says what takes the room of the store.
+	GetStoreSizes(context.Context, *GetStoreSizesRequest) (*GetStoreSizesResponse, error)
+	// PruneStore removes what the rules of retention let go, or says what that is.
+	PruneStore(context.Context, *PruneStoreRequest) (*PruneStoreResponse, error)
+	// DeleteTasks removes finished tasks.
+	DeleteTasks(context.Context, *DeleteTasksRequest) (*DeleteTasksResponse, error)
 	// BackupStore writes a consistent copy of the store to a new file.
 	BackupStore(context.Context, *BackupStoreRequest) (*BackupStoreResponse, error)
 	mustEmbedUnimplementedControlServiceServer()
@@ -641,6 +686,15 @@ func (UnimplementedControlServiceServer) GetHealth(context.Context, *GetHealthRe
 }
 func (UnimplementedControlServiceServer) GetStoreStats(context.Context, *GetStoreStatsRequest) (*GetStoreStatsResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method GetStoreStats not implemented")
+}
+func (UnimplementedControlServiceServer) GetStoreSizes(context.Context, *GetStoreSizesRequest) (*GetStoreSizesResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method GetStoreSizes not implemented")
+}
+func (UnimplementedControlServiceServer) PruneStore(context.Context, *PruneStoreRequest) (*PruneStoreResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method PruneStore not implemented")
+}
+func (UnimplementedControlServiceServer) DeleteTasks(context.Context, *DeleteTasksRequest) (*DeleteTasksResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method DeleteTasks not implemented")
 }
 func (UnimplementedControlServiceServer) BackupStore(context.Context, *BackupStoreRequest) (*BackupStoreResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method BackupStore not implemented")
@@ -1185,6 +1239,60 @@ func _ControlService_GetStoreStats_Handler(srv interface{}, ctx context.Context,
 	return interceptor(ctx, in, info, handler)
 }
 
+func _ControlService_GetStoreSizes_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(GetStoreSizesRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(ControlServiceServer).GetStoreSizes(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: ControlService_GetStoreSizes_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(ControlServiceServer).GetStoreSizes(ctx, req.(*GetStoreSizesRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _ControlService_PruneStore_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(PruneStoreRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(ControlServiceServer).PruneStore(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: ControlService_PruneStore_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(ControlServiceServer).PruneStore(ctx, req.(*PruneStoreRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _ControlService_DeleteTasks_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(DeleteTasksRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(ControlServiceServer).DeleteTasks(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: ControlService_DeleteTasks_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(ControlServiceServer).DeleteTasks(ctx, req.(*DeleteTasksRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 func _ControlService_BackupStore_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
 	in := new(BackupStoreRequest)
 	if err := dec(in); err != nil {
@@ -1317,6 +1425,18 @@ var ControlService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "GetStoreStats",
 			Handler:    _ControlService_GetStoreStats_Handler,
+		},
+		{
+			MethodName: "GetStoreSizes",
+			Handler:    _ControlService_GetStoreSizes_Handler,
+		},
+		{
+			MethodName: "PruneStore",
+			Handler:    _ControlService_PruneStore_Handler,
+		},
+		{
+			MethodName: "DeleteTasks",
+			Handler:    _ControlService_DeleteTasks_Handler,
 		},
 		{
 			MethodName: "BackupStore",
