@@ -59,6 +59,14 @@
 // as in a unit test that calls a handler directly, all of them are harmless; but [Emit] and [Fetch], whose work is then
 // not done, return an error.
 //
+// # Spans
+//
+// Each attempt is a span of its task's trace, and so is what it does below: calls by httpapi, and whatever makes spans by the API of
+// OpenTelemetry with the attempt's context, be it the author's code or a library that is instrumented for it.
+// [Serve] sets the global TracerProvider and propagators. Spans travel to the host with the attempt's result; a plugin needs no
+// exporter. An attempt that makes none, in a trace that nobody records, pays nothing. Deliveries have spans in traces of
+// their own, which link to what the event is about, where the host asks for them; see [SubscriberOptions].
+//
 // # What the process owes the host
 //
 // Serve takes care of all of it: the handshake, mutual TLS, the manifest, flow of work and events in frames,

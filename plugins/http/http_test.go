@@ -297,6 +297,33 @@ func TestLogin(t *testing.T) {
 	}
 }
 
+// TestSpans: every request of a step is to be seen in its trace, that for a token, too.
+func TestSpans(t *testing.T) {
+	api := sdktest.HTTP(t)
+	api.On("POST", "/token").Reply(200, sdktest.JSON(object{"access_token": "hush-hush", "token_type": "Bearer", "expires_in": 3600}))
+	api.On("GET", "/items?page=2").Reply(200, sdktest.JSON(object{"data": list{2}}))
+	api.On("GET", "/items").Reply(200, sdktest.JSON(object{"data": list{1}, "next": "?page=2"}))
+	settings := object{"oauth2": object{"token_url": api.URL + "/token", "client_id": "me", "client_secret": "hush-hush"}}
+	config := object{"service": "shop", "url": "items", "pages": object{"items": "/body/data", "next": "/body/next"}}
+	got := run(t, with(api.URL, settings), config, sdktest.Attempt{})
+	want := fmt.Sprintf(`handler.process
+  api.call http.request.method=POST url.full=%[1]s/token http.response.status_code=200
+  api.call http.request.method=GET url.full=%[1]s/items http.response.status_code=200
+  api.call http.request.method=GET url.full=%[1]s/items?page=*** http.response.status_code=200
+`, api.URL)
+	if tree := sdktest.SpanTree(got.Spans, "http.request.method", "url.full", "http.response.status_code"); tree != want {
+		t.Errorf("spans (failure %v)\n%s\nwant\n%s", got.Failure, tree, want)
+	}
+	if told := fmt.Sprint(got.Spans); strings.Contains(told, "hush") {
+		t.Errorf("the spans show a secret: %s", told)
+	}
+	for _, r := range api.Requests() {
+		if parent := r.Header.Get("Traceparent"); !strings.Contains(parent, got.Spans[0].Trace) {
+			t.Errorf("%s has traceparent %q, want one in trace %s", r.Path, parent, got.Spans[0].Trace)
+		}
+	}
+}
+
 func TestOAuth2(t *testing.T) {
 	token := func(value string) sdktest.HTTPPart {
 		return sdktest.JSON(object{"access_token": value, "token_type": "Bearer", "expires_in": 3600})

@@ -43,10 +43,10 @@ func newTokens(o *oauth, tlsConfig *tls.Config) *tokens {
 		},
 		http: &http.Client{
 			Timeout: tokenTimeout,
-			Transport: &http.Transport{
+			Transport: httpapi.Traced(&http.Transport{
 				Proxy: http.ProxyFromEnvironment, TLSClientConfig: tlsConfig.Clone(), ForceAttemptHTTP2: true,
 				DisableKeepAlives: true, MaxResponseHeaderBytes: 64 << 10, // tokens are rare
-			},
+			}),
 			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 		},
 		slot: make(chan struct{}, 1),

@@ -165,6 +165,6 @@ func New(opts Options) (*Client, error) {
 	c := &Client{opts: opts, base: base, secrets: newSecrets(opts.SecretHeaders), guards: newGuards(opts.Breaker, opts.Rate)}
 	end := opts.transport()
 	c.idle, _ = end.(interface{ CloseIdleConnections() }) // nil when it keeps none
-	c.http = &http.Client{Transport: chain(end, slices.Concat([]Layer{c.identify}, opts.Layers, []Layer{c.span})), CheckRedirect: c.follow}
+	c.http = &http.Client{Transport: chain(end, slices.Concat([]Layer{c.identify}, opts.Layers, []Layer{traced(c.secrets)})), CheckRedirect: c.follow}
 	return c, nil
 }

@@ -33,34 +33,42 @@ func counting(ctx context.Context) context.Context {
 	return context.WithValue(ctx, sentKey{}, new(atomic.Int32))
 }
 
-// span is the layer that makes a span of each request that is sent, and tells the API of it. The span lasts until the
-// answer is read, or given up.
-func (c *Client) span(next http.RoundTripper) http.RoundTripper {
-	return roundTripper(func(req *http.Request) (*http.Response, error) {
-		resent := 0
-		if sent, ok := req.Context().Value(sentKey{}).(*atomic.Int32); ok {
-			resent = int(sent.Add(1)) - 1
-		}
-		// The provider of the span above it: there is none outside attempts and deliveries that are traced.
-		tracer := oteltrace.SpanFromContext(req.Context()).TracerProvider().
-			Tracer("github.com/tasker-engine/tasker/plugin/sdk/httpapi", oteltrace.WithInstrumentationVersion(sdk.Version))
-		began := time.Now()
-		ctx, s := tracer.Start(req.Context(), trace.SpanAPICall, oteltrace.WithTimestamp(began), oteltrace.WithSpanKind(oteltrace.SpanKindClient))
-		one := &exchange{Span: s, began: began, redact: func(text string) string { return c.secrets.redactor(req).Replace(text) }}
-		if s.IsRecording() {
-			s.SetAttributes(one.describe(req, resent)...)
-		}
-		req = req.Clone(ctx)
-		inject(ctx, req.Header)
-		resp, err := next.RoundTrip(req)
-		if err != nil {
-			one.fail(ctx, err)
-			one.end()
-			return resp, err
-		}
-		one.answered(ctx, resp)
-		return resp, nil
-	})
+// Traced is the [Layer] that makes a span of each request that is sent, and tells the API of it. A [Client] has it; it is for the
+// transports of other clients, such as one that gets tokens.
+func Traced(next http.RoundTripper) http.RoundTripper { return traced(newSecrets(nil))(next) }
+
+// traced is Traced with what is secret. The span lasts until the answer is read, or given up.
+func traced(s *secrets) Layer {
+	return func(next http.RoundTripper) http.RoundTripper {
+		return roundTripper(func(req *http.Request) (*http.Response, error) { return exchanged(next, req, s) })
+	}
+}
+
+// exchanged sends a request within a span.
+func exchanged(next http.RoundTripper, req *http.Request, hide *secrets) (*http.Response, error) {
+	resent := 0
+	if sent, ok := req.Context().Value(sentKey{}).(*atomic.Int32); ok {
+		resent = int(sent.Add(1)) - 1
+	}
+	// The provider of the span above it: there is none outside attempts and deliveries that are traced.
+	tracer := oteltrace.SpanFromContext(req.Context()).TracerProvider().
+		Tracer("github.com/tasker-engine/tasker/plugin/sdk/httpapi", oteltrace.WithInstrumentationVersion(sdk.Version))
+	began := time.Now()
+	ctx, span := tracer.Start(req.Context(), trace.SpanAPICall, oteltrace.WithTimestamp(began), oteltrace.WithSpanKind(oteltrace.SpanKindClient))
+	one := &exchange{Span: span, began: began, redact: func(text string) string { return hide.redactor(req).Replace(text) }}
+	if span.IsRecording() {
+		span.SetAttributes(one.describe(req, resent)...)
+	}
+	out := req.Clone(ctx)
+	inject(ctx, out.Header)
+	resp, err := next.RoundTrip(out)
+	if err != nil {
+		one.fail(ctx, err)
+		one.end()
+		return resp, err
+	}
+	one.answered(ctx, resp)
+	return resp, nil
 }
 
 // inject adds the headers that say what a request is part of. What the handler has set stays.

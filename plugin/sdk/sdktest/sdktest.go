@@ -8,6 +8,9 @@
 //	answer := sub.Deliver(t, sdktest.Event{Type: "step.failed"}) // the example of the catalog
 //	p.CheckDelivery(t, sdktest.DeliveryCheck{Subscription: "failures"})
 //
+// What an attempt led to is in its [Outcome]: output or failure, log lines, events, and spans, which [SpanTree] draws. Spans are recorded as if the
+// trace of each task were exported; OpenTelemetry's global TracerProvider and propagators are those of the plugin.
+//
 // [Start] runs the plugin within the test, so that the debugger and the race detector see it; [Launch] runs
 // a binary, with mutual TLS, as a host would. Attempts are the same for both. Nothing sleeps: a test waits
 // for heartbeats, log lines and results, and fails when they do not come.
