@@ -67,7 +67,6 @@ type Step struct {
 	Config      json.RawMessage // canonical JSON, nil = none
 
 	Retryable *bool
-	Level       uint32          // how many steps lie before it on the longest way to it; computed
 	Retry     *task.Retry // its zero fields are unset
 	// The time limits; a pointer to 0 is an explicit "none".
 	Timeout          *time.Duration // of one attempt
@@ -236,26 +235,4 @@ func (t *Template) setLevels() {
 }
 
 // ordinal converts an index of at most [MaxSteps].
-	t.setLevels()
-}
-
-// setLevels fills the level of each step, each one once all before it are known.
-func (t *Template) setLevels() {
-	unmet := make([]int, len(t.Steps))
-	var next []task.Ordinal
-	for i := range t.Steps {
-		t.Steps[i].Level = 0
-		if unmet[i] = len(t.Steps[i].DependsOn); unmet[i] == 0 {
-			next = append(next, ordinal(i))
-		}
-	}
-	for ; len(next) > 0; next = next[1:] {
-		s := &t.Steps[next[0]]
-		for _, d := range s.Dependents {
-			t.Steps[d].Level = max(t.Steps[d].Level, s.Level+1)
-			if unmet[d]--; unmet[d] == 0 {
-				next = append(next, d)
-			}
-		}
-	}
 func ordinal(i int) task.Ordinal { return task.Ordinal(i) } //nolint:gosec // bounded by MaxSteps
