@@ -39,6 +39,9 @@ type Template struct {
 	// reason are one task (`identity: hash`).
 	IdentityHash bool
 	Steps        []Step // in the order of the file: the ordinal is the index
+	// Retention narrows how long finished tasks are kept; nil = as the host is configured.
+	// What counts is the highest version that a host knows, not the one that a task ran.
+	Retention *Retention
 	// Subscriptions bind subscribers to the tasks of this template, in the order written.
 	Subscriptions []Subscription
 	// Events are custom events that the template publishes, in the order written.
