@@ -8,12 +8,14 @@ import (
 	"syscall"
 
 	"github.com/tasker-engine/tasker/cmd/tasker/cli"
+	"github.com/tasker-engine/tasker/cmd/tasker/pace"
 )
 
 func main() {
 	if cli.ServePlugin(os.Args[0]) {
 		return
 	}
+	pace.Collections()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	code := cli.Run(ctx, os.Args[1:], os.Stdin, os.Stdout, os.Stderr)
 	stop()

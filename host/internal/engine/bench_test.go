@@ -28,11 +28,11 @@ func layered(b *testing.B, n int) *template.Template {
 	return benchTemplate(b, spec)
 }
 
-func benchTemplate(b *testing.B, spec template.Template) *template.Template {
-	b.Helper()
+func benchTemplate(tb testing.TB, spec template.Template) *template.Template {
+	tb.Helper()
 	tmpl, err := template.New(spec)
 	if err != nil {
-		b.Fatal(err)
+		tb.Fatal(err)
 	}
 	return tmpl
 }
@@ -53,22 +53,28 @@ func fanOut(b *testing.B, n int) *template.Template {
 	return benchTemplate(b, spec)
 }
 
-// BenchmarkTask decides a whole task: creation, then for each step its result, in one
-// decision with the claims of what that made ready. The numbers are per step.
-func BenchmarkTask(b *testing.B) {
-	linear := template.Template{Name: "linear", Version: "1.0.0"}
-	for i := range 5 {
+// linear is n steps in a row.
+func linear(tb testing.TB, n int) *template.Template {
+	tb.Helper()
+	spec := template.Template{Name: "linear", Version: "1.0.0"}
+	for i := range n {
 		s := template.Step{Name: task.StepName(fmt.Sprintf("s%d", i)), Handler: task.HandlerRef{Plugin: "mock", Handler: "step"}}
 		if i > 0 {
 			s.DependsOn = []task.Ordinal{task.Ordinal(i - 1)}
 		}
-		linear.Steps = append(linear.Steps, s)
+		spec.Steps = append(spec.Steps, s)
 	}
+	return benchTemplate(tb, spec)
+}
+
+// BenchmarkTask decides a whole task: creation, then for each step its result, in one
+// decision with the claims of what that made ready. The numbers are per step.
+func BenchmarkTask(b *testing.B) {
 	shapes := []struct {
 		name string
 		tmpl *template.Template
 	}{
-		{"linear-5", benchTemplate(b, linear)},
+		{"linear-5", linear(b, 5)},
 		{"fanout-10", fanOut(b, 10)},
 		{"layered-20", layered(b, 20)},
 		{"layered-200", layered(b, 200)},
@@ -89,8 +95,8 @@ func BenchmarkTask(b *testing.B) {
 	}
 }
 
-func benchRun(b *testing.B, d *Decision, tmpl *template.Template, offer *task.Offer) {
-	b.Helper()
+func benchRun(tb testing.TB, d *Decision, tmpl *template.Template, offer *task.Offer) {
+	tb.Helper()
 	host := Host{Epoch: 1, CancelGrace: testGrace, Rand: func() float64 { return 0.5 }}
 	a := New(task.Spec{
 		ID: testTask, Template: tmpl.Ref(), Input: task.Value{Inline: []byte(`{"order":4711,"customer":"ann"}`)},
@@ -102,16 +108,16 @@ func benchRun(b *testing.B, d *Decision, tmpl *template.Template, offer *task.Of
 		now = now.Add(time.Millisecond)
 		d.Begin(a, &host, now)
 		if err := d.Apply(in); err != nil {
-			b.Fatal(err)
+			tb.Fatal(err)
 		}
 		for _, o := range d.Ready() {
 			if err := d.Apply(Claim{Ordinal: o, Instance: "mock#1", Offer: offer}); err != nil {
-				b.Fatal(err)
+				tb.Fatal(err)
 			}
 			running = append(running, o)
 		}
 		if _, err := d.Finish(); err != nil {
-			b.Fatal(err)
+			tb.Fatal(err)
 		}
 	}
 	decide(Create{})
@@ -124,6 +130,6 @@ func benchRun(b *testing.B, d *Decision, tmpl *template.Template, offer *task.Of
 		}})
 	}
 	if a.Task.Status != task.Complete {
-		b.Fatalf("the task is %s", a.Task.Status)
+		tb.Fatalf("the task is %s", a.Task.Status)
 	}
 }

@@ -1,0 +1,51 @@
+package pace
+
+import (
+	"runtime"
+	"testing"
+	"time"
+)
+
+func TestSpaced(t *testing.T) {
+	const mib = 1 << 20
+	for _, tt := range []struct {
+		name            string
+		live, allocated uint64
+		in              time.Duration
+		want            int
+	}{
+		{"nothing to do", 10 * mib, mib, time.Minute, 100},
+		{"some work", 10 * mib, 5 * mib, 250 * time.Millisecond, 200},
+		{"much work", 20 * mib, 20 * mib, 100 * time.Millisecond, 320},
+		{"a large heap", 500 * mib, 500 * mib, time.Second, 100},
+		{"the first", 4 * mib, 0, 0, 100},
+		{"nothing lives", 0, mib, time.Second, 100},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			if got := spaced(tt.live, tt.allocated, tt.in); got != tt.want {
+				t.Errorf("got %d %%, want %d %%", got, tt.want)
+			}
+		})
+	}
+}
+
+// TestPacer: every collection is followed by a look at the heap, and the percentage is set
+// when it changes much.
+func TestPacer(t *testing.T) {
+	set := make(chan int, 1)
+	p := &pacer{percent: 1, at: time.Now()} // whatever the heap asks for, it is a change
+	p.set = func(percent int) {
+		p.percent = 1 // so is the next one
+		select {
+		case set <- percent:
+		default:
+		}
+	}
+	p.watch()
+	for range 3 {
+		runtime.GC()
+		if got := <-set; got < usual {
+			t.Errorf("%d %% were set, want at least %d %%", got, usual)
+		}
+	}
+}
