@@ -29,7 +29,7 @@ func plugin(client *httpapi.Client) sdk.Plugin {
 		Handlers: sdk.Handlers{
 			"validate": sdk.Typed(validate{client}, sdk.Options{Description: "check the order and price it", Idempotency: sdk.Idempotent}),
 			"reserve":  sdk.Typed(reserve{httpapi.API[shop.Reservation]{Client: client}}, sdk.Options{Description: "put stock aside"}),
-			"charge":   sdk.Typed(charge{httpapi.API[shop.Charge]{Client: client}}, sdk.Options{Description: "take the money"}),
+			"charge":   sdk.Typed(charge{client}, sdk.Options{Description: "take the money"}),
 			"ship":     sdk.Typed(ship{httpapi.API[shop.Shipment]{Client: client}}, sdk.Options{Description: "send what was reserved"}),
 			"notify":   sdk.Typed(notify{httpapi.API[shop.Notification]{Client: client}}, sdk.Options{Description: "tell the customer"}),
 		},

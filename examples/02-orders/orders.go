@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"net/url"
 	"strings"
@@ -12,14 +11,47 @@ import (
 	"github.com/tasker-engine/tasker/plugin/sdk/httpapi"
 )
 
-// Order is the input of the template.
-type Order struct {
-	Order    string      `json:"order" jsonschema_description:"The order's number."`
-	Customer string      `json:"customer" jsonschema_description:"The customer's e-mail address."`
-	Address  string      `json:"address" jsonschema_description:"Where the parcel goes."`
-	Card     string      `json:"card" jsonschema_description:"Card token. tok_declined is declined."`
-	Lines    []shop.Line `json:"lines" jsonschema:"minItems=1"`
-	Shop     string      `json:"shop,omitempty" jsonschema_description:"Address of the shop service. Default: http://127.0.0.1:8431."`
+// Each handler says what it takes; the template maps the order and the results of earlier steps to it.
+
+// At is where the shop is.
+type At struct {
+	Shop string `json:"shop,omitempty" jsonschema_description:"Address of the shop service. Default: http://127.0.0.1:8431."`
+}
+
+// Cart is what is to be priced.
+type Cart struct {
+	At
+
+	Lines []shop.Line `json:"lines" jsonschema:"minItems=1"`
+}
+
+// Reserve is what is to be put aside.
+type Reserve struct {
+	At
+	shop.ReservationRequest
+}
+
+// Pay is what is to be paid.
+type Pay struct {
+	At
+	shop.ChargeRequest
+}
+
+// Send is what is to be sent.
+type Send struct {
+	At
+	shop.ShipmentRequest
+}
+
+// Tell is what the customer is to be told.
+type Tell struct {
+	At
+
+	Order    string `json:"order"`
+	Customer string `json:"customer" jsonschema_description:"The customer's e-mail address."`
+	Cents    int    `json:"amount_cents"`
+	Currency string `json:"currency"`
+	Tracking string `json:"tracking"`
 }
 
 // Quote is an order with its prices.
@@ -41,7 +73,7 @@ type QuoteLine struct {
 type validate struct{ *httpapi.Client }
 
 // Process asks for the products; the results are the quote.
-func (v validate) Process(ctx context.Context, in Order) (Quote, error) {
+func (v validate) Process(ctx context.Context, in Cart) (Quote, error) {
 	query := url.Values{}
 	for i, l := range in.Lines {
 		if l.Quantity < 1 {
@@ -73,32 +105,25 @@ func (v validate) Process(ctx context.Context, in Order) (Quote, error) {
 type reserve struct{ httpapi.API[shop.Reservation] }
 
 // Process asks for the reservation.
-func (r reserve) Process(ctx context.Context, in Order) (*httpapi.Response, error) {
-	return r.Post(ctx, in.url("reservations"), shop.ReservationRequest{Order: in.Order, Lines: in.Lines})
+func (r reserve) Process(ctx context.Context, in Reserve) (*httpapi.Response, error) {
+	return r.Post(ctx, in.url("reservations"), in.ReservationRequest)
 }
 
 // charge takes the money. That it does so once, however often it runs, is the work of the idempotency key
 // that the client sends along.
-type charge struct{ httpapi.API[shop.Charge] }
+type charge struct{ *httpapi.Client }
 
-// Process asks for the money.
-func (c charge) Process(ctx context.Context, in Order) (*httpapi.Response, error) {
-	q, err := sdk.Result[Quote](ctx, "validate")
+// Process asks for the money, and makes sure that the right amount was taken.
+func (c charge) Process(ctx context.Context, in Pay) (out shop.Charge, err error) {
+	answer, err := c.Post(ctx, in.url("charges"), in.ChargeRequest)
 	if err != nil {
-		return nil, err
+		return out, err
 	}
-	return c.Post(ctx, in.url("charges"), shop.ChargeRequest{Order: in.Order, Card: in.Card, AmountCents: q.TotalCents, Currency: q.Currency})
-}
-
-// ProcessResults makes sure that the right amount was taken.
-func (c charge) ProcessResults(ctx context.Context, r *httpapi.Response) (shop.Charge, error) {
-	out, errOut := c.API.ProcessResults(ctx, r)
-	q, errQ := sdk.Result[Quote](ctx, "validate")
-	if err := errors.Join(errOut, errQ); err != nil {
-		return shop.Charge{}, err
+	if err := answer.Decode(&out); err != nil {
+		return out, err
 	}
-	if out.AmountCents != q.TotalCents {
-		return shop.Charge{}, sdk.Permanent(fmt.Errorf("charge %s is of %d cents, asked for %d", out.ID, out.AmountCents, q.TotalCents))
+	if out.AmountCents != in.AmountCents {
+		return out, sdk.Permanent(fmt.Errorf("charge %s is of %d cents, asked for %d", out.ID, out.AmountCents, in.AmountCents))
 	}
 	return out, nil
 }
@@ -107,12 +132,8 @@ func (c charge) ProcessResults(ctx context.Context, r *httpapi.Response) (shop.C
 type ship struct{ httpapi.API[shop.Shipment] }
 
 // Process asks for the parcel to be sent.
-func (s ship) Process(ctx context.Context, in Order) (*httpapi.Response, error) {
-	r, err := sdk.Result[shop.Reservation](ctx, "reserve_stock")
-	if err != nil {
-		return nil, err
-	}
-	return s.Post(ctx, in.url("shipments"), shop.ShipmentRequest{Order: in.Order, Reservation: r.ID, Address: in.Address})
+func (s ship) Process(ctx context.Context, in Send) (*httpapi.Response, error) {
+	return s.Post(ctx, in.url("shipments"), in.ShipmentRequest)
 }
 
 // notify tells the customer what was paid and where the parcel is.
@@ -121,19 +142,14 @@ type notify struct {
 }
 
 // Process asks for the message to be sent.
-func (n notify) Process(ctx context.Context, in Order) (*httpapi.Response, error) {
-	c, errC := sdk.Result[shop.Charge](ctx, "charge")
-	s, errS := sdk.Result[shop.Shipment](ctx, "ship")
-	if err := errors.Join(errC, errS); err != nil {
-		return nil, err
-	}
-	text := fmt.Sprintf("Order %s: %d.%02d %s paid, parcel %s is on its way.", in.Order, c.AmountCents/100, c.AmountCents%100, c.Currency, s.Tracking)
+func (n notify) Process(ctx context.Context, in Tell) (*httpapi.Response, error) {
+	text := fmt.Sprintf("Order %s: %d.%02d %s paid, parcel %s is on its way.", in.Order, in.Cents/100, in.Cents%100, in.Currency, in.Tracking)
 	return n.Post(ctx, in.url("notifications"), shop.NotificationRequest{Order: in.Order, To: in.Customer, Text: text})
 }
 
 // url is the address of something in the shop.
-func (in Order) url(path string) string {
-	base := strings.TrimSuffix(in.Shop, "/")
+func (at At) url(path string) string {
+	base := strings.TrimSuffix(at.Shop, "/")
 	if base == "" {
 		base = "http://127.0.0.1:8431"
 	}

@@ -19,12 +19,14 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// order is a good order to a shop.
-func order(url string) Order {
-	return Order{
-		Order: "1001", Customer: "ada@example.com", Address: "12 Analytical Row", Card: "tok_visa", Shop: url,
-		Lines: []shop.Line{{SKU: "pot-cast", Quantity: 1}, {SKU: "cup-blue", Quantity: 4}},
-	}
+// lines are those of a good order.
+func lines() []shop.Line {
+	return []shop.Line{{SKU: "pot-cast", Quantity: 1}, {SKU: "cup-blue", Quantity: 4}}
+}
+
+// pay is what a good order costs.
+func pay(url, order string, cents int) Pay {
+	return Pay{At{url}, shop.ChargeRequest{Order: order, Card: "tok_visa", AmountCents: cents, Currency: "EUR"}}
 }
 
 // start runs the plugin.
@@ -64,20 +66,34 @@ func step(t *testing.T, p *sdktest.Plugin, a sdktest.Attempt) (out *sdktest.Outc
 	}
 }
 
-// fulfil executes the steps of the template in order and returns the sum of their attempts.
-func fulfil(t *testing.T, p *sdktest.Plugin, task string, in Order) int {
+// fulfil executes the steps of the template in order, each with what the template maps to it, and returns the sum of
+// their attempts.
+func fulfil(t *testing.T, p *sdktest.Plugin, task, url, order string) (sum int) {
 	t.Helper()
-	results := map[string]any{}
-	sum := 0
-	for _, s := range []struct{ step, handler string }{
-		{"validate", "validate"}, {"reserve_stock", "reserve"}, {"charge", "charge"}, {"ship", "ship"}, {"notify", "notify"},
-	} {
-		out, n := step(t, p, sdktest.Attempt{Task: task, Handler: s.handler, Input: in, Results: results})
+	run := func(handler string, input, output any) {
+		t.Helper()
+		out, n := step(t, p, sdktest.Attempt{Task: task, Handler: handler, Input: input})
 		if out.Failure != nil {
-			t.Fatalf("%s: %v", s.step, out.Failure)
+			t.Fatalf("%s: %v", handler, out.Failure)
 		}
-		results[s.step] = out.Output
+		if err := json.Unmarshal(out.Output, output); err != nil {
+			t.Fatal(err)
+		}
 		sum += n
+	}
+	at := At{url}
+	var quote Quote
+	run("validate", Cart{at, lines()}, &quote)
+	var reserved shop.Reservation
+	run("reserve", Reserve{at, shop.ReservationRequest{Order: order, Lines: lines()}}, &reserved)
+	var paid shop.Charge
+	run("charge", pay(url, order, quote.TotalCents), &paid)
+	var sent shop.Shipment
+	run("ship", Send{at, shop.ShipmentRequest{Order: order, Reservation: reserved.ID, Address: "12 Analytical Row"}}, &sent)
+	var told shop.Notification
+	run("notify", Tell{at, order, "ada@example.com", paid.AmountCents, paid.Currency, sent.Tracking}, &told)
+	if !strings.Contains(told.Text, sent.Tracking) || told.To != "ada@example.com" {
+		t.Errorf("the customer is told %+v", told)
 	}
 	return sum
 }
@@ -89,9 +105,7 @@ func TestNothingHappensTwice(t *testing.T) {
 	for seed := range uint64(20) {
 		server := httptest.NewServer(shop.New(shop.Options{Seed: seed, Trouble: 0.6, Delay: time.Millisecond}))
 		for _, task := range []string{"a", "b"} {
-			in := order(server.URL)
-			in.Order = "order-" + task
-			fulfil(t, p, task, in)
+			fulfil(t, p, task, server.URL, "order-"+task)
 		}
 		want := shop.OrderEntry{Reservations: 1, Charges: 1, ChargedCents: 10400, Shipments: 1, Notifications: 1}
 		got := ledger(t, server.URL)
@@ -108,7 +122,7 @@ func TestHappyPath(t *testing.T) {
 	server := httptest.NewServer(shop.New(shop.Options{}))
 	defer server.Close()
 	p := start(t)
-	if got := fulfil(t, p, "a", order(server.URL)); got != 5 {
+	if got := fulfil(t, p, "a", server.URL, "1001"); got != 5 {
 		t.Errorf("%d attempts for 5 steps of a well-behaved shop", got)
 	}
 }
@@ -124,10 +138,7 @@ func TestAnswerNotAwaited(t *testing.T) {
 	}))
 	defer server.Close()
 	p := start(t)
-	a := sdktest.Attempt{
-		Handler: "charge", Input: order(server.URL), IdempotencyKey: "k",
-		Results: map[string]any{"validate": Quote{TotalCents: 100, Currency: "EUR"}},
-	}
+	a := sdktest.Attempt{Handler: "charge", Input: pay(server.URL, "1001", 100), IdempotencyKey: "k"}
 	r := p.Begin(t, a)
 	<-asked
 	r.Cancel(t, "cancel_requested")
@@ -176,20 +187,21 @@ func TestRefusals(t *testing.T) {
 	server := httptest.NewServer(shop.New(shop.Options{}))
 	defer server.Close()
 	p := start(t)
+	at := At{server.URL}
+	declined := pay(server.URL, "1001", 1)
+	declined.Card = "tok_declined"
 	for _, test := range []struct {
 		name, handler string
-		change        func(*Order)
+		input         any
 		code, message string
 	}{
-		{"an unknown product", "validate", func(o *Order) { o.Lines[0].SKU = "x" }, "HTTP_404", `GET /v1/products: 404 Not Found: there is no product "x"`},
-		{"no quantity", "validate", func(o *Order) { o.Lines[1].Quantity = 0 }, "", `line 2: the quantity of "cup-blue" must be at least 1, not 0`},
-		{"out of stock", "reserve", func(o *Order) { o.Lines[0].SKU = "tray-oak" }, "HTTP_422", `POST /v1/reservations: 422 Unprocessable Entity: 1 of "tray-oak" are not in stock`},
-		{"a declined card", "charge", func(o *Order) { o.Card = "tok_declined" }, "HTTP_422", "POST /v1/charges: 422 Unprocessable Entity: the card was declined"},
+		{"an unknown product", "validate", Cart{at, []shop.Line{{SKU: "x", Quantity: 1}}}, "HTTP_404", `GET /v1/products: 404 Not Found: there is no product "x"`},
+		{"no quantity", "validate", Cart{at, []shop.Line{lines()[0], {SKU: "cup-blue"}}}, "", `line 2: the quantity of "cup-blue" must be at least 1, not 0`},
+		{"out of stock", "reserve", Reserve{at, shop.ReservationRequest{Order: "1001", Lines: []shop.Line{{SKU: "tray-oak", Quantity: 1}}}}, "HTTP_422", `POST /v1/reservations: 422 Unprocessable Entity: 1 of "tray-oak" are not in stock`},
+		{"a declined card", "charge", declined, "HTTP_422", "POST /v1/charges: 422 Unprocessable Entity: the card was declined"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			in := order(server.URL)
-			test.change(&in)
-			got := p.Run(t, sdktest.Attempt{Handler: test.handler, Input: in, Results: map[string]any{"validate": Quote{TotalCents: 1}}}).Failure
+			got := p.Run(t, sdktest.Attempt{Handler: test.handler, Input: test.input}).Failure
 			if got == nil || got.Verdict != sdk.Final || got.Code != test.code || got.Message != test.message {
 				t.Errorf("failure = %+v, want a permanent %s: %s", got, test.code, test.message)
 			}
@@ -202,7 +214,7 @@ func TestCharge(t *testing.T) {
 	api := sdktest.HTTP(t)
 	charges := api.On("POST", "/v1/charges").Reply(429, sdktest.RetryAfter(2), 200, sdktest.JSON(shop.Charge{ID: "ch_1", AmountCents: 99}))
 	p := start(t)
-	a := sdktest.Attempt{Handler: "charge", Input: order(api.URL), IdempotencyKey: "k", Results: map[string]any{"validate": Quote{TotalCents: 100, Currency: "EUR"}}}
+	a := sdktest.Attempt{Handler: "charge", Input: pay(api.URL, "1001", 100), IdempotencyKey: "k"}
 
 	if got := p.Run(t, a).Failure; got == nil || got.RetryAfter != 2*time.Second {
 		t.Errorf("failure %+v, want to wait 2s", got)
