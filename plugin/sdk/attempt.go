@@ -28,6 +28,7 @@ type attempt struct {
 	// Guarded by the dispatcher's lock.
 	beat *queued // the heartbeat that waits in the queue, which later ones are merged into
 	over bool    // the result is queued: nothing may follow it
+	end  ending
 
 	mu      sync.Mutex
 	last    *pluginv1.Heartbeat // progress and note as last said
@@ -37,6 +38,16 @@ type attempt struct {
 	logger  hclog.Logger
 	slogger *slog.Logger
 	spans   *traced // nil = nothing has asked for a span
+}
+
+// ending is the update that says how an attempt ended, with all its parts. It lies within the attempt because every
+// attempt has one.
+type ending struct {
+	queued queued
+	update pluginv1.Update
+	kind   pluginv1.Update_Result
+	result pluginv1.Result
+	output pluginv1.Result_Output
 }
 
 // run executes the attempt and queues its one result, whatever the author's code does: return, panic, or
@@ -93,7 +104,10 @@ func (a *attempt) result(doc []byte, err error) *pluginv1.Result {
 		err := fmt.Errorf("the result and what it emits have %d bytes, the limit is %d: %w", size, MaxValue, ErrTooLarge)
 		return &pluginv1.Result{Outcome: &pluginv1.Result_Error{Error: failure(a.ctx, Permanent(WithCode(err, CodeTooLarge)))}}
 	}
-	return &pluginv1.Result{Outcome: &pluginv1.Result_Output{Output: doc}, Emits: emits}
+	r := &a.end.result
+	a.end.output.Output = doc
+	r.Outcome, r.Emits = &a.end.output, emits
+	return r
 }
 
 // marshalResult makes the JSON of a result. Its errors are permanent: another attempt would return the same.

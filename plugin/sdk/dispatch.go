@@ -10,7 +10,6 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
-	"time"
 
 	"github.com/hashicorp/go-hclog"
 	"google.golang.org/grpc"
@@ -23,9 +22,6 @@ import (
 
 // maxQueuedLogs bounds the log lines that wait for a slow host; further ones are counted and dropped.
 const maxQueuedLogs = 4096
-
-// keepGoroutine is how long a goroutine waits for a next attempt.
-const keepGoroutine = time.Second
 
 // dispatcher holds the attempts of the process. Its lock is also taken by the ticks of Watch, so that a
 // dispatcher that hangs falls silent.
@@ -62,7 +58,7 @@ func (d *dispatcher) level() hclog.Level { return hclog.Level(d.min.Load()) }
 func (d *dispatcher) work(stream grpc.BidiStreamingServer[pluginv1.WorkRequest, pluginv1.WorkResponse]) error {
 	ctx, stop := context.WithCancel(stream.Context())
 	defer stop()
-	w := &workStream{d: d, wake: make(chan struct{}, 1), flushed: make(chan struct{}), next: make(chan *attempt), done: ctx.Done()}
+	w := &workStream{d: d, wake: make(chan struct{}, 1), flushed: make(chan struct{}), workers: workers{wake: make(chan struct{}), done: ctx.Done()}}
 	if !d.claim(w) {
 		return status.Error(codes.AlreadyExists, "a work stream is open: there is one per process")
 	}
@@ -216,11 +212,10 @@ func wake(c chan struct{}) {
 // workStream is one Work stream: what waits to be sent on it. Its fields are guarded by the dispatcher's lock.
 type workStream struct {
 	d       *dispatcher
-	wake    chan struct{}   // there is something to send
-	flushed chan struct{}   // closed when the sender has ended
-	running sync.WaitGroup  // attempts that have not queued their result
-	next    chan *attempt   // taken by goroutines that have ended an attempt
-	done    <-chan struct{} // closed when the stream has ended
+	wake    chan struct{}  // there is something to send
+	flushed chan struct{}  // closed when the sender has ended
+	running sync.WaitGroup // attempts that have not queued their result
+	workers workers
 
 	queue   []*queued
 	logs    int  // log lines in the queue
@@ -272,7 +267,7 @@ func (w *workStream) attempt(id string) *attempt {
 	return nil
 }
 
-// start runs an attempt in a goroutine of its own.
+// start runs an attempt, in a goroutine that it has to itself.
 func (w *workStream) start(at *pluginv1.Attempt) {
 	s := w.d.decl.find(at.GetHandler(), int(at.GetHandlerVersion()))
 	if s == nil {
@@ -293,29 +288,7 @@ func (w *workStream) start(at *pluginv1.Attempt) {
 	}
 	a.release = release
 	w.running.Add(1)
-	select {
-	case w.next <- a:
-	default:
-		go w.run(a)
-	}
-}
-
-// run runs one attempt after the other while there is a next one. A goroutine is kept for a while because its stack
-// has grown to what attempts need, which costs more than most of them do.
-func (w *workStream) run(a *attempt) {
-	idle := time.NewTimer(keepGoroutine)
-	defer idle.Stop()
-	for {
-		a.run()
-		idle.Reset(keepGoroutine)
-		select {
-		case a = <-w.next:
-		case <-idle.C:
-			return
-		case <-w.done:
-			return
-		}
-	}
+	w.workers.add(a)
 }
 
 // refuse answers an attempt at something that the plugin does not have.
@@ -379,8 +352,9 @@ func (w *workStream) finish(a *attempt, r *pluginv1.Result) {
 	w.d.mu.Lock()
 	defer w.d.mu.Unlock()
 	a.over = true
-	if !w.ended {
-		w.push(a.wire.GetAttemptId(), &pluginv1.Update{Kind: &pluginv1.Update_Result{Result: r}})
+	if e := &a.end; !w.ended {
+		e.kind.Result, e.update.Kind = r, &e.kind
+		w.add(&e.queued, a.wire.GetAttemptId(), &e.update)
 	}
 	w.d.done(a)
 	w.running.Done()
@@ -388,11 +362,17 @@ func (w *workStream) finish(a *attempt, r *pluginv1.Result) {
 
 // push queues an update. The lock is held.
 func (w *workStream) push(id string, u *pluginv1.Update) *queued {
+	q := &queued{}
+	w.add(q, id, u)
+	return q
+}
+
+// add queues an update in a place that the caller has for it. The lock is held.
+func (w *workStream) add(q *queued, id string, u *pluginv1.Update) {
 	u.AttemptId = id
-	q := &queued{update: u, size: proto.Size(u)}
+	q.update, q.size = u, proto.Size(u)
 	w.queue = append(w.queue, q)
 	wake(w.wake)
-	return q
 }
 
 // sendFrames sends what is queued, as much of it in a frame as fits, until the stream ends.
@@ -423,6 +403,9 @@ func (w *workStream) frame() (updates []*pluginv1.Update, last bool) {
 	w.d.mu.Lock()
 	defer w.d.mu.Unlock()
 	n, size := 0, 0
+	if most := min(len(w.queue), pluginv1.MaxFrameItems); most > 0 {
+		updates = make([]*pluginv1.Update, 0, most)
+	}
 	for n < len(w.queue) && n < pluginv1.MaxFrameItems {
 		q := w.queue[n]
 		if n > 0 && size+q.size > pluginv1.MaxFrameBytes {
