@@ -27,6 +27,7 @@ type delivery struct {
 	number   uint32
 	binding  *binding
 	deadline time.Time
+	spans    *traced // nil = it is not traced; set before the author's code is called
 
 	mu      sync.Mutex
 	inner   context.Context //nolint:containedctx // made when first asked for
@@ -34,7 +35,6 @@ type delivery struct {
 	over    bool
 	logger  hclog.Logger
 	slogger *slog.Logger
-	spans   *traced // nil = it is not traced, and nothing has asked for a span
 }
 
 var _ context.Context = (*delivery)(nil)

@@ -45,7 +45,7 @@ func newTracing(p Plugin) *tracing {
 	if limits.AttributeValueLengthLimit < 0 {
 		limits.AttributeValueLengthLimit = maxSpanText
 	}
-	t := &tracing{plugin: p.Name, none: &traced{values: context.Background()}, provider: sdktrace.NewTracerProvider(
+	t := &tracing{plugin: p.Name, none: &traced{current: context.Background()}, provider: sdktrace.NewTracerProvider(
 		sdktrace.WithRawSpanLimits(limits),
 		sdktrace.WithSampler(sampler{}),
 		sdktrace.WithIDGenerator(ids{}),
@@ -86,7 +86,7 @@ func (t *tracing) global() {
 
 // traced is what OpenTelemetry finds in the context of an attempt or a delivery.
 type traced struct {
-	values   context.Context //nolint:containedctx // the current span and the baggage
+	current  context.Context //nolint:containedctx // has the span
 	span     oteltrace.Span  // its own; nil = it has none, and nothing is recorded below it
 	began    time.Time       // the span
 	recorder *recorder       // nil = nothing is recorded
@@ -99,29 +99,34 @@ type (
 )
 
 // begin begins the span of an attempt or a delivery. A zero id stands for any.
-func (t *tracing) begin(id trace.SpanID, parent oteltrace.SpanContext, sampled bool, name string, opts ...oteltrace.SpanStartOption) *traced {
-	d := &traced{recorder: &recorder{sampled: sampled}}
+func (t *tracing) begin(id trace.SpanID, parent oteltrace.SpanContext, sampled bool, began time.Time, name string, opts ...oteltrace.SpanStartOption) *traced {
+	d := &traced{began: began, recorder: &recorder{sampled: sampled}}
 	ctx := context.WithValue(context.Background(), recorderKey{}, d.recorder)
 	ctx = context.WithValue(ctx, ownIDKey{}, oteltrace.SpanID(id))
 	ctx = oteltrace.ContextWithRemoteSpanContext(ctx, parent)
-	cfg := oteltrace.NewSpanStartConfig(opts...)
-	d.began, d.given = cfg.Timestamp(), len(cfg.Attributes())
-	_, d.span = t.tracer.Start(ctx, name, opts...) //nolint:spancheck // ended by end
-	d.values = oteltrace.ContextWithSpan(context.Background(), d.span)
+	_, d.span = t.tracer.Start(ctx, name, append(opts, oteltrace.WithTimestamp(began))...) //nolint:spancheck // ended by end
+	d.current = oteltrace.ContextWithSpan(context.Background(), d.span)
 	return d
 }
 
-// carry puts the correlation id into the baggage. One that cannot be written there is left out.
-func (d *traced) carry(correlationID string) {
+// describe adds the attributes that the span begins with.
+func (d *traced) describe(attrs ...attribute.KeyValue) {
+	attrs = present(attrs...)
+	d.given = len(attrs)
+	d.span.SetAttributes(attrs...)
+}
+
+// baggage returns what OpenTelemetry finds as baggage: the correlation id, unless it cannot be written there.
+func (t *tracing) baggage(correlationID string) any {
 	member, err := baggage.NewMemberRaw(trace.BaggageCorrelation, correlationID)
 	if err != nil || correlationID == "" {
-		return
+		return nil
 	}
 	bag, err := baggage.New(member)
 	if err != nil {
-		return
+		return nil
 	}
-	d.values = baggage.ContextWithBaggage(d.values, bag)
+	return baggage.ContextWithBaggage(context.Background(), bag).Value(t.baggageKey)
 }
 
 // touched reports whether the author's code has made spans, or said something about the attempt's own.

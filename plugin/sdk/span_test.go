@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -241,14 +242,7 @@ func TestSpanLimits(t *testing.T) {
 			return nil, nil
 		}),
 		"large": sdk.Func(func(ctx context.Context, _ any) (any, error) {
-			for range 20 {
-				var s oteltrace.Span
-				ctx, s = tracer.Start(ctx, "mine")
-				defer s.End()
-				for i := range 3 {
-					s.SetAttributes(attribute.String(fmt.Sprint(i), strings.Repeat("x", 10_000)))
-				}
-			}
+			nest(ctx, 20)
 			return nil, nil
 		}),
 		"huge": sdk.Func(func(ctx context.Context, _ any) (any, error) {
@@ -268,6 +262,7 @@ func TestSpanLimits(t *testing.T) {
 				<-release
 				open.End()
 				_, s := tracer.Start(ctx, "too late")
+				defer s.End()
 				late <- s.IsRecording()
 			}()
 			return nil, nil
@@ -314,13 +309,27 @@ func TestSpanLimits(t *testing.T) {
 	}
 }
 
+// nest makes large spans, each below the one before.
+func nest(ctx context.Context, n int) {
+	if n == 0 {
+		return
+	}
+	ctx, s := otel.Tracer("shop").Start(ctx, "mine")
+	defer s.End()
+	for i := range 3 {
+		s.SetAttributes(attribute.String(strconv.Itoa(i), strings.Repeat("x", 10_000)))
+	}
+	nest(ctx, n-1)
+}
+
 // TestSpanContext: what libraries find in the context of an attempt, and outside.
 func TestSpanContext(t *testing.T) {
 	h := sdk.Func(func(ctx context.Context, _ any) (map[string]string, error) {
 		carrier := propagation.MapCarrier{}
 		otel.GetTextMapPropagator().Inject(context.WithValue(ctx, number{}, 1), carrier)
 		_, outside := otel.Tracer("shop").Start(context.Background(), "outside")
-		carrier["outside"] = fmt.Sprint(outside.IsRecording())
+		defer outside.End()
+		carrier["outside"] = strconv.FormatBool(outside.IsRecording())
 		carrier["member"] = baggage.FromContext(ctx).Member(trace.BaggageCorrelation).Value()
 		return carrier, nil
 	})

@@ -13,8 +13,8 @@ import (
 	pluginv1 "github.com/tasker-engine/tasker/proto/tasker/plugin/v1"
 )
 
-// attemptContext is the context that the author's code gets. The attempt's span and its baggage are made when first
-// asked for: most attempts never ask.
+// attemptContext is the context that the author's code gets. The attempt's span is begun when it is first asked for: most
+// attempts never ask.
 type attemptContext struct {
 	context.Context //nolint:containedctx // the attempt's
 
@@ -29,8 +29,10 @@ func (c *attemptContext) Value(key any) any {
 		return c.attempt
 	case recorderKey{}:
 		return c.attempt.traced().recorder
-	case t.spanKey, t.baggageKey:
-		return c.attempt.traced().values.Value(key)
+	case t.spanKey:
+		return c.attempt.traced().current.Value(key)
+	case t.baggageKey:
+		return t.baggage(c.attempt.wire.GetCorrelationId())
 	}
 	return c.Context.Value(key)
 }
@@ -55,7 +57,14 @@ func (a *attempt) beginSpan() *traced {
 		step = task.StepSpan(w.GetStep(), 0)
 	}
 	state, _ := oteltrace.ParseTraceState(w.GetTracestate()) // what cannot be read is none
-	opts := []oteltrace.SpanStartOption{oteltrace.WithTimestamp(a.began), oteltrace.WithAttributes(present(
+	var opts []oteltrace.SpanStartOption
+	if n := w.GetNumber(); n > 1 {
+		earlier := spanContext(task.Trace, task.AttemptSpan(w.GetStep(), n-1), sampled, state)
+		opts = append(opts, oteltrace.WithLinks(link(earlier, trace.LinkEarlierAttempt)))
+	}
+	own := task.AttemptSpan(w.GetStep(), w.GetNumber())
+	d := t.begin(own, spanContext(task.Trace, step, sampled, state), sampled, a.began, trace.SpanHandler, opts...)
+	d.describe(
 		attribute.String(trace.KeyTaskID, w.GetTaskId()),
 		attribute.String(trace.KeyTaskNamespace, w.GetTemplate().GetNamespace()),
 		attribute.String(trace.KeyTaskTemplate, w.GetTemplate().GetName()),
@@ -65,14 +74,7 @@ func (a *attempt) beginSpan() *traced {
 		attribute.String(trace.KeyStepHandler, t.plugin+"/"+w.GetHandler()),
 		attribute.Int(trace.KeyAttempt, int(w.GetNumber())),
 		attribute.Int64(trace.KeyAttemptInput, sizeOf(w.GetInput())),
-	)...)}
-	if n := w.GetNumber(); n > 1 {
-		earlier := spanContext(task.Trace, task.AttemptSpan(w.GetStep(), n-1), sampled, state)
-		opts = append(opts, oteltrace.WithLinks(link(earlier, trace.LinkEarlierAttempt)))
-	}
-	own := task.AttemptSpan(w.GetStep(), w.GetNumber())
-	d := t.begin(own, spanContext(task.Trace, step, sampled, state), sampled, trace.SpanHandler, opts...)
-	d.carry(w.GetCorrelationId())
+	)
 	return d
 }
 

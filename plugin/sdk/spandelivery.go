@@ -2,7 +2,6 @@ package sdk
 
 import (
 	"bytes"
-	"context"
 	"encoding/json"
 	"time"
 
@@ -32,21 +31,17 @@ func (d *delivery) beginSpan() {
 		about = task.StepSpan(d.step, d.round())
 	}
 	t := s.all.disp.tracing
-	spans := t.begin(trace.SpanID{}, oteltrace.SpanContext{}, true, trace.SpanSubscriber,
-		oteltrace.WithTimestamp(time.Now()), oteltrace.WithSpanKind(oteltrace.SpanKindConsumer),
-		oteltrace.WithLinks(link(spanContext(task.Trace, about, true, oteltrace.TraceState{}), trace.LinkHandled)),
-		oteltrace.WithAttributes(present(
-			attribute.String(trace.KeyEventName, d.name),
-			attribute.Int64(trace.KeyEventSeq, int64(d.seq)), //nolint:gosec // below 2^63, as it is no trial
-			attribute.String(trace.KeySubscription, t.plugin+"/"+s.sub.name),
-			attribute.Int(trace.KeyDelivery, int(d.number)),
-			attribute.String(trace.KeyTaskID, d.task),
-			attribute.String(trace.KeyStepName, d.step),
-			attribute.String(trace.KeyCorrelationID, d.correlationID),
-		)...))
-	spans.carry(d.correlationID)
-	d.mu.Lock()
-	defer d.mu.Unlock()
+	spans := t.begin(trace.SpanID{}, oteltrace.SpanContext{}, true, time.Now(), trace.SpanSubscriber, oteltrace.WithSpanKind(oteltrace.SpanKindConsumer),
+		oteltrace.WithLinks(link(spanContext(task.Trace, about, true, oteltrace.TraceState{}), trace.LinkHandled)))
+	spans.describe(
+		attribute.String(trace.KeyEventName, d.name),
+		attribute.Int64(trace.KeyEventSeq, int64(d.seq)), //nolint:gosec // below 2^63, as it is no trial
+		attribute.String(trace.KeySubscription, t.plugin+"/"+s.sub.name),
+		attribute.Int(trace.KeyDelivery, int(d.number)),
+		attribute.String(trace.KeyTaskID, d.task),
+		attribute.String(trace.KeyStepName, d.step),
+		attribute.String(trace.KeyCorrelationID, d.correlationID),
+	)
 	d.spans = spans
 }
 
@@ -67,19 +62,18 @@ func (d *delivery) traceValue(key any) (any, bool) {
 	switch key {
 	case recorderKey{}:
 		return d.traced().recorder, true
-	case t.spanKey, t.baggageKey:
-		return d.traced().values.Value(key), true
+	case t.spanKey:
+		return d.traced().current.Value(key), true
+	case t.baggageKey:
+		return t.baggage(d.correlationID), true
 	}
 	return nil, false
 }
 
 // traced returns what OpenTelemetry finds in the delivery's context.
 func (d *delivery) traced() *traced {
-	d.mu.Lock()
-	defer d.mu.Unlock()
 	if d.spans == nil {
-		d.spans = &traced{values: context.Background()}
-		d.spans.carry(d.correlationID)
+		return d.stream.all.disp.tracing.none
 	}
 	return d.spans
 }
@@ -92,10 +86,8 @@ type spansOf struct {
 
 // endSpan ends the delivery's span and returns what was recorded.
 func (d *delivery) endSpan(err error) spansOf {
-	d.mu.Lock()
 	spans := d.spans
-	d.mu.Unlock()
-	if spans == nil || spans.span == nil {
+	if spans == nil {
 		return spansOf{}
 	}
 	if err != nil {

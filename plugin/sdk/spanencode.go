@@ -19,10 +19,14 @@ import (
 // many are missing: those dropped before, and those that there is no room for.
 func encodeSpans(spans []sdktrace.ReadOnlySpan, dropped int) []byte {
 	c := &captured{}
-	// Its fields are those of an ExportTraceServiceRequest, whose package brings an HTTP gateway with it.
-	all := &tracepb.TracesData{}
 	_ = otlptrace.NewUnstarted(c).ExportSpans(context.Background(), spans) // captured returns no error
-	all.ResourceSpans = c.spans
+	// Its fields are those of an ExportTraceServiceRequest, whose package brings an HTTP gateway with it.
+	all := &tracepb.TracesData{ResourceSpans: c.spans}
+	if dropped == 0 {
+		if doc, err := proto.Marshal(all); err == nil && len(doc) <= maxSpanBytes {
+			return doc
+		}
+	}
 	list := listSpans(all)
 	own := list[slices.IndexFunc(list, func(s *tracepb.Span) bool { return is(s, spans[0]) })]
 	if proto.Size(all) > maxSpanBytes {
