@@ -127,12 +127,21 @@ type retention struct {
 func newRetention(h *Host) *retention {
 	r := &retention{h: h, keeper: keeper{rules: h.opts.Retention, templates: h.templates}}
 	if dir := h.opts.Retention.Export; dir != "" {
-		r.export = &exporter{dir: dir, encode: h.opts.Retention.Document, now: h.opts.Now, read: h.reading.Task}
+		r.export = &exporter{dir: dir, encode: h.opts.Retention.Document, now: h.opts.Now, read: h.wholeTask}
 		if r.export.encode == nil {
 			r.export.encode = defaultDocument
 		}
 	}
 	return r
+}
+
+// wholeTask returns a task with its documents, large ones included.
+func (h *Host) wholeTask(ctx context.Context, id string) (*task.View, error) {
+	v, err := h.Task(ctx, id)
+	if err == nil && v.Input.Ref != nil {
+		v.Input.Inline, err = h.document(ctx, v.ID, v.Input)
+	}
+	return v, err
 }
 
 // run looks through the finished tasks at once, then whenever one becomes due; while

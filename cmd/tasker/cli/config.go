@@ -192,11 +192,16 @@ func (r *configReader) mapping(n ast.Node, prefix string, each func(key string, 
 	}
 }
 
-// top reads one key of the top level, or of events.
+// top reads one key of the top level, of events, or of retention.
 func (r *configReader) top(key string, keyNode, value ast.Node) {
 	switch key {
-	case "events":
-		r.mapping(value, "events.", r.top)
+	case "events", "retention":
+		r.mapping(value, key+".", r.top)
+		return
+	case "retention.rules":
+		rules, found := template.ReadRetentionRules(r.path, value)
+		r.cfg.Retention.Rules, r.cfg.origins[key] = rules, r.path
+		r.found = append(r.found, found...)
 		return
 	case "subscriptions":
 		subs, found := template.ReadSubscriptions(r.path, r.src, value)
@@ -220,7 +225,7 @@ func (r *configReader) top(key string, keyNode, value ast.Node) {
 		}
 		keys = append(keys, s.key)
 	}
-	hint := strings.TrimPrefix(didYouMean(key, append(keys, "subscriptions", "plugins")), "; ")
+	hint := strings.TrimPrefix(didYouMean(key, append(keys, "subscriptions", "plugins", "retention.rules")), "; ")
 	r.add(keyNode, fmt.Sprintf("unknown key %q", key), hint)
 }
 

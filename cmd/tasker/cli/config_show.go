@@ -101,6 +101,10 @@ func (cfg *config) show(reveal bool) []settingJSON {
 	for _, s := range settings() {
 		lines = append(lines, settingJSON{Key: s.key, Value: s.show(cfg), Origin: cfg.origins[s.key]})
 	}
+	for i := range cfg.Retention.Rules {
+		key := fmt.Sprintf("retention.rules[%d]", i)
+		lines = append(lines, settingJSON{key, newRuleSetting(&cfg.Retention.Rules[i]), cfg.origins["retention.rules"]})
+	}
 	for i := range cfg.Subscriptions {
 		key := fmt.Sprintf("subscriptions[%d]", i)
 		lines = append(lines, settingJSON{key, newSubscriptionSetting(&cfg.Subscriptions[i]), cfg.origins["subscriptions"]})

@@ -127,6 +127,15 @@ does, it does not reach the subscriber. An entry can only narrow what the plugin
 		fmt.Fprintf(&b, "| `subscriptions.%s` | %s |\n", k.key, k.help)
 	}
 	b.WriteString(`
+A list ` + "`retention.rules`" + `, in the file only, says otherwise for some templates; of several that fit, what a later one says
+counts. A template's own ` + "`retention`" + ` can only narrow all of this. Each has:
+
+| key | meaning |
+|---|---|
+| ` + "`retention.rules.template`" + ` | Whose tasks it is about: ` + "`namespace/name`, or `namespace/*`" + ` for all of a namespace. |
+| ` + "`retention.rules.complete`, `error`, `cancelled`, `resolved_manually`, `last`" + ` | As above. |
+`)
+	b.WriteString(`
 For each plugin, below ` + "`plugins.NAME`" + ` and in the file only:
 
 | key | meaning |
@@ -147,6 +156,11 @@ health_addr: 127.0.0.1:7701
 grace: 2m
 events:
   keep: 2160h
+retention:
+  complete: 168h
+  export: /var/backups/tasker
+  rules:
+    - {template: audit/*, complete: forever}
 subscriptions:
   - subscriber: mail/failures
     events: [task.failed]

@@ -37,10 +37,20 @@ type config struct {
 	WorkflowEvents bool
 	EventsKeep     keepFor
 	Subscriptions  []template.HostSubscription
+	Retention      retentionConfig
 	Plugins        map[string]pluginConfig
 
 	// origins says for each key where its value comes from.
 	origins map[string]string
+}
+
+// retentionConfig says how long finished tasks are kept.
+type retentionConfig struct {
+	Complete, Error, Cancelled, ResolvedManually keepFor
+
+	Last   int // 0 = any number
+	Export string
+	Rules  []template.RetentionRule
 }
 
 // keepFor is how long something is kept; 0 = for ever.
@@ -158,6 +168,24 @@ func settings() []setting {
 			},
 			help: "How long events are kept after they happened, whether or not all subscribers have got them; a subscriber that missed some is told of the gap. `0` or `forever` keeps all.",
 		},
+		retentionAge("complete", "task is complete", func(c *config) *keepFor { return &c.Retention.Complete }),
+		retentionAge("error", "task ended in error", func(c *config) *keepFor { return &c.Retention.Error }),
+		retentionAge("cancelled", "task was cancelled", func(c *config) *keepFor { return &c.Retention.Cancelled }),
+		retentionAge("resolved_manually", "task was closed by hand", func(c *config) *keepFor { return &c.Retention.ResolvedManually }),
+		{
+			key: "retention.last", value: func(c *config) any { return &c.Retention.Last },
+			check: func(c *config) error {
+				if c.Retention.Last < 0 {
+					return fmt.Errorf("%d: want 0 or more", c.Retention.Last)
+				}
+				return nil
+			},
+			help: "How many finished tasks of each template are kept at most in each status, the newest. `0` means any number.",
+		},
+		{
+			key: "retention.export", value: func(c *config) any { return &c.Retention.Export },
+			help: "A directory to which tasks are written before they are removed: one JSON document a line, as `tasker task show --json` prints it, with results, in files by day. What cannot be written is not removed. Relative to the working directory. Empty means none.",
+		},
 		{
 			key: "events.workflow", value: func(c *config) any { return &c.WorkflowEvents },
 			help: "Whether the `workflow.*` events are recorded, which tell the engine's own steps.",
@@ -247,6 +275,10 @@ func defaults() *config {
 		LogLevel: "info", LogFormat: "text", Grace: host.DefaultGrace, CancelGrace: host.DefaultCancelGrace,
 		StartTimeout: host.DefaultStartTimeout, HangTimeout: host.DefaultHangTimeout, Concurrency: host.DefaultConcurrency,
 		DeliveryGrace: host.DefaultDeliveryGrace, EventsKeep: keepFor(host.DefaultEventsKeep),
+		Retention: retentionConfig{
+			Complete: keepFor(host.DefaultKeepComplete), Error: keepFor(host.DefaultKeepFailed),
+			Cancelled: keepFor(host.DefaultKeepFailed), ResolvedManually: keepFor(host.DefaultKeepFailed),
+		},
 		origins: make(map[string]string),
 	}
 }
@@ -296,6 +328,7 @@ func (cfg *config) hostOptions() host.Options {
 		StartTimeouts: make(map[string]time.Duration), PluginConfigs: make(map[string]json.RawMessage),
 		PluginEnv: make(map[string][]string),
 	}
+	o.Retention = cfg.Retention.options()
 	for _, s := range cfg.Subscriptions {
 		o.Subscriptions = append(o.Subscriptions, host.Subscriber{
 			Subscriber: s.Subscriber, Template: s.Template, Events: s.Events, Filter: s.Filter, Config: s.Config,

@@ -13,6 +13,8 @@ import (
 	"github.com/google/go-cmp/cmp/cmpopts"
 
 	"github.com/tasker-engine/tasker/host"
+	"github.com/tasker-engine/tasker/host/task"
+	"github.com/tasker-engine/tasker/host/template"
 )
 
 // TestSettingsHaveEffect: a key that changes nothing would be a trap.
@@ -22,6 +24,8 @@ func TestSettingsHaveEffect(t *testing.T) {
 		"log_format": "json", "health_addr": "127.0.0.1:1", "grace": "1s", "cancel_grace": "1s", "start_timeout": "1s",
 		"hang_timeout": "20s", "concurrency": "3", "delivery_grace": "1s",
 		"events.keep": "forever", "events.workflow": "true",
+		"retention.complete": "1h", "retention.error": "1h", "retention.cancelled": "1h", "retention.resolved_manually": "1h",
+		"retention.last": "3", "retention.export": "dir",
 	}
 	for _, s := range settings() {
 		t.Run(s.key, func(t *testing.T) {
@@ -42,7 +46,10 @@ func TestSettingsHaveEffect(t *testing.T) {
 				}
 				return
 			}
-			ignore := cmpopts.IgnoreFields(host.Options{}, "Logger", "Now", "Rand", "Abort")
+			ignore := cmp.Options{
+				cmpopts.IgnoreFields(host.Options{}, "Logger", "Now", "Rand", "Abort"),
+				cmpopts.IgnoreFields(host.Retention{}, "Document"),
+			}
 			if cmp.Equal(before.hostOptions(), after.hostOptions(), ignore) {
 				t.Error("the host's options are the same with and without it")
 			}
@@ -93,6 +100,34 @@ func TestSubscriptionsHaveEffect(t *testing.T) {
 	}
 	if _, err := read(t, "subscriber: mail, order: task"); err == nil {
 		t.Error("an unknown key is read")
+	}
+}
+
+// TestRetentionRulesHaveEffect: each key of a rule is read and reaches the host.
+func TestRetentionRulesHaveEffect(t *testing.T) {
+	path := filepath.Join(t.TempDir(), configFile)
+	rule := "{template: shop/*, complete: forever, error: 1h, cancelled: 2h, resolved_manually: 3h, last: 4}"
+	if err := os.WriteFile(path, []byte("retention: {rules: ["+rule+"]}\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	cfg := defaults()
+	if err := cfg.readFile(path); err != nil {
+		t.Fatal(err)
+	}
+	want := []template.RetentionRule{{Template: "shop/*", Retention: template.Retention{
+		Complete: template.Forever, Error: task.Duration(time.Hour), Cancelled: task.Duration(2 * time.Hour),
+		ResolvedManually: task.Duration(3 * time.Hour), Last: 4,
+	}}}
+	if diff := cmp.Diff(want, cfg.hostOptions().Retention.Rules); diff != "" {
+		t.Errorf("rules (-want +got):\n%s", diff)
+	}
+	for _, bad := range []string{"{}", "{template: Shop}", "{template: a, complete: 0}", "{template: a, nonsense: 1}", "{complete: 1h}", "1"} {
+		if err := os.WriteFile(path, []byte("retention: {rules: ["+bad+"]}\n"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if err := defaults().readFile(path); err == nil {
+			t.Errorf("rule %s: no error", bad)
+		}
 	}
 }
 

@@ -6,5 +6,6 @@ func (a *app) taskCommand() *cobra.Command {
 	return a.noun("task", "Create, inspect and steer tasks",
 		a.taskCreateCommand(), a.taskListCommand(), a.taskShowCommand(), a.taskTimelineCommand(), a.taskWaitCommand(), a.taskWhyCommand(),
 		a.taskCancelCommand(), a.taskPauseCommand(), a.taskResumeCommand(), a.taskRetryCommand(), a.taskResolveCommand(),
+		a.taskExportCommand(), a.taskDeleteCommand(),
 	)
 }

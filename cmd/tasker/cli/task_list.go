@@ -43,18 +43,12 @@ tasks match, looking for them may take a while: Ctrl-C shows what was found so f
   tasker task list --all --json`,
 		Args: args(0, 0),
 	}
+	flags.addFilters(c)
 	f := c.Flags()
-	f.StringSliceVar(&flags.statuses, "status", nil, "any of these statuses: "+strings.Join(statusNames(), ", "))
-	f.StringVar(&flags.template, "template", "", "of this template: [namespace/]name[@version]")
-	f.StringVar(&flags.tag, "tag", "", "with this tag")
-	f.StringVar(&flags.correlationID, "correlation-id", "", "with this correlation id")
-	f.StringVar(&flags.since, "since", "", "created since: a time such as 2026-01-31T08:00:00Z, or how long ago such as 24h")
-	f.StringVar(&flags.until, "until", "", "created before: a time, or how long ago")
 	f.BoolVar(&flags.oldestFirst, "oldest-first", false, "oldest first")
 	f.StringVar(&flags.after, "after", "", "where to go on, as the page before said")
 	f.IntVar(&flags.limit, "limit", host.DefaultPage, fmt.Sprintf("tasks per page, at most %d", host.MaxPage))
 	f.BoolVar(&flags.all, "all", false, "all pages")
-	_ = c.RegisterFlagCompletionFunc("status", cobra.FixedCompletions(statusNames(), cobra.ShellCompDirectiveNoFileComp))
 	asJSON := jsonFlag(c)
 	c.RunE = func(c *cobra.Command, _ []string) error {
 		filter, page, err := flags.query(a.now())
@@ -78,6 +72,23 @@ tasks match, looking for them may take a while: Ctrl-C shows what was found so f
 		})
 	}
 	return c
+}
+
+// addFilters adds the flags that say which tasks.
+func (f *listFlags) addFilters(c *cobra.Command) {
+	flags := c.Flags()
+	flags.StringSliceVar(&f.statuses, "status", nil, "any of these statuses: "+strings.Join(statusNames(), ", "))
+	flags.StringVar(&f.template, "template", "", "of this template: [namespace/]name[@version]")
+	flags.StringVar(&f.tag, "tag", "", "with this tag")
+	flags.StringVar(&f.correlationID, "correlation-id", "", "with this correlation id")
+	flags.StringVar(&f.since, "since", "", "created since: a time such as 2026-01-31T08:00:00Z, or how long ago such as 24h")
+	flags.StringVar(&f.until, "until", "", "created before: a time, or how long ago")
+	_ = c.RegisterFlagCompletionFunc("status", cobra.FixedCompletions(statusNames(), cobra.ShellCompDirectiveNoFileComp))
+}
+
+// chosen reports whether any filter is set.
+func (f *listFlags) chosen() bool {
+	return len(f.statuses) > 0 || f.template+f.tag+f.correlationID+f.since+f.until != ""
 }
 
 func statusNames() []string {
