@@ -127,7 +127,7 @@ func (h *Host) assemble(ctx context.Context, plan telemetry.Plan) error {
 	var err error
 	h.server, err = api.Listen(api.Config{
 		Home: h.opts.Home, Mode: h.opts.Mode, Version: h.opts.Version, Service: h,
-		Logger: h.log.Named("control"), HealthAddr: h.opts.HealthAddr, Now: h.opts.Now,
+		Logger: h.log.Named("control"), HealthAddr: h.opts.HealthAddr, Metrics: h.WriteMetrics, Now: h.opts.Now,
 	})
 	if err != nil {
 		return errors.Join(err, h.closeMetrics(ctx))
@@ -204,11 +204,11 @@ func (h *Host) Run(ctx context.Context) error {
 	parts.Go(func() error { return h.cutLog(partsCtx) })
 	parts.Go(func() error { return h.retention.run(partsCtx) })
 	parts.Go(func() error { return h.server.Run(partsCtx) })
+	parts.Go(func() error { return h.runTraces(partsCtx) })
+	parts.Go(func() error { h.warnOfAbsent(partsCtx); return nil })
 	if h.metrics != nil {
 		parts.Go(func() error { return h.metrics.Run(partsCtx) })
 	}
-	parts.Go(func() error { return h.runTraces(partsCtx) })
-	parts.Go(func() error { h.warnOfAbsent(partsCtx); return nil })
 	h.events.HostStarted(h.opts.Version, h.opts.Now())
 	close(h.ready)
 

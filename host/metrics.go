@@ -2,7 +2,6 @@ package host
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -12,6 +11,7 @@ import (
 	"github.com/hashicorp/go-hclog"
 	"golang.org/x/time/rate"
 
+	"github.com/tasker-engine/tasker/host/internal/api"
 	"github.com/tasker-engine/tasker/host/internal/boltstore"
 	"github.com/tasker-engine/tasker/host/internal/delivery"
 	"github.com/tasker-engine/tasker/host/internal/runner"
@@ -81,8 +81,8 @@ func (h *Host) MetricsAddr() string {
 	return h.metrics.Addr()
 }
 
-// ErrNoMetrics is returned by [Host.WriteMetrics] when nothing is measured.
-var ErrNoMetrics = errors.New("metrics are off")
+// ErrNoMetrics is returned for the metrics of a host that measures nothing.
+var ErrNoMetrics error = api.ErrNoMetrics
 
 // WriteMetrics writes the host's metrics in the text format of Prometheus. Error:
 // [ErrNoMetrics].

@@ -19,6 +19,7 @@ import (
 type Client struct {
 	conn   *grpc.ClientConn
 	rpc    hostv1.ControlServiceClient
+	debug  hostv1.DebugServiceClient
 	record Record
 }
 
@@ -45,7 +46,7 @@ func Dial(ctx context.Context, home string) (*Client, error) {
 	if err != nil {
 		return nil, fmt.Errorf("connect to the host: %w", err)
 	}
-	return &Client{conn: conn, rpc: hostv1.NewControlServiceClient(conn), record: r}, nil
+	return &Client{conn: conn, rpc: hostv1.NewControlServiceClient(conn), debug: hostv1.NewDebugServiceClient(conn), record: r}, nil
 }
 
 // Record returns what the host wrote about itself.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"os"
@@ -37,6 +38,8 @@ type Config struct {
 	// HealthAddr is a loopback "host:port" for GET /livez and /readyz. Empty = none;
 	// port 0 = any free one.
 	HealthAddr string
+	// Metrics writes the host's metrics in the text format of Prometheus. Nil = it has none.
+	Metrics func(w io.Writer) error
 	// Now is the clock for the record. Nil = time.Now.
 	Now func() time.Time
 }
@@ -63,6 +66,9 @@ func Listen(cfg Config) (*Server, error) {
 	if cfg.Now == nil {
 		cfg.Now = time.Now
 	}
+	if cfg.Metrics == nil {
+		cfg.Metrics = func(io.Writer) error { return ErrNoMetrics }
+	}
 	s := &Server{cfg: cfg}
 	s.stopping, s.stop = context.WithCancel(context.Background())
 	if err := s.listen(); err != nil {
@@ -71,6 +77,7 @@ func Listen(cfg Config) (*Server, error) {
 	}
 	s.grpc = grpc.NewServer(grpc.MaxRecvMsgSize(maxMessage), grpc.MaxSendMsgSize(maxMessage))
 	hostv1.RegisterControlServiceServer(s.grpc, &control{service: cfg.Service, embedded: cfg.Mode == ModeRun, stopping: s.stopping})
+	hostv1.RegisterDebugServiceServer(s.grpc, &debugger{metrics: cfg.Metrics, stopping: s.stopping})
 	return s, nil
 }
 
