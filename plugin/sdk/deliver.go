@@ -171,6 +171,7 @@ type deliverStream struct {
 	gather    *time.Timer     // wakes the sender for it
 	spans     *pluginv1.Spans // the last ones in the queue, which further ones are added to; nil: there is no room
 	spanCount int             // in spans
+	spansLost int             // since the last one that was queued
 	spanBytes int             // in the queue
 	logs      int             // log lines in the queue
 	dropped   int             // log lines dropped since the last one that was taken

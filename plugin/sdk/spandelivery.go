@@ -3,8 +3,10 @@ package sdk
 import (
 	"bytes"
 	"encoding/json"
+	"fmt"
 	"time"
 
+	"github.com/hashicorp/go-hclog"
 	"go.opentelemetry.io/otel/attribute"
 	oteltrace "go.opentelemetry.io/otel/trace"
 
@@ -12,8 +14,8 @@ import (
 	pluginv1 "github.com/tasker-engine/tasker/proto/tasker/plugin/v1"
 )
 
-// maxQueuedSpans bounds the spans of deliveries that wait for a slow host, in bytes; further ones are dropped.
-const maxQueuedSpans = 1 << 20
+// maxQueuedSpans bounds the spans of deliveries that wait for a slow host, in bytes; further ones are counted and dropped.
+const maxQueuedSpans = 8 << 20
 
 // beginSpan begins the delivery's own span, if the host wants it. It has a trace of its own: a task may have ended long
 // before all who hear of it are done.
@@ -100,8 +102,18 @@ func (d *delivery) endSpan(err error) spansOf {
 
 // tell queues spans, in one frame with those that wait already. The lock is held.
 func (s *deliverStream) tell(of spansOf) {
-	if len(of.otlp) == 0 || s.spanBytes+len(of.otlp) > maxQueuedSpans {
+	if len(of.otlp) == 0 {
 		return
+	}
+	if s.spanBytes+len(of.otlp) > maxQueuedSpans {
+		s.spansLost += of.count
+		return
+	}
+	if s.spansLost > 0 {
+		s.push(&pluginv1.DeliverResponse{Kind: &pluginv1.DeliverResponse_Log{Log: &pluginv1.Log{
+			Level: hclog.Warn.String(), Message: fmt.Sprintf("%d spans of this subscription were dropped: the host did not keep up", s.spansLost),
+		}}})
+		s.spansLost = 0
 	}
 	if s.spans == nil || s.spanCount+of.count > maxSpans {
 		s.spans, s.spanCount = &pluginv1.Spans{}, 0
