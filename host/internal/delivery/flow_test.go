@@ -74,8 +74,8 @@ func TestPace(t *testing.T) {
 			w.add("step.started")
 		}
 		wait(pause)
-		if events != 1001 || batches > 202 {
-			t.Errorf("%d events in %d batches, want 1001 in 202", events, batches)
+		if events != 1001 || batches > 102 {
+			t.Errorf("%d events in %d batches, want 1001 in 102", events, batches)
 		}
 	})
 }

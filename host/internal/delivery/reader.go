@@ -301,7 +301,7 @@ func (r *reader) evict(keep *page) {
 // pace is the least time between two moments at which those who wait for the log are
 // woken. What a frame costs, in both processes, is that of some twenty events: without it
 // each of a thousand commits a second has frames of its own, with a few events in each.
-const pace = 5 * time.Millisecond
+const pace = 10 * time.Millisecond
 
 // bell wakes those who wait for the log to grow. A ring that nobody waits for, or that is
 // not the first since they were woken, costs two atomic operations. Those who wait are woken together: at once after a pause, and at a

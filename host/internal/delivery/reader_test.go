@@ -209,14 +209,14 @@ func TestBell(t *testing.T) {
 		for range 12 {
 			b.ring()
 			synctest.Wait()
-			<-time.After(time.Millisecond)
+			<-time.After(pace / 5)
 		}
 		<-time.After(time.Second)
 		b.ring()
 		synctest.Wait()
 		stop()
 		synctest.Wait()
-		want := []time.Duration{0, pace, 2 * pace, 3 * pace, 12*time.Millisecond + time.Second}
+		want := []time.Duration{0, pace, 2 * pace, 3 * pace, 12*pace/5 + time.Second}
 		if !slices.Equal(woken, want) {
 			t.Errorf("woken after %v, want %v", woken, want)
 		}

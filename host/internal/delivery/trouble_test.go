@@ -26,7 +26,7 @@ func bubble(t *testing.T, opts ...option) (*memory, *world) {
 
 // wait lets time pass, and what it wakes come to rest.
 // pause is longer than events wait for further ones.
-const pause = 10 * time.Millisecond
+const pause = 20 * time.Millisecond
 
 func wait(d time.Duration) {
 	<-time.After(d)
