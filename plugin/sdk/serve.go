@@ -98,7 +98,10 @@ func (s *Server) pluginConfig(transport *atomic.Pointer[grpc.Server]) *plugin.Se
 		},
 		VersionedPlugins: map[int]plugin.PluginSet{pluginv1.ProtocolVersion: {pluginv1.ServiceSet: &services{s: s}}},
 		GRPCServer: func(opts []grpc.ServerOption) *grpc.Server {
-			g := grpc.NewServer(append(opts, grpc.MaxRecvMsgSize(pluginv1.MaxMessageBytes), grpc.MaxSendMsgSize(pluginv1.MaxMessageBytes))...)
+			g := grpc.NewServer(append(opts,
+				grpc.MaxRecvMsgSize(pluginv1.MaxMessageBytes), grpc.MaxSendMsgSize(pluginv1.MaxMessageBytes),
+				grpc.StaticStreamWindowSize(pluginv1.StreamWindowBytes), grpc.StaticConnWindowSize(pluginv1.ConnWindowBytes),
+			)...)
 			transport.Store(g)
 			return g
 		},

@@ -167,6 +167,7 @@ func (l *launch) clientConfig() *goplugin.ClientConfig {
 		},
 		GRPCDialOptions: []grpc.DialOption{
 			grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(pluginv1.MaxMessageBytes), grpc.MaxCallSendMsgSize(pluginv1.MaxMessageBytes)),
+			grpc.WithStaticStreamWindowSize(pluginv1.StreamWindowBytes), grpc.WithStaticConnWindowSize(pluginv1.ConnWindowBytes),
 			grpc.WithStreamInterceptor(l.conns.intercept),
 		},
 	}
@@ -261,7 +262,7 @@ func (l *launch) configure(ctx context.Context, m *Manifest) error {
 	resp, err := l.services.plugin.Configure(ctx, &pluginv1.ConfigureRequest{
 		Config:          config,
 		DataDir:         l.dataDir(),
-		LogLevel:        l.opts.LogLevel,
+		LogLevel:        l.opts.logLevel(m.Name),
 		MaxMessageBytes: pluginv1.MaxMessageBytes,
 		HostId:          l.opts.HostID,
 		CancelGrace:     toWireDuration(l.opts.CancelGrace),

@@ -20,6 +20,12 @@ const (
 	// MaxMessageBytes is the largest gRPC message that either side sends or accepts.
 	MaxMessageBytes = 16 << 20
 
+	// StreamWindowBytes and ConnWindowBytes are how much either side takes of a stream, and
+	// of a connection, before it was read. Fixed windows spare the pings with which gRPC
+	// would measure the connection after each frame.
+	StreamWindowBytes = 1 << 20
+	ConnWindowBytes   = 4 << 20
+
 	// MaxFrameItems and MaxFrameBytes bound a frame of the Work stream; a frame is larger
 	// only when it holds a single item that is.
 	MaxFrameItems = 64
