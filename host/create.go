@@ -1,19 +1,15 @@
 package host
 
 import (
-	"bytes"
 	"context"
 	crand "crypto/rand"
 	"crypto/sha256"
 	"encoding/hex"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"slices"
 	"strings"
 	"time"
-	"unicode/utf8"
 
 	"github.com/tasker-engine/tasker/host/internal/engine"
 	"github.com/tasker-engine/tasker/host/internal/store"
@@ -192,36 +188,6 @@ func checkRequest(r task.Request) error {
 		return fmt.Errorf("%w: %s", task.ErrInvalid, strings.Join(problems, "; "))
 	}
 	return nil
-}
-
-// canonicalInput returns the input with sorted keys and no blanks, {} for none, so that
-// equal inputs have equal hashes. Numbers keep their digits.
-func canonicalInput(input []byte) ([]byte, error) {
-	if len(bytes.TrimSpace(input)) == 0 {
-		return []byte("{}"), nil
-	}
-	if len(input) > task.MaxValue {
-		return nil, fmt.Errorf("input has %d bytes, at most %d are allowed: %w", len(input), task.MaxValue, task.ErrTooLarge)
-	}
-	if !utf8.Valid(input) {
-		return nil, fmt.Errorf("%w: input is no JSON: it is not in UTF-8", task.ErrInvalid)
-	}
-	dec := json.NewDecoder(bytes.NewReader(input))
-	dec.UseNumber()
-	var doc any
-	if err := dec.Decode(&doc); err != nil {
-		return nil, fmt.Errorf("%w: input is no JSON: %w", task.ErrInvalid, err)
-	}
-	if _, err := dec.Token(); !errors.Is(err, io.EOF) { // More would take a stray bracket for an end
-		return nil, fmt.Errorf("%w: input holds more than one JSON document", task.ErrInvalid)
-	}
-	var out bytes.Buffer
-	enc := json.NewEncoder(&out)
-	enc.SetEscapeHTML(false)
-	if err := enc.Encode(doc); err != nil {
-		return nil, fmt.Errorf("input: %w", err)
-	}
-	return bytes.TrimSuffix(out.Bytes(), []byte("\n")), nil
 }
 
 // unknownHandlersError refuses a task whose handlers nobody offers (rule R2), or whose
