@@ -100,9 +100,10 @@ func (d *delivery) endSpan(err error) spansOf {
 	return spansOf{otlp: encodeSpans(ended, dropped), count: len(ended)}
 }
 
-// tell queues spans, in one frame with those that wait already. The lock is held.
+// tell queues spans, in one frame with those that wait already. They go with the answer that follows, or when there are many.
+// The lock is held.
 func (s *deliverStream) tell(of spansOf) {
-	if len(of.otlp) == 0 {
+	if len(of.otlp) == 0 || s.ended {
 		return
 	}
 	if s.spanBytes+len(of.otlp) > maxQueuedSpans {
@@ -116,8 +117,11 @@ func (s *deliverStream) tell(of spansOf) {
 		s.spansLost = 0
 	}
 	if s.spans == nil || s.spanCount+of.count > maxSpans {
+		if s.spans != nil {
+			wake(s.wake)
+		}
 		s.spans, s.spanCount = &pluginv1.Spans{}, 0
-		s.push(&pluginv1.DeliverResponse{Kind: &pluginv1.DeliverResponse_Spans{Spans: s.spans}})
+		s.queue = append(s.queue, outgoing{frame: &pluginv1.DeliverResponse{Kind: &pluginv1.DeliverResponse_Spans{Spans: s.spans}}})
 	}
 	s.spans.Otlp = append(s.spans.Otlp, of.otlp...) // one encoded message after the other is both in one
 	s.spanCount += of.count
