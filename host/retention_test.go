@@ -63,7 +63,7 @@ func TestRetention(t *testing.T) {
 		lines := bufio.NewScanner(file)
 		for lines.Scan() {
 			var v task.View
-			if err := json.Unmarshal(lines.Bytes(), &v); err != nil {
+			if err := json.Unmarshal(lines.Bytes(), &v); err != nil { //nolint:musttag // the view's own names
 				t.Fatalf("a line is no task: %v", err)
 			}
 			if v.Status != task.Complete || len(v.Steps) != 2 || v.Steps[1].Status != task.StepComplete {

@@ -228,7 +228,7 @@ func (c *committer) transact(t *txn, batch []job, errs *[]error) (refused int, e
 func (c *committer) fill(t *txn, batch []job, errs *[]error) (refused int, err error) {
 	for _, j := range batch {
 		c.ticket++
-		reads, puts := t.reads, t.puts
+		reads, puts, ranges := t.reads, t.puts, t.ranges
 		refusal := j.check(c, t)
 		if refusal != nil {
 			refused++
@@ -237,7 +237,7 @@ func (c *committer) fill(t *txn, batch []job, errs *[]error) (refused int, err e
 			return 0, err
 		}
 		*errs = append(*errs, refusal)
-		c.s.ops[j.op()].add(1, t.reads-reads, t.puts-puts)
+		c.s.ops[j.op()].add(1, t.reads-reads, t.puts-puts, t.ranges-ranges)
 	}
 	if c.counted {
 		c.counted = false
@@ -245,7 +245,7 @@ func (c *committer) fill(t *txn, batch []job, errs *[]error) (refused int, err e
 		if err := c.counters.write(t); err != nil {
 			return 0, err
 		}
-		c.s.ops[opSubmit].add(0, 0, t.puts-puts)
+		c.s.ops[opSubmit].add(0, 0, t.puts-puts, 0)
 	}
 	return refused, nil
 }

@@ -114,12 +114,12 @@ func (s *source) jump(t *txn, k taskKey) (key, value []byte) {
 // union is the candidates of any of its sources, a heap by their heads.
 type union []*source
 
-func (u union) Len() int           { return len(u) }
-func (u union) Less(i, j int) bool { return u[i].order.before(u[i].head, u[j].head) }
-func (u union) Swap(i, j int)      { u[i], u[j] = u[j], u[i] }
+func (u *union) Len() int           { return len(*u) }
+func (u *union) Less(i, j int) bool { return (*u)[i].order.before((*u)[i].head, (*u)[j].head) }
+func (u *union) Swap(i, j int)      { (*u)[i], (*u)[j] = (*u)[j], (*u)[i] }
 
 // Push is never called: sources only end.
-func (u union) Push(any) {}
+func (u *union) Push(any) {}
 
 // Pop implements [heap.Interface].
 func (u *union) Pop() any {

@@ -42,7 +42,7 @@ func (s *Store) Sizes(ctx context.Context, samples int) (store.Sizes, error) {
 				Pages: int64(st.BranchPageN + st.BranchOverflowN + st.LeafPageN + st.LeafOverflowN),
 			}
 			if k == kindLive {
-				out.Unfinished = uint64(st.KeyN)
+				out.Unfinished = uint64(st.KeyN) //nolint:gosec // not negative
 			}
 			used += b.Pages
 			out.Buckets = append(out.Buckets, b)
@@ -53,7 +53,7 @@ func (s *Store) Sizes(ctx context.Context, samples int) (store.Sizes, error) {
 		}
 	}
 	out.FreePages = max(0, out.Pages-used)
-	m := &sizing{samples: max(samples, 1), pos: []byte{}}
+	m := &sizing{samples: uint64(max(samples, 1)), pos: []byte{}}
 	for m.pos != nil {
 		if err := s.view(ctx, opSizes, m.scan); err != nil {
 			return out, fmt.Errorf("sizes: %w", err)
@@ -61,7 +61,7 @@ func (s *Store) Sizes(ctx context.Context, samples int) (store.Sizes, error) {
 	}
 	for _, g := range m.groups {
 		if g.Sampled > 0 {
-			g.Bytes = g.Bytes / int64(g.Sampled) * int64(g.Tasks)
+			g.Bytes = int64(float64(g.Bytes) / float64(g.Sampled) * float64(g.Tasks))
 		}
 		out.Finished = append(out.Finished, *g)
 	}
@@ -71,7 +71,7 @@ func (s *Store) Sizes(ctx context.Context, samples int) (store.Sizes, error) {
 // sizing counts the finished tasks by template and status and reads the oldest of each,
 // as many as samples says.
 type sizing struct {
-	samples int
+	samples uint64
 	pos     []byte // where in by_state to go on; nil = its end was reached
 	group   string
 	groups  []*store.TaskSize
@@ -95,7 +95,7 @@ func (m *sizing) scan(t *txn) error {
 		}
 		g := m.groups[len(m.groups)-1]
 		g.Tasks++
-		if g.Sampled < uint64(m.samples) {
+		if g.Sampled < m.samples {
 			g.Sampled++
 			g.Bytes += taskBytes(t, key, taskKey(key[len(key)-taskLen:]))
 		}

@@ -61,12 +61,13 @@ func operationNames() [operations]string {
 }
 
 // opCount counts one operation.
-type opCount struct{ calls, reads, puts, slow atomic.Uint64 }
+type opCount struct{ calls, reads, puts, ranges, slow atomic.Uint64 }
 
-func (c *opCount) add(calls, reads, puts uint64) {
+func (c *opCount) add(calls, reads, puts, ranges uint64) {
 	c.calls.Add(calls)
 	c.reads.Add(reads)
 	c.puts.Add(puts)
+	c.ranges.Add(ranges)
 }
 
 // Stats returns sizes and operation counts. It reads every page of the file's trees,

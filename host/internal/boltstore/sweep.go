@@ -34,7 +34,7 @@ type sweep struct {
 	group string // what their keys begin with
 	kept  store.Keep
 	of    store.Due // without an id
-	cut   *taskKey // the newest task of which there are enough newer ones; nil = none
+	cut   *taskKey  // the newest task of which there are enough newer ones; nil = none
 }
 
 // Sweep looks once through the finished tasks for those that are due; see

@@ -34,6 +34,8 @@ type txn struct {
 
 	reads uint64 // records read, found or not
 	puts  uint64 // records written or deleted
+	// ranges is how many cursors were opened: what walks records opens one.
+	ranges uint64
 }
 
 func (t *txn) bucket(k kind) *bolt.Bucket {
@@ -71,7 +73,10 @@ func (t *txn) del(k kind, key []byte) error {
 	return nil
 }
 
-func (t *txn) cursor(k kind) *bolt.Cursor { return t.bucket(k).Cursor() }
+func (t *txn) cursor(k kind) *bolt.Cursor {
+	t.ranges++
+	return t.bucket(k).Cursor()
+}
 
 // each calls fn for all records whose keys start with prefix, in key order.
 func (t *txn) each(k kind, prefix []byte, fn func(key, value []byte) error) error {
@@ -97,7 +102,7 @@ func (s *Store) view(ctx context.Context, op operation, fn func(t *txn) error) e
 		t.tx = tx
 		return fn(t)
 	})
-	s.ops[op].add(1, t.reads, t.puts)
+	s.ops[op].add(1, t.reads, t.puts, t.ranges)
 	s.timed(op, start, t)
 	return closedError(err)
 }

@@ -171,13 +171,12 @@ func sweepParts(t *fixture) {
 }
 
 // mustDelete deletes tasks and requires so many to have gone.
-func mustDelete(tb testing.TB, s store.Store, want uint64, ids ...task.ID) store.Deleted {
+func mustDelete(tb testing.TB, s store.Store, want uint64, ids ...task.ID) {
 	tb.Helper()
 	got, err := s.Delete(tb.Context(), ids)
 	if err != nil || got.Tasks != want {
 		tb.Fatalf("delete: got %+v, error %v; want %d tasks", got, err, want)
 	}
-	return got
 }
 
 func deleteAll(t *fixture) {
@@ -234,7 +233,7 @@ func deleteLarge(t *fixture) {
 	large, running := NewFlow(1, steps), NewFlow(2, 50)
 	all := make([]task.Ordinal, steps)
 	for i := range all {
-		all[i] = task.Ordinal(i) //nolint:gosec // small
+		all[i] = task.Ordinal(i)
 	}
 	MustCommit(t, s, large.Create(all...), large.Cancel(), running.Create(0))
 	deleted := make(chan error, 1)
