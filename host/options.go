@@ -35,6 +35,8 @@ type Options struct {
 	// LogLevel is what plugins are told to log: trace, debug, info, warn or error.
 	// Default info.
 	LogLevel string
+	// PluginLogLevels are exceptions to LogLevel, by plugin. Default: none.
+	PluginLogLevels map[string]string
 	// HealthAddr is a loopback "host:port" for /livez and /readyz. Default: none.
 	HealthAddr string
 	// MetricsAddr is the "host:port" at which GET /metrics answers in the formats of
@@ -64,8 +66,12 @@ type Options struct {
 	// PluginConfigs are the configurations of plugins, JSON, by plugin. Default {}.
 	PluginConfigs map[string]json.RawMessage
 	// PluginEnv names environment variables that plugins may see if their manifests ask
-	// for them, by plugin. Default: none.
+	// for them, by plugin. Default: those of OpenTelemetry (OTEL_*) that the manifest names
+	// exactly; a plugin with an entry, if an empty one, sees what it says and no more.
 	PluginEnv map[string][]string
+	// ForgetSpans keeps no spans of attempts in the store: [Service.Trace] then knows what
+	// the events of a task tell. Default false.
+	ForgetSpans bool
 	// WorkflowEvents records the workflow.* events. Default false.
 	WorkflowEvents bool
 
@@ -77,9 +83,6 @@ type Options struct {
 	// Retention says how long finished tasks are kept. Default: for ever.
 	Retention Retention
 	// DeliveryGrace is how long subscribers may catch up with the log when the host stops
-	// ForgetSpans keeps no spans of attempts in the store: [Service.Trace] then knows what
-	// the events of a task tell. Default false.
-	ForgetSpans bool
 	// and attempts have ended. Default 5 s.
 	DeliveryGrace time.Duration
 

@@ -36,6 +36,9 @@ func TestOptionsReachPlugins(t *testing.T) {
 			o.PluginEnv = map[string][]string{"settings": {"TASKER_TEST_WORD"}}
 		}, `{"word":"default","granted":"from the host"}`, false},
 		{"log level", func(o *host.Options) { o.LogLevel = "debug" }, `{"word":"default","granted":""}`, true},
+		{"log level of one", func(o *host.Options) {
+			o.PluginLogLevels = map[string]string{"settings": "debug"}
+		}, `{"word":"default","granted":""}`, true},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {

@@ -192,10 +192,10 @@ func (r *configReader) mapping(n ast.Node, prefix string, each func(key string, 
 	}
 }
 
-// top reads one key of the top level, of events, or of retention.
+// top reads one key of the top level, or of a group of keys.
 func (r *configReader) top(key string, keyNode, value ast.Node) {
 	switch key {
-	case "events", "retention":
+	case "events", "retention", "metrics", "store":
 		r.mapping(value, key+".", r.top)
 		return
 	case "retention.rules":

@@ -22,13 +22,14 @@ func startOwn(ctx context.Context, a *app, cfg *config, logs io.Writer) (*ownHos
 	opts := cfg.hostOptions()
 	opts.Mode = host.ModeRun
 	opts.HealthAddr = "" // somebody who watches a service means the one that stays
+	levels := cfg.LogLevel
 	if cfg.origins["log_level"] == originDefault {
-		opts.LogLevel = "warn"
+		levels, opts.LogLevel = "warn", "warn"
 	}
 	quiet := *a
 	quiet.stderr = logs
 	quiet.warnOfMissing(cfg)
-	opts.Logger = quiet.logger(cfg, opts.LogLevel)
+	opts.Logger = quiet.logger(cfg, levels)
 	second, stopListening := secondInterrupt()
 	opts.Abort = second
 	h, err := host.Open(ctx, opts)

@@ -28,6 +28,8 @@ type config struct {
 	LogLevel       string
 	LogFormat      string
 	HealthAddr     string
+	MetricsListen  string
+	SlowOperation  time.Duration
 	Grace          time.Duration
 	CancelGrace    time.Duration
 	StartTimeout   time.Duration
@@ -105,8 +107,8 @@ func settings() []setting {
 		},
 		{
 			key: "log_level", flag: "log-level", value: func(c *config) any { return &c.LogLevel },
-			check: func(c *config) error { return oneOf(c.LogLevel, "trace", "debug", "info", "warn", "error") },
-			help:  "The least level that the host logs, and that plugins are told to: trace, debug, info, warn or error. Default `info`; a host that `tasker run` starts itself says `warn`.",
+			check: func(c *config) error { _, err := parseLogLevels(c.LogLevel); return err },
+			help:  "The least level that the host logs, and that plugins are told to: trace, debug, info, warn or error. Parts may have levels of their own: `info,delivery=debug,plugin.http=trace`. Parts are `runner`, `store`, `delivery`, `plugin` (what runs plugins), `control`, `metrics`, `traces`, and `plugin.NAME`, which is what a plugin is told. Default `info`; a host that `tasker run` starts itself says `warn`.",
 		},
 		{
 			key: "log_format", flag: "log-format", value: func(c *config) any { return &c.LogFormat },
@@ -117,6 +119,16 @@ func settings() []setting {
 			key: "health_addr", flag: "health-addr", value: func(c *config) any { return &c.HealthAddr },
 			check: func(c *config) error { return loopback(c.HealthAddr) },
 			help:  "A loopback `host:port` that answers GET /livez and GET /readyz while `tasker serve` runs. Empty means none.",
+		},
+		{
+			key: "metrics.listen", value: func(c *config) any { return &c.MetricsListen },
+			check: func(c *config) error { return endpoint(c.MetricsListen) },
+			help:  "A `host:port` at which GET /metrics answers in the formats of Prometheus while `tasker serve` runs, such as `127.0.0.1:9464`. Whoever reaches it can read it. Empty means none. The variables of OpenTelemetry (`OTEL_METRICS_EXPORTER`, `OTEL_EXPORTER_OTLP_ENDPOINT`) have metrics pushed; when nobody looks, nothing is measured.",
+		},
+		{
+			key: "store.slow_operation", value: func(c *config) any { return &c.SlowOperation },
+			check: func(c *config) error { return positive(c.SlowOperation) },
+			help:  "How long an operation of the store takes at least that is logged by name, at the level info, and counted.",
 		},
 		{
 			key: "grace", flag: "grace", value: func(c *config) any { return &c.Grace },
@@ -272,7 +284,7 @@ func (s setting) show(c *config) any {
 // defaults returns the configuration of an empty one.
 func defaults() *config {
 	return &config{
-		LogLevel: "info", LogFormat: "text", Grace: host.DefaultGrace, CancelGrace: host.DefaultCancelGrace,
+		LogLevel: "info", LogFormat: "text", SlowOperation: host.DefaultSlowOperation, Grace: host.DefaultGrace, CancelGrace: host.DefaultCancelGrace,
 		StartTimeout: host.DefaultStartTimeout, HangTimeout: host.DefaultHangTimeout, Concurrency: host.DefaultConcurrency,
 		DeliveryGrace: host.DefaultDeliveryGrace, EventsKeep: keepFor(host.DefaultEventsKeep),
 		Retention: retentionConfig{
@@ -319,9 +331,10 @@ func existing(dirs []string) []string {
 
 // hostOptions turns the configuration into a host's.
 func (cfg *config) hostOptions() host.Options {
+	levels, _ := parseLogLevels(cfg.LogLevel) // it was checked
 	o := host.Options{
 		Home: cfg.Home, PluginDirs: cfg.PluginDirs, TemplateDirs: cfg.TemplateDirs, Environment: cfg.Environment,
-		Version: buildVersion().Version, LogLevel: cfg.LogLevel, HealthAddr: cfg.HealthAddr,
+		Version: buildVersion().Version, LogLevel: levels.all, PluginLogLevels: levels.plugins(), HealthAddr: cfg.HealthAddr, MetricsAddr: cfg.MetricsListen, SlowOperation: cfg.SlowOperation,
 		Grace: cfg.Grace, CancelGrace: cfg.CancelGrace, StartTimeout: cfg.StartTimeout, HangTimeout: cfg.HangTimeout,
 		Concurrency: cfg.Concurrency, WorkflowEvents: cfg.WorkflowEvents,
 		EventsKeep: time.Duration(cfg.EventsKeep), DeliveryGrace: cfg.DeliveryGrace,
@@ -351,10 +364,11 @@ func (cfg *config) hostOptions() host.Options {
 
 // logger makes the host's logger.
 func (a *app) logger(c *config, level string) hclog.Logger {
-	return hclog.New(&hclog.LoggerOptions{
-		Name: "tasker", Level: hclog.LevelFromString(level), Output: a.stderr, JSONFormat: c.LogFormat == "json",
+	levels, _ := parseLogLevels(level) // it was checked
+	return newPartLogger(hclog.New(&hclog.LoggerOptions{
+		Name: "tasker", Output: a.stderr, JSONFormat: c.LogFormat == "json", IndependentLevels: true,
 		TimeFn: func() time.Time { return a.now().UTC() }, TimeFormat: "2006-01-02T15:04:05.000Z",
-	})
+	}), levels)
 }
 
 func oneOf(value string, allowed ...string) error {
@@ -381,6 +395,17 @@ func loopback(addr string) error {
 	}
 	if ip := net.ParseIP(name); name != "localhost" && (ip == nil || !ip.IsLoopback()) {
 		return fmt.Errorf("%q: only a loopback address such as 127.0.0.1 is allowed, because the answers are not protected", addr)
+	}
+	return nil
+}
+
+// endpoint checks a "host:port" that others may reach.
+func endpoint(addr string) error {
+	if addr == "" {
+		return nil
+	}
+	if _, _, err := net.SplitHostPort(addr); err != nil {
+		return fmt.Errorf("%q: want host:port such as 127.0.0.1:9464", addr)
 	}
 	return nil
 }

@@ -27,6 +27,8 @@ func configProofs() map[string]string {
 		"log_level":                  "host TestOptionsReachPlugins/log level",
 		"log_format":                 "cmd/tasker/cli TestSettingsHaveEffect/log_format",
 		"health_addr":                "host TestHealthAddr",
+		"metrics.listen":             "host TestMetricsEndpoint",
+		"store.slow_operation":       "host TestSlowOperation/short",
 		"grace":                      "host TestGraceEnds",
 		"cancel_grace":               "host TestTimedOutAttemptIsWaitedFor",
 		"start_timeout":              "host TestStartTimeout/for all",

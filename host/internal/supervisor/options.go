@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"path/filepath"
 	"runtime"
 	"slices"
@@ -83,7 +84,8 @@ type Options struct {
 
 	HostID      string
 	HostVersion string
-	LogLevel    string // told to plugins: trace, debug, info, warn or error; default info
+	LogLevel    string            // told to plugins: trace, debug, info, warn or error; default info
+	LogLevels   map[string]string // exceptions, by plugin
 
 	StartTimeout  time.Duration            // from exec to ready
 	StartTimeouts map[string]time.Duration // exceptions, by plugin
@@ -162,8 +164,10 @@ func (o Options) validate() error {
 		problems = append(problems, errors.New("sink is missing"))
 	}
 	problems = append(problems, checkDir("run", o.RunDir), checkDir("data", o.DataDir), checkDir("log", o.LogDir), checkRunDir(o.RunDir))
-	if hclog.LevelFromString(o.LogLevel) == hclog.NoLevel {
-		problems = append(problems, fmt.Errorf("log level %q: want trace, debug, info, warn or error", o.LogLevel))
+	for _, level := range append(slices.Collect(maps.Values(o.LogLevels)), o.LogLevel) {
+		if hclog.LevelFromString(level) == hclog.NoLevel {
+			problems = append(problems, fmt.Errorf("log level %q: want trace, debug, info, warn or error", level))
+		}
 	}
 	for _, d := range []struct {
 		name  string
@@ -200,6 +204,14 @@ func checkDir(name, dir string) error {
 		return fmt.Errorf("%s directory %q: want an absolute path", name, dir)
 	}
 	return nil
+}
+
+// logLevel returns what a plugin is told to log.
+func (o Options) logLevel(plugin string) string {
+	if level, ok := o.LogLevels[plugin]; ok {
+		return level
+	}
+	return o.LogLevel
 }
 
 // startTimeout returns how long a plugin may take from exec to ready.
