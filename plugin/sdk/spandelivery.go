@@ -117,10 +117,10 @@ func (s *deliverStream) tell(of spansOf) {
 		s.spansLost = 0
 	}
 	if s.spans == nil || s.spanCount+of.count > maxSpans {
-		if s.spans != nil {
+		if s.spans != nil { // it is full
 			wake(s.wake)
 		}
-		s.spans, s.spanCount = &pluginv1.Spans{}, 0
+		s.spans, s.spanCount, s.ack = &pluginv1.Spans{}, 0, nil // an answer comes after the spans
 		s.queue = append(s.queue, outgoing{frame: &pluginv1.DeliverResponse{Kind: &pluginv1.DeliverResponse_Spans{Spans: s.spans}}})
 	}
 	s.spans.Otlp = append(s.spans.Otlp, of.otlp...) // one encoded message after the other is both in one

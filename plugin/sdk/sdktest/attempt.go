@@ -327,6 +327,9 @@ func (r *Running) take(u *pluginv1.Update) {
 		if err != nil {
 			r.wrong = append(r.wrong, err.Error())
 		}
+		if n := len(k.Spans.GetOtlp()); n > maxSpanBytes {
+			r.wrong = append(r.wrong, fmt.Sprintf("it sends spans of %d bytes, hosts keep %d", n, maxSpanBytes))
+		}
 		r.outcome.Spans = append(r.outcome.Spans, spans...)
 	case *pluginv1.Update_Result:
 		for _, e := range k.Result.GetEmits() {

@@ -14,6 +14,9 @@ import (
 	"google.golang.org/protobuf/proto"
 )
 
+// maxSpanBytes is the size of what hosts keep of an attempt's spans.
+const maxSpanBytes = 72 << 10
+
 // Span is a span that a plugin has sent.
 type Span struct {
 	// Name is what it is about, such as "handler.process", "api.call", or what the author has called it.
