@@ -188,13 +188,17 @@ func (a *Aggregate) Priority(o task.Ordinal) int32 {
 func (a *Aggregate) Assignment(o task.Ordinal, results bool) *task.Assignment {
 	t, s, spec := a.Task, &a.Task.Steps[o], &a.Template.Steps[o]
 	id := task.AttemptID{Task: t.ID, Ordinal: o, Number: s.Attempt.Number}
-	out := &task.Assignment{
+	memory := &struct { // in one piece, with what is usual
+		task.Assignment
+		results [1]task.DependencyResult
+	}{Assignment: task.Assignment{
 		ID: id, Template: t.Template, Step: s.Name, Handler: spec.Handler, Limit: s.Settings.Retry.Limit,
 		IdempotencyKey: id.Step().String(), Input: t.Input, Config: spec.Config,
 		Timeout: s.Settings.Timeout, HeartbeatTimeout: s.Settings.HeartbeatTimeout,
 		Tags: t.Tags, CorrelationID: t.CorrelationID, Previous: s.Failure,
 		Traceparent: t.Traceparent, Tracestate: t.Tracestate, Round: s.Round,
-	}
+	}}
+	out := &memory.Assignment
 	out.Handler.Version = s.Settings.HandlerVersion
 	if len(spec.With) > 0 {
 		out.Input, out.OwnInput = s.Attempt.Input, true
@@ -202,7 +206,10 @@ func (a *Aggregate) Assignment(o task.Ordinal, results bool) *task.Assignment {
 	if !results || len(spec.DependsOn) == 0 {
 		return out
 	}
-	out.Results = make([]task.DependencyResult, 0, len(spec.DependsOn))
+	out.Results = memory.results[:0]
+	if len(spec.DependsOn) > len(memory.results) {
+		out.Results = make([]task.DependencyResult, 0, len(spec.DependsOn))
+	}
 	for _, dep := range spec.DependsOn {
 		if d := &t.Steps[dep]; d.Status.Satisfies() { // with `join: any` others may be on their way
 			out.Results = append(out.Results, task.DependencyResult{Step: d.Name, Ordinal: dep, Status: d.Status, Value: d.Results})

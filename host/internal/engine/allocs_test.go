@@ -13,7 +13,7 @@ func TestAllocations(t *testing.T) {
 	if raceEnabled {
 		t.Skip("the race detector allocates, too")
 	}
-	const budget = 40
+	const budget = 30
 	tmpl := linear(t, 5)
 	offer := &task.Offer{Plugin: "mock", PluginVersion: "1.0.0", Handler: "step", Version: 1}
 	var d Decision

@@ -25,9 +25,9 @@ func encodePayload(b []byte, payload event.Payload) ([]byte, error) {
 	case *event.TaskCompleted:
 		return appendTaskCompleted(b, e), nil
 	case *event.StepStarted:
-		return appendStepStarted(b, e)
+		return appendStepStarted(b, e, e.StepID)
 	case *event.StepCompleted:
-		return appendStepCompleted(b, e)
+		return appendStepCompleted(b, e, e.StepID)
 	default:
 		body, err := json.Marshal(payload)
 		return append(b, body...), err
@@ -79,8 +79,11 @@ func appendTask(b []byte, t *event.Task) []byte {
 	return appendString(b, `,"correlation_id":`, t.CorrelationID)
 }
 
-func appendStepStarted(b []byte, e *event.StepStarted) ([]byte, error) {
-	b = appendStep(b, &e.Step)
+// text is a string, or the memory of one that is not kept.
+type text interface{ string | []byte }
+
+func appendStepStarted[T text](b []byte, e *event.StepStarted, id T) ([]byte, error) {
+	b = appendStep(b, &e.Step, id)
 	b, err := appendRaw(b, `,"inputs":`, e.Inputs)
 	if err != nil {
 		return nil, err
@@ -96,8 +99,8 @@ func appendStepStarted(b []byte, e *event.StepStarted) ([]byte, error) {
 	return append(b, '}'), nil
 }
 
-func appendStepCompleted(b []byte, e *event.StepCompleted) ([]byte, error) {
-	b = appendStep(b, &e.Step)
+func appendStepCompleted[T text](b []byte, e *event.StepCompleted, id T) ([]byte, error) {
+	b = appendStep(b, &e.Step, id)
 	b = appendSeconds(b, `,"execution_duration":`, e.ExecutionDuration)
 	b, err := appendRaw(b, `,"results":`, e.Results)
 	if err != nil {
@@ -107,10 +110,11 @@ func appendStepCompleted(b []byte, e *event.StepCompleted) ([]byte, error) {
 	return append(b, '}'), nil
 }
 
-// appendStep opens an object with the fields that all events about a step share.
-func appendStep(b []byte, s *event.Step) []byte {
+// appendStep opens an object with the fields that all events about a step share; id takes
+// the place of StepID.
+func appendStep[T text](b []byte, s *event.Step, id T) []byte {
 	b = appendTask(b, &s.Task)
-	b = appendString(b, `,"step_id":`, s.StepID)
+	b = appendString(b, `,"step_id":`, id)
 	b = appendString(b, `,"step_name":`, s.StepName)
 	b = appendString(b, `,"handler":`, s.Handler)
 	b = append(b, `,"attempt_number":`...)
@@ -186,11 +190,11 @@ func appendSet(b []byte, key, s string) []byte {
 	return appendString(b, key, s)
 }
 
-func appendString(b []byte, key, s string) []byte {
+func appendString[T text](b []byte, key string, s T) []byte {
 	b = append(b, key...)
 	for i := range len(s) {
 		if c := s[i]; c < ' ' || c >= 0x7f || c == '"' || c == '\\' || c == '<' || c == '>' || c == '&' {
-			escaped, _ := json.Marshal(s) //nolint:errchkjson // a string always has a JSON form
+			escaped, _ := json.Marshal(string(s)) //nolint:errchkjson // a string always has a JSON form
 			return append(b, escaped...)
 		}
 	}

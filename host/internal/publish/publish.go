@@ -32,7 +32,7 @@ type Task struct {
 	// What follows is memory, used for one event after the other.
 	encoded []byte   // the envelopes of events
 	payload []byte   // being encoded
-	id      []byte   // of the event
+	id      []byte   // of a step or an event
 	names   []string // of dependencies
 	handler struct { // of the event before, most often the same
 		ref  task.HandlerRef

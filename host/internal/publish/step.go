@@ -1,6 +1,7 @@
 package publish
 
 import (
+	"strconv"
 	"time"
 
 	"github.com/tasker-engine/tasker/host/task"
@@ -10,7 +11,7 @@ import (
 // StepStarted publishes [event.StepStarted] for the attempt that was just claimed.
 func (p *Task) StepStarted(s *task.Step) {
 	spec := &p.template.Steps[s.Ordinal]
-	e := event.StepStarted{Step: p.step(s), Instance: s.Attempt.Instance}
+	e := event.StepStarted{Step: p.stepWithoutID(s), Instance: s.Attempt.Instance}
 	e.Inputs, e.InputsRef = p.startedInput(s)
 	p.names = p.names[:0]
 	for _, o := range spec.DependsOn {
@@ -21,15 +22,15 @@ func (p *Task) StepStarted(s *task.Step) {
 		p.names = append(p.names, string(p.template.Steps[o].Name))
 	}
 	e.Dependencies, e.Dependents, e.Level = p.names[:n], p.names[n:], spec.Level
-	body, err := appendStepStarted(p.payload[:0], &e)
+	body, err := appendStepStarted(p.payload[:0], &e, p.stepID(s))
 	p.recorded(event.NameStepStarted, s.Name, body, err)
 }
 
 // StepCompleted publishes [event.StepCompleted].
 func (p *Task) StepCompleted(s *task.Step) {
-	e := event.StepCompleted{Step: p.step(s), ExecutionDuration: duration(s)}
+	e := event.StepCompleted{Step: p.stepWithoutID(s), ExecutionDuration: duration(s)}
 	e.Results, e.ResultsRef = results(s)
-	body, err := appendStepCompleted(p.payload[:0], &e)
+	body, err := appendStepCompleted(p.payload[:0], &e, p.stepID(s))
 	p.recorded(event.NameStepCompleted, s.Name, body, err)
 }
 
@@ -114,9 +115,22 @@ func (p *Task) StepAttemptLost(s *task.Step, cause task.LossCause) {
 }
 
 func (p *Task) step(s *task.Step) event.Step {
+	e := p.stepWithoutID(s)
+	e.StepID = string(p.stepID(s))
+	return e
+}
+
+// stepID returns the id of a step in memory that the next id needs.
+func (p *Task) stepID(s *task.Step) []byte {
+	p.id = append(append(p.id[:0], p.task.ID...), '/')
+	p.id = strconv.AppendUint(p.id, uint64(s.Ordinal), 10)
+	return p.id
+}
+
+func (p *Task) stepWithoutID(s *task.Step) event.Step {
 	handler := p.template.Steps[s.Ordinal].Handler
 	e := event.Step{
-		Task: p.base, StepID: task.StepID{Task: p.task.ID, Ordinal: s.Ordinal}.String(), StepName: string(s.Name),
+		Task: p.base, StepName: string(s.Name),
 		AttemptNumber: s.Attempts, Round: s.Round,
 	}
 	if s.Settings != nil {
