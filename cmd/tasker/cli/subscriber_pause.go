@@ -54,7 +54,8 @@ func (a *app) subscriberResumeCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:   "resume SUBSCRIBER",
 		Short: "Let a paused subscriber go on",
-		Long: `Let a paused subscriber go on: it gets what was recorded meanwhile, from its cursor on.` +
+		Long: `Let a paused subscriber go on: it gets what was recorded meanwhile, from its cursor on.
+One that waits for something that is not there tries at once.` +
 			subscriberNames,
 		Example:           "  tasker subscriber resume mail/failures",
 		Args:              args(1, 1),

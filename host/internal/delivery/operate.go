@@ -110,14 +110,15 @@ func (d *Delivery) Pause(ctx context.Context, name string, op task.Operation) er
 	})
 }
 
-// Resume lets a paused subscription go on. Error: task.ErrTransition when it is not
-// paused.
+// Resume lets a paused subscription go on, and one whose events wait for something that is
+// not there try at once. Error: task.ErrTransition when it is neither.
 func (d *Delivery) Resume(ctx context.Context, name string) error {
 	return d.operate(ctx, name, func(s *subscription, _ *store.DeliverySet) error {
-		if s.m.cursor.Paused == nil {
+		if s.m.cursor.Paused == nil && len(s.m.outages) == 0 {
 			return fmt.Errorf("subscription %s is not paused: %w", name, task.ErrTransition)
 		}
 		s.m.cursor.Paused = nil
+		s.m.heal()
 		return nil
 	})
 }

@@ -50,6 +50,12 @@ func TestUnavailable(t *testing.T) {
 			t.Errorf("%d deliveries in eleven minutes, want one a minute: %s", n, j.all())
 		}
 		back.Store(true)
+		want(t, "resume", w.Resume(t.Context(), "p/all"), nil) // and it tries at once
+		synctest.Wait()
+		st = w.status("p/all")
+		if len(st.Unavailable) > 0 || st.State != delivery.StateCurrent {
+			t.Errorf("once resumed it is %s, unavailable %+v", st.State, st.Unavailable)
+		}
 		wait(2 * time.Minute)
 		st = w.status("p/all")
 		if c := m.cursor("p/all"); c.Through < 4 || len(c.Failing) > 0 || len(m.letters) > 0 {
