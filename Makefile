@@ -22,6 +22,7 @@ RACE := $(if $(filter 1,$(shell go env CGO_ENABLED)),-race)
 PLATFORMS    := linux/amd64 linux/arm64 darwin/amd64 darwin/arm64 windows/amd64 windows/arm64
 FUZZTIME     ?= 30s
 CRASH_KILLS  ?= 200
+SOAK_TASKS   ?= 1000000
 BENCH        ?= .
 BENCH_COUNT  ?= 6
 BENCH_BASE   ?= host/bench/baseline.txt
@@ -29,7 +30,7 @@ STABLE_RUNS  ?= 3
 PROTO_BASE   := proto/baseline.binpb
 
 # Modules of their own, as other people have them: ./... passes them by, and the test beside them builds and vets them.
-MODULES := examples/05-custom-events/notifier
+MODULES := examples/05-custom-events/notifier docs/observability/alerttest
 # Directories that hold Go code: what the scans for benchmarks and fuzz targets walk.
 SOURCES := $(wildcard cmd host plugin plugins examples proto)
 # Programs that only these targets use; ./... passes directories with a leading dot by.
@@ -74,9 +75,18 @@ test: race-notice ## Run all tests, shuffled, under the race detector
 test-stable: race-notice ## Run the suite three times; fail unless the same tests pass each time
 	@go run ./.ci/stable -runs $(STABLE_RUNS) -- $(RACE) -shuffle=on ./...
 
+.PHONY: test-alerts
+test-alerts: ## Fire every alert rule of docs/observability with Prometheus's own engine
+	cd docs/observability/alerttest && go test ./...
+
 .PHONY: test-crash
 test-crash: ## Kill a host CRASH_KILLS times (200) and prove that nothing is lost or doubled
 	TASKER_CRASH_KILLS=$(CRASH_KILLS) go test ./host/internal/crashtest/ -run TestCrash -count=1 -timeout 60m
+
+.PHONY: soak
+soak: ## Run SOAK_TASKS tasks (1000000) with retention on; fail if memory or the file keep growing
+	@go build -o bin/plugins/ ./plugins/mock && mv bin/plugins/mock bin/plugins/tasker-plugin-mock
+	go run ./host/internal/soak -tasks $(SOAK_TASKS) -plugin bin/plugins/tasker-plugin-mock -svg docs/soak.svg
 
 .PHONY: fuzz
 fuzz: ## Fuzz every target for FUZZTIME (30s)

@@ -37,8 +37,8 @@
 //	cursor saver (1)        delivery    a cursor that moved             drained, cursors written
 //	subscriptions (1 each)  delivery    log grows, answers, operators   plugin gone or paused; drained
 //	receivers (1 each)      delivery    a subscriber's answer           its stream ends
-//	log cutter (1)          host        once an hour, if events are     drained
-//	                                    not kept for ever
+//	log cutter (1)          host        once an hour or more often, if  drained
+//	                                    events are not kept for ever
 //	retention (1)           host        a finished task that becomes    drained
 //	                                    due, unless all are kept
 //	span relay (1)          telemetry   queued spans                    drained, the queue is empty

@@ -117,16 +117,17 @@ func (h *Host) letSubscribersStart(ctx context.Context) {
 
 // Cutting the log: how often it is looked at, and how much goes in one step.
 const (
-	cutEvery = time.Hour
-	cutStep  = 4096 // log values
+	cutEvery = time.Hour // or a tenth of the time that events are kept, if that is less
+	cutStep  = 4096      // log values
 )
 
-// cutLog removes events that are older than they are kept, at once and then every hour.
+// cutLog removes events that are older than they are kept, at once and then every hour, or sooner when
+// they are kept for less than ten.
 func (h *Host) cutLog(ctx context.Context) error {
 	if h.opts.EventsKeep == 0 {
 		return nil
 	}
-	tick := time.NewTicker(cutEvery)
+	tick := time.NewTicker(max(min(cutEvery, h.opts.EventsKeep/retainShare), retainFloor))
 	defer tick.Stop()
 	for {
 		if err := h.cutOnce(ctx); err != nil && !errors.Is(err, context.Canceled) {

@@ -133,7 +133,11 @@ counts. A template's own ` + "`retention`" + ` can only narrow all of this. Each
 | key | meaning |
 |---|---|
 | ` + "`retention.rules.template`" + ` | Whose tasks it is about: ` + "`namespace/name`, or `namespace/*`" + ` for all of a namespace. |
-| ` + "`retention.rules.complete`, `error`, `cancelled`, `resolved_manually`, `last`" + ` | As above. |
+| ` + "`retention.rules.complete`" + ` | As ` + "`retention.complete`" + `. |
+| ` + "`retention.rules.error`" + ` | As ` + "`retention.error`" + `. |
+| ` + "`retention.rules.cancelled`" + ` | As ` + "`retention.cancelled`" + `. |
+| ` + "`retention.rules.resolved_manually`" + ` | As ` + "`retention.resolved_manually`" + `. |
+| ` + "`retention.rules.last`" + ` | As ` + "`retention.last`" + `. |
 `)
 	b.WriteString(`
 For each plugin, below ` + "`plugins.NAME`" + ` and in the file only:

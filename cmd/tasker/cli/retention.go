@@ -9,6 +9,31 @@ import (
 	"github.com/tasker-engine/tasker/host/template"
 )
 
+// retentionSettings are the keys about how long finished tasks are kept; `retention.rules`,
+// which is no single value, is treated apart.
+func retentionSettings() []setting {
+	return []setting{
+		retentionAge("complete", "task is complete", func(c *config) *keepFor { return &c.Retention.Complete }),
+		retentionAge("error", "task ended in error", func(c *config) *keepFor { return &c.Retention.Error }),
+		retentionAge("cancelled", "task was cancelled", func(c *config) *keepFor { return &c.Retention.Cancelled }),
+		retentionAge("resolved_manually", "task was closed by hand", func(c *config) *keepFor { return &c.Retention.ResolvedManually }),
+		{
+			key: "retention.last", value: func(c *config) any { return &c.Retention.Last },
+			check: func(c *config) error {
+				if c.Retention.Last < 0 {
+					return fmt.Errorf("%d: want 0 or more", c.Retention.Last)
+				}
+				return nil
+			},
+			help: "How many finished tasks of each template are kept at most in each status, the newest. `0` means any number.",
+		},
+		{
+			key: "retention.export", value: func(c *config) any { return &c.Retention.Export },
+			help: "A directory to which tasks are written before they are removed: one JSON document a line, as `tasker task show --json` prints it, with results, in files by day. What cannot be written is not removed. Relative to the working directory. Empty means none.",
+		},
+	}
+}
+
 // retentionAge is the setting of how long tasks are kept that ended in one way.
 func retentionAge(status, what string, value func(*config) *keepFor) setting {
 	return setting{

@@ -88,6 +88,11 @@ type setting struct {
 // settings lists the keys in the order in which they are shown; `subscriptions` and
 // `plugins`, which are no single values, are treated apart.
 func settings() []setting {
+	return slices.Concat(hostSettings(), eventSettings(), retentionSettings())
+}
+
+// hostSettings are the keys about the host and its plugins.
+func hostSettings() []setting {
 	return []setting{
 		{
 			key: "home", flag: "home", value: func(c *config) any { return &c.Home },
@@ -165,6 +170,12 @@ func settings() []setting {
 			},
 			help: "How many attempts a plugin runs at once that declares no limit of its own.",
 		},
+	}
+}
+
+// eventSettings are the keys about events and their delivery.
+func eventSettings() []setting {
+	return []setting{
 		{
 			key: "delivery_grace", value: func(c *config) any { return &c.DeliveryGrace },
 			check: func(c *config) error { return positive(c.DeliveryGrace) },
@@ -179,24 +190,6 @@ func settings() []setting {
 				return nil
 			},
 			help: "How long events are kept after they happened, whether or not all subscribers have got them; a subscriber that missed some is told of the gap. `0` or `forever` keeps all.",
-		},
-		retentionAge("complete", "task is complete", func(c *config) *keepFor { return &c.Retention.Complete }),
-		retentionAge("error", "task ended in error", func(c *config) *keepFor { return &c.Retention.Error }),
-		retentionAge("cancelled", "task was cancelled", func(c *config) *keepFor { return &c.Retention.Cancelled }),
-		retentionAge("resolved_manually", "task was closed by hand", func(c *config) *keepFor { return &c.Retention.ResolvedManually }),
-		{
-			key: "retention.last", value: func(c *config) any { return &c.Retention.Last },
-			check: func(c *config) error {
-				if c.Retention.Last < 0 {
-					return fmt.Errorf("%d: want 0 or more", c.Retention.Last)
-				}
-				return nil
-			},
-			help: "How many finished tasks of each template are kept at most in each status, the newest. `0` means any number.",
-		},
-		{
-			key: "retention.export", value: func(c *config) any { return &c.Retention.Export },
-			help: "A directory to which tasks are written before they are removed: one JSON document a line, as `tasker task show --json` prints it, with results, in files by day. What cannot be written is not removed. Relative to the working directory. Empty means none.",
 		},
 		{
 			key: "events.workflow", value: func(c *config) any { return &c.WorkflowEvents },
