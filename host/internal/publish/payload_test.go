@@ -37,8 +37,8 @@ type sample struct {
 	task *task.Task
 }
 
-func newSample(t *testing.T) *sample {
-	t.Helper()
+func newSample(tb testing.TB) *sample {
+	tb.Helper()
 	ref := task.HandlerRef{Plugin: "shop", Handler: "charge"}
 	tmpl, err := template.New(template.Template{
 		Namespace: "shop", Name: "orders", Version: "1.2.0",
@@ -50,7 +50,7 @@ func newSample(t *testing.T) *sample {
 		},
 	})
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	failure := &task.Failure{
 		Kind: task.KindRetryable, Code: "HTTP_503", Message: `no "charge" today`, Class: "*shop.Error",
@@ -146,39 +146,39 @@ func (s *sample) calls() []call {
 }
 
 // publish makes one call and returns the event that it recorded.
-func (s *sample) publish(t *testing.T, c call) *eventv1.Event {
-	t.Helper()
+func (s *sample) publish(tb testing.TB, c call) *eventv1.Event {
+	tb.Helper()
 	var got []store.Event
 	if c.onTask != nil {
 		p := publish.ForTask(s.task, s.tmpl, at)
 		c.onTask(p)
 		events, seq, err := p.Events()
 		if err != nil || seq != s.task.Seq+1 {
-			t.Fatalf("Events: seq %d, error %v", seq, err)
+			tb.Fatalf("Events: seq %d, error %v", seq, err)
 		}
 		got = events
 	} else {
 		c.onHost(publish.ForHost(hostID, 7, func(ws *store.WriteSet, done func(store.Commit, error)) {
 			if ws.TaskID != "" || ws.Task != nil {
-				t.Errorf("an event of the host changes a task: %+v", ws)
+				tb.Errorf("an event of the host changes a task: %+v", ws)
 			}
 			got = ws.Events
 			done(store.Commit{}, nil)
 		}, func(err error) {
 			if err != nil {
-				t.Errorf("done: %v", err)
+				tb.Errorf("done: %v", err)
 			}
 		}))
 	}
 	if len(got) != 1 {
-		t.Fatalf("%d events, want 1", len(got))
+		tb.Fatalf("%d events, want 1", len(got))
 	}
 	e := &eventv1.Event{}
 	if err := proto.Unmarshal(got[0].Encoded, e); err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	if e.GetType() != got[0].Type {
-		t.Errorf("type %s in the write set, %s in the envelope", got[0].Type, e.GetType())
+		tb.Errorf("type %s in the write set, %s in the envelope", got[0].Type, e.GetType())
 	}
 	return e
 }
