@@ -109,13 +109,13 @@ func (d *Decision) Begin(a *Aggregate, h *Host, now time.Time) {
 	if now.Before(a.Task.UpdatedAt) {
 		now = a.Task.UpdatedAt
 	}
+	d.agg, d.host, d.now = a, h, now
+	d.expected, d.created, d.taskChanged, d.fault, d.decoded = a.Task.Revision, false, false, nil, nil
 	clear(d.blobs) // large values must not live on here
-	*d = Decision{
-		agg: a, host: h, now: now, expected: a.Task.Revision, publish: d.publish,
-		changed: d.changed[:0], woken: d.woken[:0], blobs: d.blobs[:0], discovered: d.discovered[:0],
-		unblocked: d.unblocked[:0], ready: d.ready[:0], dispatch: d.dispatch[:0], cancel: d.cancel[:0],
-		set: store.WriteSet{Steps: d.set.Steps[:0]}, settings: d.settings, spare: d.spare,
-	}
+	d.changed, d.woken, d.blobs, d.discovered = d.changed[:0], d.woken[:0], d.blobs[:0], d.discovered[:0]
+	d.unblocked, d.undecided, d.ready = d.unblocked[:0], nil, d.ready[:0]
+	d.dispatch, d.cancel = d.dispatch[:0], d.cancel[:0]
+	d.set = store.WriteSet{Steps: d.set.Steps[:0]}
 	d.publish.Begin(a.Task, a.Template, now)
 }
 
