@@ -110,13 +110,16 @@ func (g *gantt) cell(at time.Time) int {
 }
 
 // scale is a line of times since the beginning.
-func (g *gantt) scale() string {
+func (g *gantt) scale() string { return g.scaleIn(seconds) }
+
+// scaleIn is a scale in units of one's own.
+func (g *gantt) scaleIn(unit func(time.Duration) string) string {
 	whole := g.timeline.To.Sub(g.timeline.From)
-	last := seconds(whole)
+	last := unit(whole)
 	line := "0s"
 	const step = 14 // columns between two times
 	for at := step; at+step <= g.cells; at += step {
-		text := seconds(time.Duration(float64(whole) * float64(at) / float64(g.cells)))
+		text := unit(time.Duration(float64(whole) * float64(at) / float64(g.cells)))
 		line = pad(line, at) + text
 	}
 	if columns(line)+columns(last)+1 > g.cells {

@@ -45,6 +45,10 @@ type Service interface {
 	UnfinishedTask(ctx context.Context, r task.Request) (task.ID, error)
 	// Task returns one task with its steps.
 	Task(ctx context.Context, id string) (*task.View, error)
+	// Trace returns what a task did when as an encoded ExportTraceServiceRequest of OTLP:
+	// spans of the task, its steps and attempts, which follow from its events, and what
+	// plugins told of attempts, as far as it was kept. What goes on ends with the present.
+	Trace(ctx context.Context, id string) ([]byte, error)
 	// ListTasks returns a page of tasks, and where the next one begins: an id for
 	// Page.After, empty when nothing follows. A page is answered in bounded time: where a
 	// filter matches rarely it may be short, even empty, with more to come.

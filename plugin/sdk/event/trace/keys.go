@@ -37,6 +37,8 @@ const (
 	KeyStepHandler     = "step.handler"
 	KeyStepStatus      = "step.status"
 	KeyStepAttempts    = "step.attempts"
+	KeyStepReason      = "step.reason"       // why it was skipped
+	KeyOpen            = "span.open"         // it goes on; its end is the time at which it was asked for
 	KeyDependencies    = "step.dependencies" // names of steps
 	KeyDependents      = "step.dependents"   // names of steps
 	KeyLevel           = "step.level"        // length of the longest chain of dependencies below which it stands

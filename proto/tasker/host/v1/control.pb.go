@@ -577,6 +577,98 @@ func (x *GetTaskResponse) GetPart() *TaskPart {
 	return nil
 }
 
+// GetTaskTraceRequest names a task.
+type GetTaskTraceRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The task's id or a prefix of it.
+	Id            string `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetTaskTraceRequest) Reset() {
+	*x = GetTaskTraceRequest{}
+	mi := &file_tasker_host_v1_control_proto_msgTypes[8]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetTaskTraceRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetTaskTraceRequest) ProtoMessage() {}
+
+func (x *GetTaskTraceRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_tasker_host_v1_control_proto_msgTypes[8]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetTaskTraceRequest.ProtoReflect.Descriptor instead.
+func (*GetTaskTraceRequest) Descriptor() ([]byte, []int) {
+	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{8}
+}
+
+func (x *GetTaskTraceRequest) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+// GetTaskTraceResponse is a part of a trace.
+type GetTaskTraceResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The next bytes of an encoded ExportTraceServiceRequest of OTLP.
+	Otlp          []byte `protobuf:"bytes,1,opt,name=otlp,proto3" json:"otlp,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetTaskTraceResponse) Reset() {
+	*x = GetTaskTraceResponse{}
+	mi := &file_tasker_host_v1_control_proto_msgTypes[9]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetTaskTraceResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetTaskTraceResponse) ProtoMessage() {}
+
+func (x *GetTaskTraceResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_tasker_host_v1_control_proto_msgTypes[9]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetTaskTraceResponse.ProtoReflect.Descriptor instead.
+func (*GetTaskTraceResponse) Descriptor() ([]byte, []int) {
+	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{9}
+}
+
+func (x *GetTaskTraceResponse) GetOtlp() []byte {
+	if x != nil {
+		return x.Otlp
+	}
+	return nil
+}
+
 // TaskPart is a part of a task: the task itself comes with the first part, steps
 // with every part, in order.
 type TaskPart struct {
@@ -593,7 +685,7 @@ type TaskPart struct {
 
 func (x *TaskPart) Reset() {
 	*x = TaskPart{}
-	mi := &file_tasker_host_v1_control_proto_msgTypes[8]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -605,7 +697,7 @@ func (x *TaskPart) String() string {
 func (*TaskPart) ProtoMessage() {}
 
 func (x *TaskPart) ProtoReflect() protoreflect.Message {
-	mi := &file_tasker_host_v1_control_proto_msgTypes[8]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -618,7 +710,7 @@ func (x *TaskPart) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TaskPart.ProtoReflect.Descriptor instead.
 func (*TaskPart) Descriptor() ([]byte, []int) {
-	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{8}
+	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *TaskPart) GetTask() *Task {
@@ -677,7 +769,7 @@ type Task struct {
 
 func (x *Task) Reset() {
 	*x = Task{}
-	mi := &file_tasker_host_v1_control_proto_msgTypes[9]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -689,7 +781,7 @@ func (x *Task) String() string {
 func (*Task) ProtoMessage() {}
 
 func (x *Task) ProtoReflect() protoreflect.Message {
-	mi := &file_tasker_host_v1_control_proto_msgTypes[9]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -702,7 +794,7 @@ func (x *Task) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Task.ProtoReflect.Descriptor instead.
 func (*Task) Descriptor() ([]byte, []int) {
-	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{9}
+	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *Task) GetSpec() *TaskSpec {
@@ -841,7 +933,7 @@ type TaskSpec struct {
 
 func (x *TaskSpec) Reset() {
 	*x = TaskSpec{}
-	mi := &file_tasker_host_v1_control_proto_msgTypes[10]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -853,7 +945,7 @@ func (x *TaskSpec) String() string {
 func (*TaskSpec) ProtoMessage() {}
 
 func (x *TaskSpec) ProtoReflect() protoreflect.Message {
-	mi := &file_tasker_host_v1_control_proto_msgTypes[10]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -866,7 +958,7 @@ func (x *TaskSpec) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TaskSpec.ProtoReflect.Descriptor instead.
 func (*TaskSpec) Descriptor() ([]byte, []int) {
-	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{10}
+	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *TaskSpec) GetId() string {
@@ -1012,7 +1104,7 @@ type TemplateRef struct {
 
 func (x *TemplateRef) Reset() {
 	*x = TemplateRef{}
-	mi := &file_tasker_host_v1_control_proto_msgTypes[11]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1024,7 +1116,7 @@ func (x *TemplateRef) String() string {
 func (*TemplateRef) ProtoMessage() {}
 
 func (x *TemplateRef) ProtoReflect() protoreflect.Message {
-	mi := &file_tasker_host_v1_control_proto_msgTypes[11]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1037,7 +1129,7 @@ func (x *TemplateRef) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TemplateRef.ProtoReflect.Descriptor instead.
 func (*TemplateRef) Descriptor() ([]byte, []int) {
-	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{11}
+	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *TemplateRef) GetNamespace() string {
@@ -1081,7 +1173,7 @@ type Value struct {
 
 func (x *Value) Reset() {
 	*x = Value{}
-	mi := &file_tasker_host_v1_control_proto_msgTypes[12]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1093,7 +1185,7 @@ func (x *Value) String() string {
 func (*Value) ProtoMessage() {}
 
 func (x *Value) ProtoReflect() protoreflect.Message {
-	mi := &file_tasker_host_v1_control_proto_msgTypes[12]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1106,7 +1198,7 @@ func (x *Value) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Value.ProtoReflect.Descriptor instead.
 func (*Value) Descriptor() ([]byte, []int) {
-	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{12}
+	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *Value) GetInline() []byte {
@@ -1138,7 +1230,7 @@ type BlobRef struct {
 
 func (x *BlobRef) Reset() {
 	*x = BlobRef{}
-	mi := &file_tasker_host_v1_control_proto_msgTypes[13]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1150,7 +1242,7 @@ func (x *BlobRef) String() string {
 func (*BlobRef) ProtoMessage() {}
 
 func (x *BlobRef) ProtoReflect() protoreflect.Message {
-	mi := &file_tasker_host_v1_control_proto_msgTypes[13]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1163,7 +1255,7 @@ func (x *BlobRef) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BlobRef.ProtoReflect.Descriptor instead.
 func (*BlobRef) Descriptor() ([]byte, []int) {
-	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{13}
+	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *BlobRef) GetN() uint32 {
@@ -1204,7 +1296,7 @@ type Stop struct {
 
 func (x *Stop) Reset() {
 	*x = Stop{}
-	mi := &file_tasker_host_v1_control_proto_msgTypes[14]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1216,7 +1308,7 @@ func (x *Stop) String() string {
 func (*Stop) ProtoMessage() {}
 
 func (x *Stop) ProtoReflect() protoreflect.Message {
-	mi := &file_tasker_host_v1_control_proto_msgTypes[14]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1229,7 +1321,7 @@ func (x *Stop) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Stop.ProtoReflect.Descriptor instead.
 func (*Stop) Descriptor() ([]byte, []int) {
-	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{14}
+	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *Stop) GetKind() string {
@@ -1275,7 +1367,7 @@ type Resolution struct {
 
 func (x *Resolution) Reset() {
 	*x = Resolution{}
-	mi := &file_tasker_host_v1_control_proto_msgTypes[15]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1287,7 +1379,7 @@ func (x *Resolution) String() string {
 func (*Resolution) ProtoMessage() {}
 
 func (x *Resolution) ProtoReflect() protoreflect.Message {
-	mi := &file_tasker_host_v1_control_proto_msgTypes[15]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1300,7 +1392,7 @@ func (x *Resolution) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Resolution.ProtoReflect.Descriptor instead.
 func (*Resolution) Descriptor() ([]byte, []int) {
-	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{15}
+	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *Resolution) GetBy() string {
@@ -1351,7 +1443,7 @@ type Failure struct {
 
 func (x *Failure) Reset() {
 	*x = Failure{}
-	mi := &file_tasker_host_v1_control_proto_msgTypes[16]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1363,7 +1455,7 @@ func (x *Failure) String() string {
 func (*Failure) ProtoMessage() {}
 
 func (x *Failure) ProtoReflect() protoreflect.Message {
-	mi := &file_tasker_host_v1_control_proto_msgTypes[16]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1376,7 +1468,7 @@ func (x *Failure) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Failure.ProtoReflect.Descriptor instead.
 func (*Failure) Descriptor() ([]byte, []int) {
-	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{16}
+	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *Failure) GetKind() string {
@@ -1505,14 +1597,16 @@ type Step struct {
 	// when it is the task's.
 	Input []byte `protobuf:"bytes,29,opt,name=input,proto3" json:"input,omitempty"`
 	// all, or any: one of the steps it waits for is enough.
-	Join          string `protobuf:"bytes,30,opt,name=join,proto3" json:"join,omitempty"`
+	Join string `protobuf:"bytes,30,opt,name=join,proto3" json:"join,omitempty"`
+	// How often an operator has begun it anew after it had ended.
+	Round         uint32 `protobuf:"varint,31,opt,name=round,proto3" json:"round,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Step) Reset() {
 	*x = Step{}
-	mi := &file_tasker_host_v1_control_proto_msgTypes[17]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1524,7 +1618,7 @@ func (x *Step) String() string {
 func (*Step) ProtoMessage() {}
 
 func (x *Step) ProtoReflect() protoreflect.Message {
-	mi := &file_tasker_host_v1_control_proto_msgTypes[17]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1537,7 +1631,7 @@ func (x *Step) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Step.ProtoReflect.Descriptor instead.
 func (*Step) Descriptor() ([]byte, []int) {
-	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{17}
+	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *Step) GetOrdinal() uint32 {
@@ -1750,6 +1844,13 @@ func (x *Step) GetJoin() string {
 	return ""
 }
 
+func (x *Step) GetRound() uint32 {
+	if x != nil {
+		return x.Round
+	}
+	return 0
+}
+
 // Attempt is one execution of a step.
 type Attempt struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -1777,7 +1878,7 @@ type Attempt struct {
 
 func (x *Attempt) Reset() {
 	*x = Attempt{}
-	mi := &file_tasker_host_v1_control_proto_msgTypes[18]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1789,7 +1890,7 @@ func (x *Attempt) String() string {
 func (*Attempt) ProtoMessage() {}
 
 func (x *Attempt) ProtoReflect() protoreflect.Message {
-	mi := &file_tasker_host_v1_control_proto_msgTypes[18]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1802,7 +1903,7 @@ func (x *Attempt) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Attempt.ProtoReflect.Descriptor instead.
 func (*Attempt) Descriptor() ([]byte, []int) {
-	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{18}
+	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *Attempt) GetNumber() uint32 {
@@ -1883,7 +1984,7 @@ type LateResult struct {
 
 func (x *LateResult) Reset() {
 	*x = LateResult{}
-	mi := &file_tasker_host_v1_control_proto_msgTypes[19]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1895,7 +1996,7 @@ func (x *LateResult) String() string {
 func (*LateResult) ProtoMessage() {}
 
 func (x *LateResult) ProtoReflect() protoreflect.Message {
-	mi := &file_tasker_host_v1_control_proto_msgTypes[19]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1908,7 +2009,7 @@ func (x *LateResult) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LateResult.ProtoReflect.Descriptor instead.
 func (*LateResult) Descriptor() ([]byte, []int) {
-	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{19}
+	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *LateResult) GetNumber() uint32 {
@@ -1953,7 +2054,7 @@ type Reason struct {
 
 func (x *Reason) Reset() {
 	*x = Reason{}
-	mi := &file_tasker_host_v1_control_proto_msgTypes[20]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1965,7 +2066,7 @@ func (x *Reason) String() string {
 func (*Reason) ProtoMessage() {}
 
 func (x *Reason) ProtoReflect() protoreflect.Message {
-	mi := &file_tasker_host_v1_control_proto_msgTypes[20]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1978,7 +2079,7 @@ func (x *Reason) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Reason.ProtoReflect.Descriptor instead.
 func (*Reason) Descriptor() ([]byte, []int) {
-	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{20}
+	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *Reason) GetCode() string {
@@ -2054,7 +2155,7 @@ type ListTasksRequest struct {
 
 func (x *ListTasksRequest) Reset() {
 	*x = ListTasksRequest{}
-	mi := &file_tasker_host_v1_control_proto_msgTypes[21]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2066,7 +2167,7 @@ func (x *ListTasksRequest) String() string {
 func (*ListTasksRequest) ProtoMessage() {}
 
 func (x *ListTasksRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tasker_host_v1_control_proto_msgTypes[21]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2079,7 +2180,7 @@ func (x *ListTasksRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListTasksRequest.ProtoReflect.Descriptor instead.
 func (*ListTasksRequest) Descriptor() ([]byte, []int) {
-	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{21}
+	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *ListTasksRequest) GetStatuses() []string {
@@ -2175,7 +2276,7 @@ type ListTasksResponse struct {
 
 func (x *ListTasksResponse) Reset() {
 	*x = ListTasksResponse{}
-	mi := &file_tasker_host_v1_control_proto_msgTypes[22]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2187,7 +2288,7 @@ func (x *ListTasksResponse) String() string {
 func (*ListTasksResponse) ProtoMessage() {}
 
 func (x *ListTasksResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_tasker_host_v1_control_proto_msgTypes[22]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2200,7 +2301,7 @@ func (x *ListTasksResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListTasksResponse.ProtoReflect.Descriptor instead.
 func (*ListTasksResponse) Descriptor() ([]byte, []int) {
-	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{22}
+	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *ListTasksResponse) GetTasks() []*TaskSummary {
@@ -2247,7 +2348,7 @@ type TaskSummary struct {
 
 func (x *TaskSummary) Reset() {
 	*x = TaskSummary{}
-	mi := &file_tasker_host_v1_control_proto_msgTypes[23]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2259,7 +2360,7 @@ func (x *TaskSummary) String() string {
 func (*TaskSummary) ProtoMessage() {}
 
 func (x *TaskSummary) ProtoReflect() protoreflect.Message {
-	mi := &file_tasker_host_v1_control_proto_msgTypes[23]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2272,7 +2373,7 @@ func (x *TaskSummary) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TaskSummary.ProtoReflect.Descriptor instead.
 func (*TaskSummary) Descriptor() ([]byte, []int) {
-	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{23}
+	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *TaskSummary) GetSpec() *TaskSpec {
@@ -2335,7 +2436,7 @@ type WatchTaskRequest struct {
 
 func (x *WatchTaskRequest) Reset() {
 	*x = WatchTaskRequest{}
-	mi := &file_tasker_host_v1_control_proto_msgTypes[24]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2347,7 +2448,7 @@ func (x *WatchTaskRequest) String() string {
 func (*WatchTaskRequest) ProtoMessage() {}
 
 func (x *WatchTaskRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tasker_host_v1_control_proto_msgTypes[24]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2360,7 +2461,7 @@ func (x *WatchTaskRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchTaskRequest.ProtoReflect.Descriptor instead.
 func (*WatchTaskRequest) Descriptor() ([]byte, []int) {
-	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{24}
+	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *WatchTaskRequest) GetId() string {
@@ -2381,7 +2482,7 @@ type WatchTaskResponse struct {
 
 func (x *WatchTaskResponse) Reset() {
 	*x = WatchTaskResponse{}
-	mi := &file_tasker_host_v1_control_proto_msgTypes[25]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2393,7 +2494,7 @@ func (x *WatchTaskResponse) String() string {
 func (*WatchTaskResponse) ProtoMessage() {}
 
 func (x *WatchTaskResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_tasker_host_v1_control_proto_msgTypes[25]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2406,7 +2507,7 @@ func (x *WatchTaskResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchTaskResponse.ProtoReflect.Descriptor instead.
 func (*WatchTaskResponse) Descriptor() ([]byte, []int) {
-	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{25}
+	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *WatchTaskResponse) GetPart() *TaskPart {
@@ -2435,7 +2536,7 @@ type Operation struct {
 
 func (x *Operation) Reset() {
 	*x = Operation{}
-	mi := &file_tasker_host_v1_control_proto_msgTypes[26]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2447,7 +2548,7 @@ func (x *Operation) String() string {
 func (*Operation) ProtoMessage() {}
 
 func (x *Operation) ProtoReflect() protoreflect.Message {
-	mi := &file_tasker_host_v1_control_proto_msgTypes[26]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2460,7 +2561,7 @@ func (x *Operation) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Operation.ProtoReflect.Descriptor instead.
 func (*Operation) Descriptor() ([]byte, []int) {
-	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{26}
+	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *Operation) GetId() string {
@@ -2509,7 +2610,7 @@ type CancelTaskRequest struct {
 
 func (x *CancelTaskRequest) Reset() {
 	*x = CancelTaskRequest{}
-	mi := &file_tasker_host_v1_control_proto_msgTypes[27]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2521,7 +2622,7 @@ func (x *CancelTaskRequest) String() string {
 func (*CancelTaskRequest) ProtoMessage() {}
 
 func (x *CancelTaskRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tasker_host_v1_control_proto_msgTypes[27]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2534,7 +2635,7 @@ func (x *CancelTaskRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CancelTaskRequest.ProtoReflect.Descriptor instead.
 func (*CancelTaskRequest) Descriptor() ([]byte, []int) {
-	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{27}
+	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *CancelTaskRequest) GetOperation() *Operation {
@@ -2553,7 +2654,7 @@ type CancelTaskResponse struct {
 
 func (x *CancelTaskResponse) Reset() {
 	*x = CancelTaskResponse{}
-	mi := &file_tasker_host_v1_control_proto_msgTypes[28]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2565,7 +2666,7 @@ func (x *CancelTaskResponse) String() string {
 func (*CancelTaskResponse) ProtoMessage() {}
 
 func (x *CancelTaskResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_tasker_host_v1_control_proto_msgTypes[28]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2578,7 +2679,7 @@ func (x *CancelTaskResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CancelTaskResponse.ProtoReflect.Descriptor instead.
 func (*CancelTaskResponse) Descriptor() ([]byte, []int) {
-	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{28}
+	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{30}
 }
 
 // PauseTaskRequest asks a task to start nothing more.
@@ -2592,7 +2693,7 @@ type PauseTaskRequest struct {
 
 func (x *PauseTaskRequest) Reset() {
 	*x = PauseTaskRequest{}
-	mi := &file_tasker_host_v1_control_proto_msgTypes[29]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2604,7 +2705,7 @@ func (x *PauseTaskRequest) String() string {
 func (*PauseTaskRequest) ProtoMessage() {}
 
 func (x *PauseTaskRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tasker_host_v1_control_proto_msgTypes[29]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2617,7 +2718,7 @@ func (x *PauseTaskRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PauseTaskRequest.ProtoReflect.Descriptor instead.
 func (*PauseTaskRequest) Descriptor() ([]byte, []int) {
-	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{29}
+	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *PauseTaskRequest) GetOperation() *Operation {
@@ -2636,7 +2737,7 @@ type PauseTaskResponse struct {
 
 func (x *PauseTaskResponse) Reset() {
 	*x = PauseTaskResponse{}
-	mi := &file_tasker_host_v1_control_proto_msgTypes[30]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2648,7 +2749,7 @@ func (x *PauseTaskResponse) String() string {
 func (*PauseTaskResponse) ProtoMessage() {}
 
 func (x *PauseTaskResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_tasker_host_v1_control_proto_msgTypes[30]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2661,7 +2762,7 @@ func (x *PauseTaskResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PauseTaskResponse.ProtoReflect.Descriptor instead.
 func (*PauseTaskResponse) Descriptor() ([]byte, []int) {
-	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{30}
+	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{32}
 }
 
 // ResumeTaskRequest ends a pause.
@@ -2675,7 +2776,7 @@ type ResumeTaskRequest struct {
 
 func (x *ResumeTaskRequest) Reset() {
 	*x = ResumeTaskRequest{}
-	mi := &file_tasker_host_v1_control_proto_msgTypes[31]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2687,7 +2788,7 @@ func (x *ResumeTaskRequest) String() string {
 func (*ResumeTaskRequest) ProtoMessage() {}
 
 func (x *ResumeTaskRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tasker_host_v1_control_proto_msgTypes[31]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2700,7 +2801,7 @@ func (x *ResumeTaskRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ResumeTaskRequest.ProtoReflect.Descriptor instead.
 func (*ResumeTaskRequest) Descriptor() ([]byte, []int) {
-	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{31}
+	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *ResumeTaskRequest) GetOperation() *Operation {
@@ -2719,7 +2820,7 @@ type ResumeTaskResponse struct {
 
 func (x *ResumeTaskResponse) Reset() {
 	*x = ResumeTaskResponse{}
-	mi := &file_tasker_host_v1_control_proto_msgTypes[32]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2731,7 +2832,7 @@ func (x *ResumeTaskResponse) String() string {
 func (*ResumeTaskResponse) ProtoMessage() {}
 
 func (x *ResumeTaskResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_tasker_host_v1_control_proto_msgTypes[32]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2744,7 +2845,7 @@ func (x *ResumeTaskResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ResumeTaskResponse.ProtoReflect.Descriptor instead.
 func (*ResumeTaskResponse) Descriptor() ([]byte, []int) {
-	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{32}
+	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{34}
 }
 
 // RetryTaskRequest runs failed steps again.
@@ -2758,7 +2859,7 @@ type RetryTaskRequest struct {
 
 func (x *RetryTaskRequest) Reset() {
 	*x = RetryTaskRequest{}
-	mi := &file_tasker_host_v1_control_proto_msgTypes[33]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2770,7 +2871,7 @@ func (x *RetryTaskRequest) String() string {
 func (*RetryTaskRequest) ProtoMessage() {}
 
 func (x *RetryTaskRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tasker_host_v1_control_proto_msgTypes[33]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2783,7 +2884,7 @@ func (x *RetryTaskRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RetryTaskRequest.ProtoReflect.Descriptor instead.
 func (*RetryTaskRequest) Descriptor() ([]byte, []int) {
-	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{33}
+	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *RetryTaskRequest) GetOperation() *Operation {
@@ -2802,7 +2903,7 @@ type RetryTaskResponse struct {
 
 func (x *RetryTaskResponse) Reset() {
 	*x = RetryTaskResponse{}
-	mi := &file_tasker_host_v1_control_proto_msgTypes[34]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2814,7 +2915,7 @@ func (x *RetryTaskResponse) String() string {
 func (*RetryTaskResponse) ProtoMessage() {}
 
 func (x *RetryTaskResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_tasker_host_v1_control_proto_msgTypes[34]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2827,7 +2928,7 @@ func (x *RetryTaskResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RetryTaskResponse.ProtoReflect.Descriptor instead.
 func (*RetryTaskResponse) Descriptor() ([]byte, []int) {
-	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{34}
+	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{36}
 }
 
 // ResolveTaskRequest closes a failed step or task by hand.
@@ -2841,7 +2942,7 @@ type ResolveTaskRequest struct {
 
 func (x *ResolveTaskRequest) Reset() {
 	*x = ResolveTaskRequest{}
-	mi := &file_tasker_host_v1_control_proto_msgTypes[35]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2853,7 +2954,7 @@ func (x *ResolveTaskRequest) String() string {
 func (*ResolveTaskRequest) ProtoMessage() {}
 
 func (x *ResolveTaskRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tasker_host_v1_control_proto_msgTypes[35]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2866,7 +2967,7 @@ func (x *ResolveTaskRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ResolveTaskRequest.ProtoReflect.Descriptor instead.
 func (*ResolveTaskRequest) Descriptor() ([]byte, []int) {
-	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{35}
+	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *ResolveTaskRequest) GetOperation() *Operation {
@@ -2885,7 +2986,7 @@ type ResolveTaskResponse struct {
 
 func (x *ResolveTaskResponse) Reset() {
 	*x = ResolveTaskResponse{}
-	mi := &file_tasker_host_v1_control_proto_msgTypes[36]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2897,7 +2998,7 @@ func (x *ResolveTaskResponse) String() string {
 func (*ResolveTaskResponse) ProtoMessage() {}
 
 func (x *ResolveTaskResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_tasker_host_v1_control_proto_msgTypes[36]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2910,7 +3011,7 @@ func (x *ResolveTaskResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ResolveTaskResponse.ProtoReflect.Descriptor instead.
 func (*ResolveTaskResponse) Descriptor() ([]byte, []int) {
-	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{36}
+	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{38}
 }
 
 // ListTemplatesRequest asks for all templates.
@@ -2922,7 +3023,7 @@ type ListTemplatesRequest struct {
 
 func (x *ListTemplatesRequest) Reset() {
 	*x = ListTemplatesRequest{}
-	mi := &file_tasker_host_v1_control_proto_msgTypes[37]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2934,7 +3035,7 @@ func (x *ListTemplatesRequest) String() string {
 func (*ListTemplatesRequest) ProtoMessage() {}
 
 func (x *ListTemplatesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tasker_host_v1_control_proto_msgTypes[37]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2947,7 +3048,7 @@ func (x *ListTemplatesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListTemplatesRequest.ProtoReflect.Descriptor instead.
 func (*ListTemplatesRequest) Descriptor() ([]byte, []int) {
-	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{37}
+	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{39}
 }
 
 // ListTemplatesResponse holds them by name and version.
@@ -2961,7 +3062,7 @@ type ListTemplatesResponse struct {
 
 func (x *ListTemplatesResponse) Reset() {
 	*x = ListTemplatesResponse{}
-	mi := &file_tasker_host_v1_control_proto_msgTypes[38]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2973,7 +3074,7 @@ func (x *ListTemplatesResponse) String() string {
 func (*ListTemplatesResponse) ProtoMessage() {}
 
 func (x *ListTemplatesResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_tasker_host_v1_control_proto_msgTypes[38]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2986,7 +3087,7 @@ func (x *ListTemplatesResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListTemplatesResponse.ProtoReflect.Descriptor instead.
 func (*ListTemplatesResponse) Descriptor() ([]byte, []int) {
-	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{38}
+	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *ListTemplatesResponse) GetTemplates() []*Template {
@@ -3007,7 +3108,7 @@ type GetTemplateRequest struct {
 
 func (x *GetTemplateRequest) Reset() {
 	*x = GetTemplateRequest{}
-	mi := &file_tasker_host_v1_control_proto_msgTypes[39]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3019,7 +3120,7 @@ func (x *GetTemplateRequest) String() string {
 func (*GetTemplateRequest) ProtoMessage() {}
 
 func (x *GetTemplateRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tasker_host_v1_control_proto_msgTypes[39]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3032,7 +3133,7 @@ func (x *GetTemplateRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetTemplateRequest.ProtoReflect.Descriptor instead.
 func (*GetTemplateRequest) Descriptor() ([]byte, []int) {
-	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{39}
+	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *GetTemplateRequest) GetRef() string {
@@ -3053,7 +3154,7 @@ type GetTemplateResponse struct {
 
 func (x *GetTemplateResponse) Reset() {
 	*x = GetTemplateResponse{}
-	mi := &file_tasker_host_v1_control_proto_msgTypes[40]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3065,7 +3166,7 @@ func (x *GetTemplateResponse) String() string {
 func (*GetTemplateResponse) ProtoMessage() {}
 
 func (x *GetTemplateResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_tasker_host_v1_control_proto_msgTypes[40]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3078,7 +3179,7 @@ func (x *GetTemplateResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetTemplateResponse.ProtoReflect.Descriptor instead.
 func (*GetTemplateResponse) Descriptor() ([]byte, []int) {
-	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{40}
+	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{42}
 }
 
 func (x *GetTemplateResponse) GetTemplate() *Template {
@@ -3117,7 +3218,7 @@ type Template struct {
 
 func (x *Template) Reset() {
 	*x = Template{}
-	mi := &file_tasker_host_v1_control_proto_msgTypes[41]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3129,7 +3230,7 @@ func (x *Template) String() string {
 func (*Template) ProtoMessage() {}
 
 func (x *Template) ProtoReflect() protoreflect.Message {
-	mi := &file_tasker_host_v1_control_proto_msgTypes[41]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3142,7 +3243,7 @@ func (x *Template) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Template.ProtoReflect.Descriptor instead.
 func (*Template) Descriptor() ([]byte, []int) {
-	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{41}
+	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{43}
 }
 
 func (x *Template) GetRef() *TemplateRef {
@@ -3224,7 +3325,7 @@ type ListPluginsRequest struct {
 
 func (x *ListPluginsRequest) Reset() {
 	*x = ListPluginsRequest{}
-	mi := &file_tasker_host_v1_control_proto_msgTypes[42]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3236,7 +3337,7 @@ func (x *ListPluginsRequest) String() string {
 func (*ListPluginsRequest) ProtoMessage() {}
 
 func (x *ListPluginsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tasker_host_v1_control_proto_msgTypes[42]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3249,7 +3350,7 @@ func (x *ListPluginsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListPluginsRequest.ProtoReflect.Descriptor instead.
 func (*ListPluginsRequest) Descriptor() ([]byte, []int) {
-	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{42}
+	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{44}
 }
 
 // ListPluginsResponse holds them by name.
@@ -3263,7 +3364,7 @@ type ListPluginsResponse struct {
 
 func (x *ListPluginsResponse) Reset() {
 	*x = ListPluginsResponse{}
-	mi := &file_tasker_host_v1_control_proto_msgTypes[43]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[45]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3275,7 +3376,7 @@ func (x *ListPluginsResponse) String() string {
 func (*ListPluginsResponse) ProtoMessage() {}
 
 func (x *ListPluginsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_tasker_host_v1_control_proto_msgTypes[43]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[45]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3288,7 +3389,7 @@ func (x *ListPluginsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListPluginsResponse.ProtoReflect.Descriptor instead.
 func (*ListPluginsResponse) Descriptor() ([]byte, []int) {
-	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{43}
+	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{45}
 }
 
 func (x *ListPluginsResponse) GetPlugins() []*Plugin {
@@ -3343,7 +3444,7 @@ type Plugin struct {
 
 func (x *Plugin) Reset() {
 	*x = Plugin{}
-	mi := &file_tasker_host_v1_control_proto_msgTypes[44]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[46]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3355,7 +3456,7 @@ func (x *Plugin) String() string {
 func (*Plugin) ProtoMessage() {}
 
 func (x *Plugin) ProtoReflect() protoreflect.Message {
-	mi := &file_tasker_host_v1_control_proto_msgTypes[44]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[46]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3368,7 +3469,7 @@ func (x *Plugin) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Plugin.ProtoReflect.Descriptor instead.
 func (*Plugin) Descriptor() ([]byte, []int) {
-	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{44}
+	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{46}
 }
 
 func (x *Plugin) GetName() string {
@@ -3524,7 +3625,7 @@ type Handler struct {
 
 func (x *Handler) Reset() {
 	*x = Handler{}
-	mi := &file_tasker_host_v1_control_proto_msgTypes[45]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[47]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3536,7 +3637,7 @@ func (x *Handler) String() string {
 func (*Handler) ProtoMessage() {}
 
 func (x *Handler) ProtoReflect() protoreflect.Message {
-	mi := &file_tasker_host_v1_control_proto_msgTypes[45]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[47]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3549,7 +3650,7 @@ func (x *Handler) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Handler.ProtoReflect.Descriptor instead.
 func (*Handler) Descriptor() ([]byte, []int) {
-	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{45}
+	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{47}
 }
 
 func (x *Handler) GetName() string {
@@ -3630,7 +3731,7 @@ type Subscription struct {
 
 func (x *Subscription) Reset() {
 	*x = Subscription{}
-	mi := &file_tasker_host_v1_control_proto_msgTypes[46]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[48]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3642,7 +3743,7 @@ func (x *Subscription) String() string {
 func (*Subscription) ProtoMessage() {}
 
 func (x *Subscription) ProtoReflect() protoreflect.Message {
-	mi := &file_tasker_host_v1_control_proto_msgTypes[46]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[48]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3655,7 +3756,7 @@ func (x *Subscription) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Subscription.ProtoReflect.Descriptor instead.
 func (*Subscription) Descriptor() ([]byte, []int) {
-	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{46}
+	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{48}
 }
 
 func (x *Subscription) GetName() string {
@@ -3694,7 +3795,7 @@ type Emit struct {
 
 func (x *Emit) Reset() {
 	*x = Emit{}
-	mi := &file_tasker_host_v1_control_proto_msgTypes[47]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[49]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3706,7 +3807,7 @@ func (x *Emit) String() string {
 func (*Emit) ProtoMessage() {}
 
 func (x *Emit) ProtoReflect() protoreflect.Message {
-	mi := &file_tasker_host_v1_control_proto_msgTypes[47]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[49]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3719,7 +3820,7 @@ func (x *Emit) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Emit.ProtoReflect.Descriptor instead.
 func (*Emit) Descriptor() ([]byte, []int) {
-	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{47}
+	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{49}
 }
 
 func (x *Emit) GetName() string {
@@ -3756,7 +3857,7 @@ type ListPluginLogsRequest struct {
 
 func (x *ListPluginLogsRequest) Reset() {
 	*x = ListPluginLogsRequest{}
-	mi := &file_tasker_host_v1_control_proto_msgTypes[48]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[50]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3768,7 +3869,7 @@ func (x *ListPluginLogsRequest) String() string {
 func (*ListPluginLogsRequest) ProtoMessage() {}
 
 func (x *ListPluginLogsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tasker_host_v1_control_proto_msgTypes[48]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[50]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3781,7 +3882,7 @@ func (x *ListPluginLogsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListPluginLogsRequest.ProtoReflect.Descriptor instead.
 func (*ListPluginLogsRequest) Descriptor() ([]byte, []int) {
-	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{48}
+	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{50}
 }
 
 func (x *ListPluginLogsRequest) GetPlugin() string {
@@ -3809,7 +3910,7 @@ type ListPluginLogsResponse struct {
 
 func (x *ListPluginLogsResponse) Reset() {
 	*x = ListPluginLogsResponse{}
-	mi := &file_tasker_host_v1_control_proto_msgTypes[49]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[51]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3821,7 +3922,7 @@ func (x *ListPluginLogsResponse) String() string {
 func (*ListPluginLogsResponse) ProtoMessage() {}
 
 func (x *ListPluginLogsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_tasker_host_v1_control_proto_msgTypes[49]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[51]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3834,7 +3935,7 @@ func (x *ListPluginLogsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListPluginLogsResponse.ProtoReflect.Descriptor instead.
 func (*ListPluginLogsResponse) Descriptor() ([]byte, []int) {
-	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{49}
+	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{51}
 }
 
 func (x *ListPluginLogsResponse) GetLines() []string {
@@ -3855,7 +3956,7 @@ type ListCrashesRequest struct {
 
 func (x *ListCrashesRequest) Reset() {
 	*x = ListCrashesRequest{}
-	mi := &file_tasker_host_v1_control_proto_msgTypes[50]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[52]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3867,7 +3968,7 @@ func (x *ListCrashesRequest) String() string {
 func (*ListCrashesRequest) ProtoMessage() {}
 
 func (x *ListCrashesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tasker_host_v1_control_proto_msgTypes[50]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[52]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3880,7 +3981,7 @@ func (x *ListCrashesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListCrashesRequest.ProtoReflect.Descriptor instead.
 func (*ListCrashesRequest) Descriptor() ([]byte, []int) {
-	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{50}
+	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{52}
 }
 
 func (x *ListCrashesRequest) GetPlugin() string {
@@ -3901,7 +4002,7 @@ type ListCrashesResponse struct {
 
 func (x *ListCrashesResponse) Reset() {
 	*x = ListCrashesResponse{}
-	mi := &file_tasker_host_v1_control_proto_msgTypes[51]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[53]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3913,7 +4014,7 @@ func (x *ListCrashesResponse) String() string {
 func (*ListCrashesResponse) ProtoMessage() {}
 
 func (x *ListCrashesResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_tasker_host_v1_control_proto_msgTypes[51]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[53]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3926,7 +4027,7 @@ func (x *ListCrashesResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListCrashesResponse.ProtoReflect.Descriptor instead.
 func (*ListCrashesResponse) Descriptor() ([]byte, []int) {
-	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{51}
+	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{53}
 }
 
 func (x *ListCrashesResponse) GetCrashes() []*Crash {
@@ -3967,7 +4068,7 @@ type Crash struct {
 
 func (x *Crash) Reset() {
 	*x = Crash{}
-	mi := &file_tasker_host_v1_control_proto_msgTypes[52]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[54]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3979,7 +4080,7 @@ func (x *Crash) String() string {
 func (*Crash) ProtoMessage() {}
 
 func (x *Crash) ProtoReflect() protoreflect.Message {
-	mi := &file_tasker_host_v1_control_proto_msgTypes[52]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[54]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3992,7 +4093,7 @@ func (x *Crash) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Crash.ProtoReflect.Descriptor instead.
 func (*Crash) Descriptor() ([]byte, []int) {
-	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{52}
+	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{54}
 }
 
 func (x *Crash) GetPlugin() string {
@@ -4083,7 +4184,7 @@ type ResumePluginRequest struct {
 
 func (x *ResumePluginRequest) Reset() {
 	*x = ResumePluginRequest{}
-	mi := &file_tasker_host_v1_control_proto_msgTypes[53]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[55]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4095,7 +4196,7 @@ func (x *ResumePluginRequest) String() string {
 func (*ResumePluginRequest) ProtoMessage() {}
 
 func (x *ResumePluginRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tasker_host_v1_control_proto_msgTypes[53]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[55]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4108,7 +4209,7 @@ func (x *ResumePluginRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ResumePluginRequest.ProtoReflect.Descriptor instead.
 func (*ResumePluginRequest) Descriptor() ([]byte, []int) {
-	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{53}
+	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{55}
 }
 
 func (x *ResumePluginRequest) GetPlugin() string {
@@ -4127,7 +4228,7 @@ type ResumePluginResponse struct {
 
 func (x *ResumePluginResponse) Reset() {
 	*x = ResumePluginResponse{}
-	mi := &file_tasker_host_v1_control_proto_msgTypes[54]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[56]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4139,7 +4240,7 @@ func (x *ResumePluginResponse) String() string {
 func (*ResumePluginResponse) ProtoMessage() {}
 
 func (x *ResumePluginResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_tasker_host_v1_control_proto_msgTypes[54]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[56]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4152,7 +4253,7 @@ func (x *ResumePluginResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ResumePluginResponse.ProtoReflect.Descriptor instead.
 func (*ResumePluginResponse) Descriptor() ([]byte, []int) {
-	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{54}
+	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{56}
 }
 
 // TailEventsRequest selects events.
@@ -4180,7 +4281,7 @@ type TailEventsRequest struct {
 
 func (x *TailEventsRequest) Reset() {
 	*x = TailEventsRequest{}
-	mi := &file_tasker_host_v1_control_proto_msgTypes[55]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[57]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4192,7 +4293,7 @@ func (x *TailEventsRequest) String() string {
 func (*TailEventsRequest) ProtoMessage() {}
 
 func (x *TailEventsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tasker_host_v1_control_proto_msgTypes[55]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[57]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4205,7 +4306,7 @@ func (x *TailEventsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TailEventsRequest.ProtoReflect.Descriptor instead.
 func (*TailEventsRequest) Descriptor() ([]byte, []int) {
-	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{55}
+	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{57}
 }
 
 func (x *TailEventsRequest) GetFrom() uint64 {
@@ -4275,7 +4376,7 @@ type TailEventsResponse struct {
 
 func (x *TailEventsResponse) Reset() {
 	*x = TailEventsResponse{}
-	mi := &file_tasker_host_v1_control_proto_msgTypes[56]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[58]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4287,7 +4388,7 @@ func (x *TailEventsResponse) String() string {
 func (*TailEventsResponse) ProtoMessage() {}
 
 func (x *TailEventsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_tasker_host_v1_control_proto_msgTypes[56]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[58]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4300,7 +4401,7 @@ func (x *TailEventsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TailEventsResponse.ProtoReflect.Descriptor instead.
 func (*TailEventsResponse) Descriptor() ([]byte, []int) {
-	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{56}
+	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{58}
 }
 
 func (x *TailEventsResponse) GetEntries() []*LogEntry {
@@ -4323,7 +4424,7 @@ type LogEntry struct {
 
 func (x *LogEntry) Reset() {
 	*x = LogEntry{}
-	mi := &file_tasker_host_v1_control_proto_msgTypes[57]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[59]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4335,7 +4436,7 @@ func (x *LogEntry) String() string {
 func (*LogEntry) ProtoMessage() {}
 
 func (x *LogEntry) ProtoReflect() protoreflect.Message {
-	mi := &file_tasker_host_v1_control_proto_msgTypes[57]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[59]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4348,7 +4449,7 @@ func (x *LogEntry) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LogEntry.ProtoReflect.Descriptor instead.
 func (*LogEntry) Descriptor() ([]byte, []int) {
-	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{57}
+	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{59}
 }
 
 func (x *LogEntry) GetSeq() uint64 {
@@ -4374,7 +4475,7 @@ type ListCatalogRequest struct {
 
 func (x *ListCatalogRequest) Reset() {
 	*x = ListCatalogRequest{}
-	mi := &file_tasker_host_v1_control_proto_msgTypes[58]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[60]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4386,7 +4487,7 @@ func (x *ListCatalogRequest) String() string {
 func (*ListCatalogRequest) ProtoMessage() {}
 
 func (x *ListCatalogRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tasker_host_v1_control_proto_msgTypes[58]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[60]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4399,7 +4500,7 @@ func (x *ListCatalogRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListCatalogRequest.ProtoReflect.Descriptor instead.
 func (*ListCatalogRequest) Descriptor() ([]byte, []int) {
-	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{58}
+	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{60}
 }
 
 // ListCatalogResponse holds them.
@@ -4413,7 +4514,7 @@ type ListCatalogResponse struct {
 
 func (x *ListCatalogResponse) Reset() {
 	*x = ListCatalogResponse{}
-	mi := &file_tasker_host_v1_control_proto_msgTypes[59]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[61]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4425,7 +4526,7 @@ func (x *ListCatalogResponse) String() string {
 func (*ListCatalogResponse) ProtoMessage() {}
 
 func (x *ListCatalogResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_tasker_host_v1_control_proto_msgTypes[59]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[61]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4438,7 +4539,7 @@ func (x *ListCatalogResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListCatalogResponse.ProtoReflect.Descriptor instead.
 func (*ListCatalogResponse) Descriptor() ([]byte, []int) {
-	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{59}
+	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{61}
 }
 
 func (x *ListCatalogResponse) GetEntries() []*CatalogEntry {
@@ -4483,7 +4584,7 @@ type CatalogEntry struct {
 
 func (x *CatalogEntry) Reset() {
 	*x = CatalogEntry{}
-	mi := &file_tasker_host_v1_control_proto_msgTypes[60]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[62]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4495,7 +4596,7 @@ func (x *CatalogEntry) String() string {
 func (*CatalogEntry) ProtoMessage() {}
 
 func (x *CatalogEntry) ProtoReflect() protoreflect.Message {
-	mi := &file_tasker_host_v1_control_proto_msgTypes[60]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[62]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4508,7 +4609,7 @@ func (x *CatalogEntry) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CatalogEntry.ProtoReflect.Descriptor instead.
 func (*CatalogEntry) Descriptor() ([]byte, []int) {
-	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{60}
+	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{62}
 }
 
 func (x *CatalogEntry) GetName() string {
@@ -4611,7 +4712,7 @@ type ListSubscriptionsRequest struct {
 
 func (x *ListSubscriptionsRequest) Reset() {
 	*x = ListSubscriptionsRequest{}
-	mi := &file_tasker_host_v1_control_proto_msgTypes[61]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[63]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4623,7 +4724,7 @@ func (x *ListSubscriptionsRequest) String() string {
 func (*ListSubscriptionsRequest) ProtoMessage() {}
 
 func (x *ListSubscriptionsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tasker_host_v1_control_proto_msgTypes[61]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[63]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4636,7 +4737,7 @@ func (x *ListSubscriptionsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListSubscriptionsRequest.ProtoReflect.Descriptor instead.
 func (*ListSubscriptionsRequest) Descriptor() ([]byte, []int) {
-	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{61}
+	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{63}
 }
 
 // ListSubscriptionsResponse holds them by name.
@@ -4650,7 +4751,7 @@ type ListSubscriptionsResponse struct {
 
 func (x *ListSubscriptionsResponse) Reset() {
 	*x = ListSubscriptionsResponse{}
-	mi := &file_tasker_host_v1_control_proto_msgTypes[62]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[64]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4662,7 +4763,7 @@ func (x *ListSubscriptionsResponse) String() string {
 func (*ListSubscriptionsResponse) ProtoMessage() {}
 
 func (x *ListSubscriptionsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_tasker_host_v1_control_proto_msgTypes[62]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[64]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4675,7 +4776,7 @@ func (x *ListSubscriptionsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListSubscriptionsResponse.ProtoReflect.Descriptor instead.
 func (*ListSubscriptionsResponse) Descriptor() ([]byte, []int) {
-	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{62}
+	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{64}
 }
 
 func (x *ListSubscriptionsResponse) GetSubscriptions() []*SubscriptionStatus {
@@ -4744,7 +4845,7 @@ type SubscriptionStatus struct {
 
 func (x *SubscriptionStatus) Reset() {
 	*x = SubscriptionStatus{}
-	mi := &file_tasker_host_v1_control_proto_msgTypes[63]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[65]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4756,7 +4857,7 @@ func (x *SubscriptionStatus) String() string {
 func (*SubscriptionStatus) ProtoMessage() {}
 
 func (x *SubscriptionStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_tasker_host_v1_control_proto_msgTypes[63]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[65]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4769,7 +4870,7 @@ func (x *SubscriptionStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SubscriptionStatus.ProtoReflect.Descriptor instead.
 func (*SubscriptionStatus) Descriptor() ([]byte, []int) {
-	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{63}
+	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{65}
 }
 
 func (x *SubscriptionStatus) GetName() string {
@@ -4966,7 +5067,7 @@ type Outage struct {
 
 func (x *Outage) Reset() {
 	*x = Outage{}
-	mi := &file_tasker_host_v1_control_proto_msgTypes[64]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[66]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4978,7 +5079,7 @@ func (x *Outage) String() string {
 func (*Outage) ProtoMessage() {}
 
 func (x *Outage) ProtoReflect() protoreflect.Message {
-	mi := &file_tasker_host_v1_control_proto_msgTypes[64]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[66]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4991,7 +5092,7 @@ func (x *Outage) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Outage.ProtoReflect.Descriptor instead.
 func (*Outage) Descriptor() ([]byte, []int) {
-	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{64}
+	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{66}
 }
 
 func (x *Outage) GetSince() *timestamppb.Timestamp {
@@ -5044,7 +5145,7 @@ type SubscriptionPause struct {
 
 func (x *SubscriptionPause) Reset() {
 	*x = SubscriptionPause{}
-	mi := &file_tasker_host_v1_control_proto_msgTypes[65]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[67]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5056,7 +5157,7 @@ func (x *SubscriptionPause) String() string {
 func (*SubscriptionPause) ProtoMessage() {}
 
 func (x *SubscriptionPause) ProtoReflect() protoreflect.Message {
-	mi := &file_tasker_host_v1_control_proto_msgTypes[65]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[67]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5069,7 +5170,7 @@ func (x *SubscriptionPause) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SubscriptionPause.ProtoReflect.Descriptor instead.
 func (*SubscriptionPause) Descriptor() ([]byte, []int) {
-	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{65}
+	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{67}
 }
 
 func (x *SubscriptionPause) GetAt() *timestamppb.Timestamp {
@@ -5112,7 +5213,7 @@ type FailingEvent struct {
 
 func (x *FailingEvent) Reset() {
 	*x = FailingEvent{}
-	mi := &file_tasker_host_v1_control_proto_msgTypes[66]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[68]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5124,7 +5225,7 @@ func (x *FailingEvent) String() string {
 func (*FailingEvent) ProtoMessage() {}
 
 func (x *FailingEvent) ProtoReflect() protoreflect.Message {
-	mi := &file_tasker_host_v1_control_proto_msgTypes[66]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[68]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5137,7 +5238,7 @@ func (x *FailingEvent) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FailingEvent.ProtoReflect.Descriptor instead.
 func (*FailingEvent) Descriptor() ([]byte, []int) {
-	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{66}
+	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{68}
 }
 
 func (x *FailingEvent) GetSeq() uint64 {
@@ -5190,7 +5291,7 @@ type ReplayPart struct {
 
 func (x *ReplayPart) Reset() {
 	*x = ReplayPart{}
-	mi := &file_tasker_host_v1_control_proto_msgTypes[67]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[69]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5202,7 +5303,7 @@ func (x *ReplayPart) String() string {
 func (*ReplayPart) ProtoMessage() {}
 
 func (x *ReplayPart) ProtoReflect() protoreflect.Message {
-	mi := &file_tasker_host_v1_control_proto_msgTypes[67]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[69]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5215,7 +5316,7 @@ func (x *ReplayPart) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReplayPart.ProtoReflect.Descriptor instead.
 func (*ReplayPart) Descriptor() ([]byte, []int) {
-	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{67}
+	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{69}
 }
 
 func (x *ReplayPart) GetNext() uint64 {
@@ -5262,7 +5363,7 @@ type Binding struct {
 
 func (x *Binding) Reset() {
 	*x = Binding{}
-	mi := &file_tasker_host_v1_control_proto_msgTypes[68]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[70]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5274,7 +5375,7 @@ func (x *Binding) String() string {
 func (*Binding) ProtoMessage() {}
 
 func (x *Binding) ProtoReflect() protoreflect.Message {
-	mi := &file_tasker_host_v1_control_proto_msgTypes[68]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[70]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5287,7 +5388,7 @@ func (x *Binding) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Binding.ProtoReflect.Descriptor instead.
 func (*Binding) Descriptor() ([]byte, []int) {
-	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{68}
+	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{70}
 }
 
 func (x *Binding) GetSource() string {
@@ -5352,7 +5453,7 @@ type Position struct {
 
 func (x *Position) Reset() {
 	*x = Position{}
-	mi := &file_tasker_host_v1_control_proto_msgTypes[69]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[71]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5364,7 +5465,7 @@ func (x *Position) String() string {
 func (*Position) ProtoMessage() {}
 
 func (x *Position) ProtoReflect() protoreflect.Message {
-	mi := &file_tasker_host_v1_control_proto_msgTypes[69]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[71]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5377,7 +5478,7 @@ func (x *Position) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Position.ProtoReflect.Descriptor instead.
 func (*Position) Descriptor() ([]byte, []int) {
-	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{69}
+	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{71}
 }
 
 func (x *Position) GetSeq() uint64 {
@@ -5405,7 +5506,7 @@ type PauseSubscriptionRequest struct {
 
 func (x *PauseSubscriptionRequest) Reset() {
 	*x = PauseSubscriptionRequest{}
-	mi := &file_tasker_host_v1_control_proto_msgTypes[70]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[72]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5417,7 +5518,7 @@ func (x *PauseSubscriptionRequest) String() string {
 func (*PauseSubscriptionRequest) ProtoMessage() {}
 
 func (x *PauseSubscriptionRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tasker_host_v1_control_proto_msgTypes[70]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[72]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5430,7 +5531,7 @@ func (x *PauseSubscriptionRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PauseSubscriptionRequest.ProtoReflect.Descriptor instead.
 func (*PauseSubscriptionRequest) Descriptor() ([]byte, []int) {
-	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{70}
+	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{72}
 }
 
 func (x *PauseSubscriptionRequest) GetOperation() *Operation {
@@ -5449,7 +5550,7 @@ type PauseSubscriptionResponse struct {
 
 func (x *PauseSubscriptionResponse) Reset() {
 	*x = PauseSubscriptionResponse{}
-	mi := &file_tasker_host_v1_control_proto_msgTypes[71]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[73]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5461,7 +5562,7 @@ func (x *PauseSubscriptionResponse) String() string {
 func (*PauseSubscriptionResponse) ProtoMessage() {}
 
 func (x *PauseSubscriptionResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_tasker_host_v1_control_proto_msgTypes[71]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[73]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5474,7 +5575,7 @@ func (x *PauseSubscriptionResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PauseSubscriptionResponse.ProtoReflect.Descriptor instead.
 func (*PauseSubscriptionResponse) Descriptor() ([]byte, []int) {
-	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{71}
+	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{73}
 }
 
 // ResumeSubscriptionRequest ends a pause.
@@ -5488,7 +5589,7 @@ type ResumeSubscriptionRequest struct {
 
 func (x *ResumeSubscriptionRequest) Reset() {
 	*x = ResumeSubscriptionRequest{}
-	mi := &file_tasker_host_v1_control_proto_msgTypes[72]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[74]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5500,7 +5601,7 @@ func (x *ResumeSubscriptionRequest) String() string {
 func (*ResumeSubscriptionRequest) ProtoMessage() {}
 
 func (x *ResumeSubscriptionRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tasker_host_v1_control_proto_msgTypes[72]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[74]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5513,7 +5614,7 @@ func (x *ResumeSubscriptionRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ResumeSubscriptionRequest.ProtoReflect.Descriptor instead.
 func (*ResumeSubscriptionRequest) Descriptor() ([]byte, []int) {
-	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{72}
+	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{74}
 }
 
 func (x *ResumeSubscriptionRequest) GetName() string {
@@ -5532,7 +5633,7 @@ type ResumeSubscriptionResponse struct {
 
 func (x *ResumeSubscriptionResponse) Reset() {
 	*x = ResumeSubscriptionResponse{}
-	mi := &file_tasker_host_v1_control_proto_msgTypes[73]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[75]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5544,7 +5645,7 @@ func (x *ResumeSubscriptionResponse) String() string {
 func (*ResumeSubscriptionResponse) ProtoMessage() {}
 
 func (x *ResumeSubscriptionResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_tasker_host_v1_control_proto_msgTypes[73]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[75]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5557,7 +5658,7 @@ func (x *ResumeSubscriptionResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ResumeSubscriptionResponse.ProtoReflect.Descriptor instead.
 func (*ResumeSubscriptionResponse) Descriptor() ([]byte, []int) {
-	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{73}
+	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{75}
 }
 
 // RewindSubscriptionRequest moves a cursor.
@@ -5573,7 +5674,7 @@ type RewindSubscriptionRequest struct {
 
 func (x *RewindSubscriptionRequest) Reset() {
 	*x = RewindSubscriptionRequest{}
-	mi := &file_tasker_host_v1_control_proto_msgTypes[74]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[76]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5585,7 +5686,7 @@ func (x *RewindSubscriptionRequest) String() string {
 func (*RewindSubscriptionRequest) ProtoMessage() {}
 
 func (x *RewindSubscriptionRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tasker_host_v1_control_proto_msgTypes[74]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[76]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5598,7 +5699,7 @@ func (x *RewindSubscriptionRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RewindSubscriptionRequest.ProtoReflect.Descriptor instead.
 func (*RewindSubscriptionRequest) Descriptor() ([]byte, []int) {
-	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{74}
+	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{76}
 }
 
 func (x *RewindSubscriptionRequest) GetName() string {
@@ -5626,7 +5727,7 @@ type RewindSubscriptionResponse struct {
 
 func (x *RewindSubscriptionResponse) Reset() {
 	*x = RewindSubscriptionResponse{}
-	mi := &file_tasker_host_v1_control_proto_msgTypes[75]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[77]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5638,7 +5739,7 @@ func (x *RewindSubscriptionResponse) String() string {
 func (*RewindSubscriptionResponse) ProtoMessage() {}
 
 func (x *RewindSubscriptionResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_tasker_host_v1_control_proto_msgTypes[75]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[77]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5651,7 +5752,7 @@ func (x *RewindSubscriptionResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RewindSubscriptionResponse.ProtoReflect.Descriptor instead.
 func (*RewindSubscriptionResponse) Descriptor() ([]byte, []int) {
-	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{75}
+	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{77}
 }
 
 func (x *RewindSubscriptionResponse) GetNext() uint64 {
@@ -5678,7 +5779,7 @@ type ReplaySubscriptionRequest struct {
 
 func (x *ReplaySubscriptionRequest) Reset() {
 	*x = ReplaySubscriptionRequest{}
-	mi := &file_tasker_host_v1_control_proto_msgTypes[76]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[78]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5690,7 +5791,7 @@ func (x *ReplaySubscriptionRequest) String() string {
 func (*ReplaySubscriptionRequest) ProtoMessage() {}
 
 func (x *ReplaySubscriptionRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tasker_host_v1_control_proto_msgTypes[76]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[78]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5703,7 +5804,7 @@ func (x *ReplaySubscriptionRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReplaySubscriptionRequest.ProtoReflect.Descriptor instead.
 func (*ReplaySubscriptionRequest) Descriptor() ([]byte, []int) {
-	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{76}
+	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{78}
 }
 
 func (x *ReplaySubscriptionRequest) GetName() string {
@@ -5743,7 +5844,7 @@ type ReplaySubscriptionResponse struct {
 
 func (x *ReplaySubscriptionResponse) Reset() {
 	*x = ReplaySubscriptionResponse{}
-	mi := &file_tasker_host_v1_control_proto_msgTypes[77]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[79]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5755,7 +5856,7 @@ func (x *ReplaySubscriptionResponse) String() string {
 func (*ReplaySubscriptionResponse) ProtoMessage() {}
 
 func (x *ReplaySubscriptionResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_tasker_host_v1_control_proto_msgTypes[77]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[79]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5768,7 +5869,7 @@ func (x *ReplaySubscriptionResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReplaySubscriptionResponse.ProtoReflect.Descriptor instead.
 func (*ReplaySubscriptionResponse) Descriptor() ([]byte, []int) {
-	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{77}
+	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{79}
 }
 
 // ForgetSubscriptionRequest names a subscription.
@@ -5782,7 +5883,7 @@ type ForgetSubscriptionRequest struct {
 
 func (x *ForgetSubscriptionRequest) Reset() {
 	*x = ForgetSubscriptionRequest{}
-	mi := &file_tasker_host_v1_control_proto_msgTypes[78]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[80]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5794,7 +5895,7 @@ func (x *ForgetSubscriptionRequest) String() string {
 func (*ForgetSubscriptionRequest) ProtoMessage() {}
 
 func (x *ForgetSubscriptionRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tasker_host_v1_control_proto_msgTypes[78]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[80]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5807,7 +5908,7 @@ func (x *ForgetSubscriptionRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ForgetSubscriptionRequest.ProtoReflect.Descriptor instead.
 func (*ForgetSubscriptionRequest) Descriptor() ([]byte, []int) {
-	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{78}
+	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{80}
 }
 
 func (x *ForgetSubscriptionRequest) GetName() string {
@@ -5826,7 +5927,7 @@ type ForgetSubscriptionResponse struct {
 
 func (x *ForgetSubscriptionResponse) Reset() {
 	*x = ForgetSubscriptionResponse{}
-	mi := &file_tasker_host_v1_control_proto_msgTypes[79]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[81]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5838,7 +5939,7 @@ func (x *ForgetSubscriptionResponse) String() string {
 func (*ForgetSubscriptionResponse) ProtoMessage() {}
 
 func (x *ForgetSubscriptionResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_tasker_host_v1_control_proto_msgTypes[79]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[81]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5851,7 +5952,7 @@ func (x *ForgetSubscriptionResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ForgetSubscriptionResponse.ProtoReflect.Descriptor instead.
 func (*ForgetSubscriptionResponse) Descriptor() ([]byte, []int) {
-	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{79}
+	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{81}
 }
 
 // ListDeadLettersRequest selects dead letters.
@@ -5869,7 +5970,7 @@ type ListDeadLettersRequest struct {
 
 func (x *ListDeadLettersRequest) Reset() {
 	*x = ListDeadLettersRequest{}
-	mi := &file_tasker_host_v1_control_proto_msgTypes[80]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[82]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5881,7 +5982,7 @@ func (x *ListDeadLettersRequest) String() string {
 func (*ListDeadLettersRequest) ProtoMessage() {}
 
 func (x *ListDeadLettersRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tasker_host_v1_control_proto_msgTypes[80]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[82]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5894,7 +5995,7 @@ func (x *ListDeadLettersRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListDeadLettersRequest.ProtoReflect.Descriptor instead.
 func (*ListDeadLettersRequest) Descriptor() ([]byte, []int) {
-	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{80}
+	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{82}
 }
 
 func (x *ListDeadLettersRequest) GetName() string {
@@ -5931,7 +6032,7 @@ type ListDeadLettersResponse struct {
 
 func (x *ListDeadLettersResponse) Reset() {
 	*x = ListDeadLettersResponse{}
-	mi := &file_tasker_host_v1_control_proto_msgTypes[81]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[83]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5943,7 +6044,7 @@ func (x *ListDeadLettersResponse) String() string {
 func (*ListDeadLettersResponse) ProtoMessage() {}
 
 func (x *ListDeadLettersResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_tasker_host_v1_control_proto_msgTypes[81]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[83]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5956,7 +6057,7 @@ func (x *ListDeadLettersResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListDeadLettersResponse.ProtoReflect.Descriptor instead.
 func (*ListDeadLettersResponse) Descriptor() ([]byte, []int) {
-	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{81}
+	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{83}
 }
 
 func (x *ListDeadLettersResponse) GetLetters() []*DeadLetter {
@@ -5996,7 +6097,7 @@ type DeadLetter struct {
 
 func (x *DeadLetter) Reset() {
 	*x = DeadLetter{}
-	mi := &file_tasker_host_v1_control_proto_msgTypes[82]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[84]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6008,7 +6109,7 @@ func (x *DeadLetter) String() string {
 func (*DeadLetter) ProtoMessage() {}
 
 func (x *DeadLetter) ProtoReflect() protoreflect.Message {
-	mi := &file_tasker_host_v1_control_proto_msgTypes[82]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[84]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6021,7 +6122,7 @@ func (x *DeadLetter) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeadLetter.ProtoReflect.Descriptor instead.
 func (*DeadLetter) Descriptor() ([]byte, []int) {
-	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{82}
+	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{84}
 }
 
 func (x *DeadLetter) GetSubscription() string {
@@ -6086,7 +6187,7 @@ type RetryDeadLettersRequest struct {
 
 func (x *RetryDeadLettersRequest) Reset() {
 	*x = RetryDeadLettersRequest{}
-	mi := &file_tasker_host_v1_control_proto_msgTypes[83]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[85]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6098,7 +6199,7 @@ func (x *RetryDeadLettersRequest) String() string {
 func (*RetryDeadLettersRequest) ProtoMessage() {}
 
 func (x *RetryDeadLettersRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tasker_host_v1_control_proto_msgTypes[83]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[85]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6111,7 +6212,7 @@ func (x *RetryDeadLettersRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RetryDeadLettersRequest.ProtoReflect.Descriptor instead.
 func (*RetryDeadLettersRequest) Descriptor() ([]byte, []int) {
-	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{83}
+	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{85}
 }
 
 func (x *RetryDeadLettersRequest) GetName() string {
@@ -6139,7 +6240,7 @@ type RetryDeadLettersResponse struct {
 
 func (x *RetryDeadLettersResponse) Reset() {
 	*x = RetryDeadLettersResponse{}
-	mi := &file_tasker_host_v1_control_proto_msgTypes[84]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[86]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6151,7 +6252,7 @@ func (x *RetryDeadLettersResponse) String() string {
 func (*RetryDeadLettersResponse) ProtoMessage() {}
 
 func (x *RetryDeadLettersResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_tasker_host_v1_control_proto_msgTypes[84]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[86]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6164,7 +6265,7 @@ func (x *RetryDeadLettersResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RetryDeadLettersResponse.ProtoReflect.Descriptor instead.
 func (*RetryDeadLettersResponse) Descriptor() ([]byte, []int) {
-	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{84}
+	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{86}
 }
 
 func (x *RetryDeadLettersResponse) GetCount() uint32 {
@@ -6187,7 +6288,7 @@ type DiscardDeadLettersRequest struct {
 
 func (x *DiscardDeadLettersRequest) Reset() {
 	*x = DiscardDeadLettersRequest{}
-	mi := &file_tasker_host_v1_control_proto_msgTypes[85]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[87]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6199,7 +6300,7 @@ func (x *DiscardDeadLettersRequest) String() string {
 func (*DiscardDeadLettersRequest) ProtoMessage() {}
 
 func (x *DiscardDeadLettersRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tasker_host_v1_control_proto_msgTypes[85]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[87]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6212,7 +6313,7 @@ func (x *DiscardDeadLettersRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DiscardDeadLettersRequest.ProtoReflect.Descriptor instead.
 func (*DiscardDeadLettersRequest) Descriptor() ([]byte, []int) {
-	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{85}
+	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{87}
 }
 
 func (x *DiscardDeadLettersRequest) GetName() string {
@@ -6240,7 +6341,7 @@ type DiscardDeadLettersResponse struct {
 
 func (x *DiscardDeadLettersResponse) Reset() {
 	*x = DiscardDeadLettersResponse{}
-	mi := &file_tasker_host_v1_control_proto_msgTypes[86]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[88]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6252,7 +6353,7 @@ func (x *DiscardDeadLettersResponse) String() string {
 func (*DiscardDeadLettersResponse) ProtoMessage() {}
 
 func (x *DiscardDeadLettersResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_tasker_host_v1_control_proto_msgTypes[86]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[88]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6265,7 +6366,7 @@ func (x *DiscardDeadLettersResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DiscardDeadLettersResponse.ProtoReflect.Descriptor instead.
 func (*DiscardDeadLettersResponse) Descriptor() ([]byte, []int) {
-	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{86}
+	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{88}
 }
 
 func (x *DiscardDeadLettersResponse) GetCount() uint32 {
@@ -6294,7 +6395,7 @@ type TryEventRequest struct {
 
 func (x *TryEventRequest) Reset() {
 	*x = TryEventRequest{}
-	mi := &file_tasker_host_v1_control_proto_msgTypes[87]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[89]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6306,7 +6407,7 @@ func (x *TryEventRequest) String() string {
 func (*TryEventRequest) ProtoMessage() {}
 
 func (x *TryEventRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tasker_host_v1_control_proto_msgTypes[87]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[89]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6319,7 +6420,7 @@ func (x *TryEventRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TryEventRequest.ProtoReflect.Descriptor instead.
 func (*TryEventRequest) Descriptor() ([]byte, []int) {
-	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{87}
+	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{89}
 }
 
 func (x *TryEventRequest) GetSubscription() string {
@@ -6374,7 +6475,7 @@ type TryEventResponse struct {
 
 func (x *TryEventResponse) Reset() {
 	*x = TryEventResponse{}
-	mi := &file_tasker_host_v1_control_proto_msgTypes[88]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[90]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6386,7 +6487,7 @@ func (x *TryEventResponse) String() string {
 func (*TryEventResponse) ProtoMessage() {}
 
 func (x *TryEventResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_tasker_host_v1_control_proto_msgTypes[88]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[90]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6399,7 +6500,7 @@ func (x *TryEventResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TryEventResponse.ProtoReflect.Descriptor instead.
 func (*TryEventResponse) Descriptor() ([]byte, []int) {
-	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{88}
+	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{90}
 }
 
 func (x *TryEventResponse) GetVerdict() string {
@@ -6439,7 +6540,7 @@ type GetHealthRequest struct {
 
 func (x *GetHealthRequest) Reset() {
 	*x = GetHealthRequest{}
-	mi := &file_tasker_host_v1_control_proto_msgTypes[89]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[91]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6451,7 +6552,7 @@ func (x *GetHealthRequest) String() string {
 func (*GetHealthRequest) ProtoMessage() {}
 
 func (x *GetHealthRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tasker_host_v1_control_proto_msgTypes[89]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[91]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6464,7 +6565,7 @@ func (x *GetHealthRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetHealthRequest.ProtoReflect.Descriptor instead.
 func (*GetHealthRequest) Descriptor() ([]byte, []int) {
-	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{89}
+	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{91}
 }
 
 // GetHealthResponse says it.
@@ -6500,7 +6601,7 @@ type GetHealthResponse struct {
 
 func (x *GetHealthResponse) Reset() {
 	*x = GetHealthResponse{}
-	mi := &file_tasker_host_v1_control_proto_msgTypes[90]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[92]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6512,7 +6613,7 @@ func (x *GetHealthResponse) String() string {
 func (*GetHealthResponse) ProtoMessage() {}
 
 func (x *GetHealthResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_tasker_host_v1_control_proto_msgTypes[90]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[92]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6525,7 +6626,7 @@ func (x *GetHealthResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetHealthResponse.ProtoReflect.Descriptor instead.
 func (*GetHealthResponse) Descriptor() ([]byte, []int) {
-	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{90}
+	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{92}
 }
 
 func (x *GetHealthResponse) GetReady() bool {
@@ -6633,7 +6734,7 @@ type StoreHealth struct {
 
 func (x *StoreHealth) Reset() {
 	*x = StoreHealth{}
-	mi := &file_tasker_host_v1_control_proto_msgTypes[91]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[93]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6645,7 +6746,7 @@ func (x *StoreHealth) String() string {
 func (*StoreHealth) ProtoMessage() {}
 
 func (x *StoreHealth) ProtoReflect() protoreflect.Message {
-	mi := &file_tasker_host_v1_control_proto_msgTypes[91]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[93]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6658,7 +6759,7 @@ func (x *StoreHealth) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StoreHealth.ProtoReflect.Descriptor instead.
 func (*StoreHealth) Descriptor() ([]byte, []int) {
-	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{91}
+	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{93}
 }
 
 func (x *StoreHealth) GetOk() bool {
@@ -6712,7 +6813,7 @@ type GetStoreStatsRequest struct {
 
 func (x *GetStoreStatsRequest) Reset() {
 	*x = GetStoreStatsRequest{}
-	mi := &file_tasker_host_v1_control_proto_msgTypes[92]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[94]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6724,7 +6825,7 @@ func (x *GetStoreStatsRequest) String() string {
 func (*GetStoreStatsRequest) ProtoMessage() {}
 
 func (x *GetStoreStatsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tasker_host_v1_control_proto_msgTypes[92]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[94]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6737,7 +6838,7 @@ func (x *GetStoreStatsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetStoreStatsRequest.ProtoReflect.Descriptor instead.
 func (*GetStoreStatsRequest) Descriptor() ([]byte, []int) {
-	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{92}
+	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{94}
 }
 
 // GetStoreStatsResponse says it.
@@ -6775,7 +6876,7 @@ type GetStoreStatsResponse struct {
 
 func (x *GetStoreStatsResponse) Reset() {
 	*x = GetStoreStatsResponse{}
-	mi := &file_tasker_host_v1_control_proto_msgTypes[93]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[95]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6787,7 +6888,7 @@ func (x *GetStoreStatsResponse) String() string {
 func (*GetStoreStatsResponse) ProtoMessage() {}
 
 func (x *GetStoreStatsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_tasker_host_v1_control_proto_msgTypes[93]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[95]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6800,7 +6901,7 @@ func (x *GetStoreStatsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetStoreStatsResponse.ProtoReflect.Descriptor instead.
 func (*GetStoreStatsResponse) Descriptor() ([]byte, []int) {
-	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{93}
+	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{95}
 }
 
 func (x *GetStoreStatsResponse) GetSchemaVersion() int64 {
@@ -6907,7 +7008,7 @@ type Deleted struct {
 
 func (x *Deleted) Reset() {
 	*x = Deleted{}
-	mi := &file_tasker_host_v1_control_proto_msgTypes[94]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[96]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6919,7 +7020,7 @@ func (x *Deleted) String() string {
 func (*Deleted) ProtoMessage() {}
 
 func (x *Deleted) ProtoReflect() protoreflect.Message {
-	mi := &file_tasker_host_v1_control_proto_msgTypes[94]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[96]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6932,7 +7033,7 @@ func (x *Deleted) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Deleted.ProtoReflect.Descriptor instead.
 func (*Deleted) Descriptor() ([]byte, []int) {
-	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{94}
+	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{96}
 }
 
 func (x *Deleted) GetTasks() uint64 {
@@ -6960,7 +7061,7 @@ type GetStoreSizesRequest struct {
 
 func (x *GetStoreSizesRequest) Reset() {
 	*x = GetStoreSizesRequest{}
-	mi := &file_tasker_host_v1_control_proto_msgTypes[95]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[97]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6972,7 +7073,7 @@ func (x *GetStoreSizesRequest) String() string {
 func (*GetStoreSizesRequest) ProtoMessage() {}
 
 func (x *GetStoreSizesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tasker_host_v1_control_proto_msgTypes[95]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[97]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6985,7 +7086,7 @@ func (x *GetStoreSizesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetStoreSizesRequest.ProtoReflect.Descriptor instead.
 func (*GetStoreSizesRequest) Descriptor() ([]byte, []int) {
-	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{95}
+	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{97}
 }
 
 func (x *GetStoreSizesRequest) GetSamples() uint32 {
@@ -7018,7 +7119,7 @@ type GetStoreSizesResponse struct {
 
 func (x *GetStoreSizesResponse) Reset() {
 	*x = GetStoreSizesResponse{}
-	mi := &file_tasker_host_v1_control_proto_msgTypes[96]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[98]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7030,7 +7131,7 @@ func (x *GetStoreSizesResponse) String() string {
 func (*GetStoreSizesResponse) ProtoMessage() {}
 
 func (x *GetStoreSizesResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_tasker_host_v1_control_proto_msgTypes[96]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[98]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7043,7 +7144,7 @@ func (x *GetStoreSizesResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetStoreSizesResponse.ProtoReflect.Descriptor instead.
 func (*GetStoreSizesResponse) Descriptor() ([]byte, []int) {
-	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{96}
+	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{98}
 }
 
 func (x *GetStoreSizesResponse) GetFileBytes() int64 {
@@ -7112,7 +7213,7 @@ type BucketSize struct {
 
 func (x *BucketSize) Reset() {
 	*x = BucketSize{}
-	mi := &file_tasker_host_v1_control_proto_msgTypes[97]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[99]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7124,7 +7225,7 @@ func (x *BucketSize) String() string {
 func (*BucketSize) ProtoMessage() {}
 
 func (x *BucketSize) ProtoReflect() protoreflect.Message {
-	mi := &file_tasker_host_v1_control_proto_msgTypes[97]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[99]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7137,7 +7238,7 @@ func (x *BucketSize) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BucketSize.ProtoReflect.Descriptor instead.
 func (*BucketSize) Descriptor() ([]byte, []int) {
-	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{97}
+	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{99}
 }
 
 func (x *BucketSize) GetName() string {
@@ -7191,7 +7292,7 @@ type TaskSize struct {
 
 func (x *TaskSize) Reset() {
 	*x = TaskSize{}
-	mi := &file_tasker_host_v1_control_proto_msgTypes[98]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[100]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7203,7 +7304,7 @@ func (x *TaskSize) String() string {
 func (*TaskSize) ProtoMessage() {}
 
 func (x *TaskSize) ProtoReflect() protoreflect.Message {
-	mi := &file_tasker_host_v1_control_proto_msgTypes[98]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[100]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7216,7 +7317,7 @@ func (x *TaskSize) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TaskSize.ProtoReflect.Descriptor instead.
 func (*TaskSize) Descriptor() ([]byte, []int) {
-	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{98}
+	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{100}
 }
 
 func (x *TaskSize) GetNamespace() string {
@@ -7279,7 +7380,7 @@ type PruneStoreRequest struct {
 
 func (x *PruneStoreRequest) Reset() {
 	*x = PruneStoreRequest{}
-	mi := &file_tasker_host_v1_control_proto_msgTypes[99]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[101]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7291,7 +7392,7 @@ func (x *PruneStoreRequest) String() string {
 func (*PruneStoreRequest) ProtoMessage() {}
 
 func (x *PruneStoreRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tasker_host_v1_control_proto_msgTypes[99]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[101]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7304,7 +7405,7 @@ func (x *PruneStoreRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PruneStoreRequest.ProtoReflect.Descriptor instead.
 func (*PruneStoreRequest) Descriptor() ([]byte, []int) {
-	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{99}
+	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{101}
 }
 
 func (x *PruneStoreRequest) GetDryRun() bool {
@@ -7329,7 +7430,7 @@ type PruneStoreResponse struct {
 
 func (x *PruneStoreResponse) Reset() {
 	*x = PruneStoreResponse{}
-	mi := &file_tasker_host_v1_control_proto_msgTypes[100]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[102]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7341,7 +7442,7 @@ func (x *PruneStoreResponse) String() string {
 func (*PruneStoreResponse) ProtoMessage() {}
 
 func (x *PruneStoreResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_tasker_host_v1_control_proto_msgTypes[100]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[102]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7354,7 +7455,7 @@ func (x *PruneStoreResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PruneStoreResponse.ProtoReflect.Descriptor instead.
 func (*PruneStoreResponse) Descriptor() ([]byte, []int) {
-	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{100}
+	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{102}
 }
 
 func (x *PruneStoreResponse) GetGroups() []*Pruned {
@@ -7395,7 +7496,7 @@ type Pruned struct {
 
 func (x *Pruned) Reset() {
 	*x = Pruned{}
-	mi := &file_tasker_host_v1_control_proto_msgTypes[101]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[103]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7407,7 +7508,7 @@ func (x *Pruned) String() string {
 func (*Pruned) ProtoMessage() {}
 
 func (x *Pruned) ProtoReflect() protoreflect.Message {
-	mi := &file_tasker_host_v1_control_proto_msgTypes[101]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[103]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7420,7 +7521,7 @@ func (x *Pruned) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Pruned.ProtoReflect.Descriptor instead.
 func (*Pruned) Descriptor() ([]byte, []int) {
-	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{101}
+	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{103}
 }
 
 func (x *Pruned) GetNamespace() string {
@@ -7462,7 +7563,7 @@ type DeleteTasksRequest struct {
 
 func (x *DeleteTasksRequest) Reset() {
 	*x = DeleteTasksRequest{}
-	mi := &file_tasker_host_v1_control_proto_msgTypes[102]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[104]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7474,7 +7575,7 @@ func (x *DeleteTasksRequest) String() string {
 func (*DeleteTasksRequest) ProtoMessage() {}
 
 func (x *DeleteTasksRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tasker_host_v1_control_proto_msgTypes[102]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[104]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7487,7 +7588,7 @@ func (x *DeleteTasksRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteTasksRequest.ProtoReflect.Descriptor instead.
 func (*DeleteTasksRequest) Descriptor() ([]byte, []int) {
-	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{102}
+	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{104}
 }
 
 func (x *DeleteTasksRequest) GetIds() []string {
@@ -7508,7 +7609,7 @@ type DeleteTasksResponse struct {
 
 func (x *DeleteTasksResponse) Reset() {
 	*x = DeleteTasksResponse{}
-	mi := &file_tasker_host_v1_control_proto_msgTypes[103]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[105]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7520,7 +7621,7 @@ func (x *DeleteTasksResponse) String() string {
 func (*DeleteTasksResponse) ProtoMessage() {}
 
 func (x *DeleteTasksResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_tasker_host_v1_control_proto_msgTypes[103]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[105]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7533,7 +7634,7 @@ func (x *DeleteTasksResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteTasksResponse.ProtoReflect.Descriptor instead.
 func (*DeleteTasksResponse) Descriptor() ([]byte, []int) {
-	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{103}
+	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{105}
 }
 
 func (x *DeleteTasksResponse) GetDeleted() *Deleted {
@@ -7558,7 +7659,7 @@ type BucketStats struct {
 
 func (x *BucketStats) Reset() {
 	*x = BucketStats{}
-	mi := &file_tasker_host_v1_control_proto_msgTypes[104]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[106]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7570,7 +7671,7 @@ func (x *BucketStats) String() string {
 func (*BucketStats) ProtoMessage() {}
 
 func (x *BucketStats) ProtoReflect() protoreflect.Message {
-	mi := &file_tasker_host_v1_control_proto_msgTypes[104]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[106]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7583,7 +7684,7 @@ func (x *BucketStats) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BucketStats.ProtoReflect.Descriptor instead.
 func (*BucketStats) Descriptor() ([]byte, []int) {
-	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{104}
+	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{106}
 }
 
 func (x *BucketStats) GetName() string {
@@ -7622,7 +7723,7 @@ type OperationStats struct {
 
 func (x *OperationStats) Reset() {
 	*x = OperationStats{}
-	mi := &file_tasker_host_v1_control_proto_msgTypes[105]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[107]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7634,7 +7735,7 @@ func (x *OperationStats) String() string {
 func (*OperationStats) ProtoMessage() {}
 
 func (x *OperationStats) ProtoReflect() protoreflect.Message {
-	mi := &file_tasker_host_v1_control_proto_msgTypes[105]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[107]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7647,7 +7748,7 @@ func (x *OperationStats) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use OperationStats.ProtoReflect.Descriptor instead.
 func (*OperationStats) Descriptor() ([]byte, []int) {
-	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{105}
+	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{107}
 }
 
 func (x *OperationStats) GetCalls() uint64 {
@@ -7682,7 +7783,7 @@ type BackupStoreRequest struct {
 
 func (x *BackupStoreRequest) Reset() {
 	*x = BackupStoreRequest{}
-	mi := &file_tasker_host_v1_control_proto_msgTypes[106]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[108]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7694,7 +7795,7 @@ func (x *BackupStoreRequest) String() string {
 func (*BackupStoreRequest) ProtoMessage() {}
 
 func (x *BackupStoreRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tasker_host_v1_control_proto_msgTypes[106]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[108]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7707,7 +7808,7 @@ func (x *BackupStoreRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BackupStoreRequest.ProtoReflect.Descriptor instead.
 func (*BackupStoreRequest) Descriptor() ([]byte, []int) {
-	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{106}
+	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{108}
 }
 
 func (x *BackupStoreRequest) GetPath() string {
@@ -7738,7 +7839,7 @@ type BackupStoreResponse struct {
 
 func (x *BackupStoreResponse) Reset() {
 	*x = BackupStoreResponse{}
-	mi := &file_tasker_host_v1_control_proto_msgTypes[107]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[109]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7750,7 +7851,7 @@ func (x *BackupStoreResponse) String() string {
 func (*BackupStoreResponse) ProtoMessage() {}
 
 func (x *BackupStoreResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_tasker_host_v1_control_proto_msgTypes[107]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[109]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7763,7 +7864,7 @@ func (x *BackupStoreResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BackupStoreResponse.ProtoReflect.Descriptor instead.
 func (*BackupStoreResponse) Descriptor() ([]byte, []int) {
-	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{107}
+	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{109}
 }
 
 func (x *BackupStoreResponse) GetPath() string {
@@ -7852,7 +7953,11 @@ const file_tasker_host_v1_control_proto_rawDesc = "" +
 	"\x0eGetTaskRequest\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\"?\n" +
 	"\x0fGetTaskResponse\x12,\n" +
-	"\x04part\x18\x01 \x01(\v2\x18.tasker.host.v1.TaskPartR\x04part\"t\n" +
+	"\x04part\x18\x01 \x01(\v2\x18.tasker.host.v1.TaskPartR\x04part\"%\n" +
+	"\x13GetTaskTraceRequest\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\tR\x02id\"*\n" +
+	"\x14GetTaskTraceResponse\x12\x12\n" +
+	"\x04otlp\x18\x01 \x01(\fR\x04otlp\"t\n" +
 	"\bTaskPart\x12(\n" +
 	"\x04task\x18\x01 \x01(\v2\x14.tasker.host.v1.TaskR\x04task\x12*\n" +
 	"\x05steps\x18\x02 \x03(\v2\x14.tasker.host.v1.StepR\x05steps\x12\x12\n" +
@@ -7932,7 +8037,7 @@ const file_tasker_host_v1_control_proto_rawDesc = "" +
 	"\apartial\x18\a \x01(\fR\apartial\x12:\n" +
 	"\vretry_after\x18\b \x01(\v2\x19.google.protobuf.DurationR\n" +
 	"retryAfter\x12\x14\n" +
-	"\x05stack\x18\t \x03(\tR\x05stack\"\xd6\b\n" +
+	"\x05stack\x18\t \x03(\tR\x05stack\"\xec\b\n" +
 	"\x04Step\x12\x18\n" +
 	"\aordinal\x18\x01 \x01(\rR\aordinal\x12\x12\n" +
 	"\x04name\x18\x02 \x01(\tR\x04name\x12\x16\n" +
@@ -7970,7 +8075,8 @@ const file_tasker_host_v1_control_proto_rawDesc = "" +
 	"\rprogress_note\x18\x1b \x01(\tR\fprogressNote\x12\x16\n" +
 	"\x06output\x18\x1c \x01(\fR\x06output\x12\x14\n" +
 	"\x05input\x18\x1d \x01(\fR\x05input\x12\x12\n" +
-	"\x04join\x18\x1e \x01(\tR\x04join\"\xf2\x02\n" +
+	"\x04join\x18\x1e \x01(\tR\x04join\x12\x14\n" +
+	"\x05round\x18\x1f \x01(\rR\x05round\"\xf2\x02\n" +
 	"\aAttempt\x12\x16\n" +
 	"\x06number\x18\x01 \x01(\rR\x06number\x12\x16\n" +
 	"\x06status\x18\x02 \x01(\tR\x06status\x12\x14\n" +
@@ -8411,12 +8517,13 @@ const file_tasker_host_v1_control_proto_rawDesc = "" +
 	"\x06sha256\x18\x03 \x01(\tR\x06sha256\x12-\n" +
 	"\x04took\x18\x04 \x01(\v2\x19.google.protobuf.DurationR\x04took\x12\x19\n" +
 	"\blast_seq\x18\x05 \x01(\x04R\alastSeq\x12\x14\n" +
-	"\x05tasks\x18\x06 \x01(\x04R\x05tasks2\xdf\x18\n" +
+	"\x05tasks\x18\x06 \x01(\x04R\x05tasks2\xbc\x19\n" +
 	"\x0eControlService\x12S\n" +
 	"\n" +
 	"CreateTask\x12!.tasker.host.v1.CreateTaskRequest\x1a\".tasker.host.v1.CreateTaskResponse\x12k\n" +
 	"\x12FindUnfinishedTask\x12).tasker.host.v1.FindUnfinishedTaskRequest\x1a*.tasker.host.v1.FindUnfinishedTaskResponse\x12L\n" +
-	"\aGetTask\x12\x1e.tasker.host.v1.GetTaskRequest\x1a\x1f.tasker.host.v1.GetTaskResponse0\x01\x12P\n" +
+	"\aGetTask\x12\x1e.tasker.host.v1.GetTaskRequest\x1a\x1f.tasker.host.v1.GetTaskResponse0\x01\x12[\n" +
+	"\fGetTaskTrace\x12#.tasker.host.v1.GetTaskTraceRequest\x1a$.tasker.host.v1.GetTaskTraceResponse0\x01\x12P\n" +
 	"\tListTasks\x12 .tasker.host.v1.ListTasksRequest\x1a!.tasker.host.v1.ListTasksResponse\x12R\n" +
 	"\tWatchTask\x12 .tasker.host.v1.WatchTaskRequest\x1a!.tasker.host.v1.WatchTaskResponse0\x01\x12S\n" +
 	"\n" +
@@ -8466,7 +8573,7 @@ func file_tasker_host_v1_control_proto_rawDescGZIP() []byte {
 	return file_tasker_host_v1_control_proto_rawDescData
 }
 
-var file_tasker_host_v1_control_proto_msgTypes = make([]protoimpl.MessageInfo, 112)
+var file_tasker_host_v1_control_proto_msgTypes = make([]protoimpl.MessageInfo, 114)
 var file_tasker_host_v1_control_proto_goTypes = []any{
 	(*ErrorInfo)(nil),                  // 0: tasker.host.v1.ErrorInfo
 	(*TaskRequest)(nil),                // 1: tasker.host.v1.TaskRequest
@@ -8476,297 +8583,301 @@ var file_tasker_host_v1_control_proto_goTypes = []any{
 	(*FindUnfinishedTaskResponse)(nil), // 5: tasker.host.v1.FindUnfinishedTaskResponse
 	(*GetTaskRequest)(nil),             // 6: tasker.host.v1.GetTaskRequest
 	(*GetTaskResponse)(nil),            // 7: tasker.host.v1.GetTaskResponse
-	(*TaskPart)(nil),                   // 8: tasker.host.v1.TaskPart
-	(*Task)(nil),                       // 9: tasker.host.v1.Task
-	(*TaskSpec)(nil),                   // 10: tasker.host.v1.TaskSpec
-	(*TemplateRef)(nil),                // 11: tasker.host.v1.TemplateRef
-	(*Value)(nil),                      // 12: tasker.host.v1.Value
-	(*BlobRef)(nil),                    // 13: tasker.host.v1.BlobRef
-	(*Stop)(nil),                       // 14: tasker.host.v1.Stop
-	(*Resolution)(nil),                 // 15: tasker.host.v1.Resolution
-	(*Failure)(nil),                    // 16: tasker.host.v1.Failure
-	(*Step)(nil),                       // 17: tasker.host.v1.Step
-	(*Attempt)(nil),                    // 18: tasker.host.v1.Attempt
-	(*LateResult)(nil),                 // 19: tasker.host.v1.LateResult
-	(*Reason)(nil),                     // 20: tasker.host.v1.Reason
-	(*ListTasksRequest)(nil),           // 21: tasker.host.v1.ListTasksRequest
-	(*ListTasksResponse)(nil),          // 22: tasker.host.v1.ListTasksResponse
-	(*TaskSummary)(nil),                // 23: tasker.host.v1.TaskSummary
-	(*WatchTaskRequest)(nil),           // 24: tasker.host.v1.WatchTaskRequest
-	(*WatchTaskResponse)(nil),          // 25: tasker.host.v1.WatchTaskResponse
-	(*Operation)(nil),                  // 26: tasker.host.v1.Operation
-	(*CancelTaskRequest)(nil),          // 27: tasker.host.v1.CancelTaskRequest
-	(*CancelTaskResponse)(nil),         // 28: tasker.host.v1.CancelTaskResponse
-	(*PauseTaskRequest)(nil),           // 29: tasker.host.v1.PauseTaskRequest
-	(*PauseTaskResponse)(nil),          // 30: tasker.host.v1.PauseTaskResponse
-	(*ResumeTaskRequest)(nil),          // 31: tasker.host.v1.ResumeTaskRequest
-	(*ResumeTaskResponse)(nil),         // 32: tasker.host.v1.ResumeTaskResponse
-	(*RetryTaskRequest)(nil),           // 33: tasker.host.v1.RetryTaskRequest
-	(*RetryTaskResponse)(nil),          // 34: tasker.host.v1.RetryTaskResponse
-	(*ResolveTaskRequest)(nil),         // 35: tasker.host.v1.ResolveTaskRequest
-	(*ResolveTaskResponse)(nil),        // 36: tasker.host.v1.ResolveTaskResponse
-	(*ListTemplatesRequest)(nil),       // 37: tasker.host.v1.ListTemplatesRequest
-	(*ListTemplatesResponse)(nil),      // 38: tasker.host.v1.ListTemplatesResponse
-	(*GetTemplateRequest)(nil),         // 39: tasker.host.v1.GetTemplateRequest
-	(*GetTemplateResponse)(nil),        // 40: tasker.host.v1.GetTemplateResponse
-	(*Template)(nil),                   // 41: tasker.host.v1.Template
-	(*ListPluginsRequest)(nil),         // 42: tasker.host.v1.ListPluginsRequest
-	(*ListPluginsResponse)(nil),        // 43: tasker.host.v1.ListPluginsResponse
-	(*Plugin)(nil),                     // 44: tasker.host.v1.Plugin
-	(*Handler)(nil),                    // 45: tasker.host.v1.Handler
-	(*Subscription)(nil),               // 46: tasker.host.v1.Subscription
-	(*Emit)(nil),                       // 47: tasker.host.v1.Emit
-	(*ListPluginLogsRequest)(nil),      // 48: tasker.host.v1.ListPluginLogsRequest
-	(*ListPluginLogsResponse)(nil),     // 49: tasker.host.v1.ListPluginLogsResponse
-	(*ListCrashesRequest)(nil),         // 50: tasker.host.v1.ListCrashesRequest
-	(*ListCrashesResponse)(nil),        // 51: tasker.host.v1.ListCrashesResponse
-	(*Crash)(nil),                      // 52: tasker.host.v1.Crash
-	(*ResumePluginRequest)(nil),        // 53: tasker.host.v1.ResumePluginRequest
-	(*ResumePluginResponse)(nil),       // 54: tasker.host.v1.ResumePluginResponse
-	(*TailEventsRequest)(nil),          // 55: tasker.host.v1.TailEventsRequest
-	(*TailEventsResponse)(nil),         // 56: tasker.host.v1.TailEventsResponse
-	(*LogEntry)(nil),                   // 57: tasker.host.v1.LogEntry
-	(*ListCatalogRequest)(nil),         // 58: tasker.host.v1.ListCatalogRequest
-	(*ListCatalogResponse)(nil),        // 59: tasker.host.v1.ListCatalogResponse
-	(*CatalogEntry)(nil),               // 60: tasker.host.v1.CatalogEntry
-	(*ListSubscriptionsRequest)(nil),   // 61: tasker.host.v1.ListSubscriptionsRequest
-	(*ListSubscriptionsResponse)(nil),  // 62: tasker.host.v1.ListSubscriptionsResponse
-	(*SubscriptionStatus)(nil),         // 63: tasker.host.v1.SubscriptionStatus
-	(*Outage)(nil),                     // 64: tasker.host.v1.Outage
-	(*SubscriptionPause)(nil),          // 65: tasker.host.v1.SubscriptionPause
-	(*FailingEvent)(nil),               // 66: tasker.host.v1.FailingEvent
-	(*ReplayPart)(nil),                 // 67: tasker.host.v1.ReplayPart
-	(*Binding)(nil),                    // 68: tasker.host.v1.Binding
-	(*Position)(nil),                   // 69: tasker.host.v1.Position
-	(*PauseSubscriptionRequest)(nil),   // 70: tasker.host.v1.PauseSubscriptionRequest
-	(*PauseSubscriptionResponse)(nil),  // 71: tasker.host.v1.PauseSubscriptionResponse
-	(*ResumeSubscriptionRequest)(nil),  // 72: tasker.host.v1.ResumeSubscriptionRequest
-	(*ResumeSubscriptionResponse)(nil), // 73: tasker.host.v1.ResumeSubscriptionResponse
-	(*RewindSubscriptionRequest)(nil),  // 74: tasker.host.v1.RewindSubscriptionRequest
-	(*RewindSubscriptionResponse)(nil), // 75: tasker.host.v1.RewindSubscriptionResponse
-	(*ReplaySubscriptionRequest)(nil),  // 76: tasker.host.v1.ReplaySubscriptionRequest
-	(*ReplaySubscriptionResponse)(nil), // 77: tasker.host.v1.ReplaySubscriptionResponse
-	(*ForgetSubscriptionRequest)(nil),  // 78: tasker.host.v1.ForgetSubscriptionRequest
-	(*ForgetSubscriptionResponse)(nil), // 79: tasker.host.v1.ForgetSubscriptionResponse
-	(*ListDeadLettersRequest)(nil),     // 80: tasker.host.v1.ListDeadLettersRequest
-	(*ListDeadLettersResponse)(nil),    // 81: tasker.host.v1.ListDeadLettersResponse
-	(*DeadLetter)(nil),                 // 82: tasker.host.v1.DeadLetter
-	(*RetryDeadLettersRequest)(nil),    // 83: tasker.host.v1.RetryDeadLettersRequest
-	(*RetryDeadLettersResponse)(nil),   // 84: tasker.host.v1.RetryDeadLettersResponse
-	(*DiscardDeadLettersRequest)(nil),  // 85: tasker.host.v1.DiscardDeadLettersRequest
-	(*DiscardDeadLettersResponse)(nil), // 86: tasker.host.v1.DiscardDeadLettersResponse
-	(*TryEventRequest)(nil),            // 87: tasker.host.v1.TryEventRequest
-	(*TryEventResponse)(nil),           // 88: tasker.host.v1.TryEventResponse
-	(*GetHealthRequest)(nil),           // 89: tasker.host.v1.GetHealthRequest
-	(*GetHealthResponse)(nil),          // 90: tasker.host.v1.GetHealthResponse
-	(*StoreHealth)(nil),                // 91: tasker.host.v1.StoreHealth
-	(*GetStoreStatsRequest)(nil),       // 92: tasker.host.v1.GetStoreStatsRequest
-	(*GetStoreStatsResponse)(nil),      // 93: tasker.host.v1.GetStoreStatsResponse
-	(*Deleted)(nil),                    // 94: tasker.host.v1.Deleted
-	(*GetStoreSizesRequest)(nil),       // 95: tasker.host.v1.GetStoreSizesRequest
-	(*GetStoreSizesResponse)(nil),      // 96: tasker.host.v1.GetStoreSizesResponse
-	(*BucketSize)(nil),                 // 97: tasker.host.v1.BucketSize
-	(*TaskSize)(nil),                   // 98: tasker.host.v1.TaskSize
-	(*PruneStoreRequest)(nil),          // 99: tasker.host.v1.PruneStoreRequest
-	(*PruneStoreResponse)(nil),         // 100: tasker.host.v1.PruneStoreResponse
-	(*Pruned)(nil),                     // 101: tasker.host.v1.Pruned
-	(*DeleteTasksRequest)(nil),         // 102: tasker.host.v1.DeleteTasksRequest
-	(*DeleteTasksResponse)(nil),        // 103: tasker.host.v1.DeleteTasksResponse
-	(*BucketStats)(nil),                // 104: tasker.host.v1.BucketStats
-	(*OperationStats)(nil),             // 105: tasker.host.v1.OperationStats
-	(*BackupStoreRequest)(nil),         // 106: tasker.host.v1.BackupStoreRequest
-	(*BackupStoreResponse)(nil),        // 107: tasker.host.v1.BackupStoreResponse
-	nil,                                // 108: tasker.host.v1.GetHealthResponse.PluginsEntry
-	nil,                                // 109: tasker.host.v1.GetHealthResponse.TasksEntry
-	nil,                                // 110: tasker.host.v1.GetStoreStatsResponse.TasksEntry
-	nil,                                // 111: tasker.host.v1.GetStoreStatsResponse.OperationsEntry
-	(*durationpb.Duration)(nil),        // 112: google.protobuf.Duration
-	(*timestamppb.Timestamp)(nil),      // 113: google.protobuf.Timestamp
+	(*GetTaskTraceRequest)(nil),        // 8: tasker.host.v1.GetTaskTraceRequest
+	(*GetTaskTraceResponse)(nil),       // 9: tasker.host.v1.GetTaskTraceResponse
+	(*TaskPart)(nil),                   // 10: tasker.host.v1.TaskPart
+	(*Task)(nil),                       // 11: tasker.host.v1.Task
+	(*TaskSpec)(nil),                   // 12: tasker.host.v1.TaskSpec
+	(*TemplateRef)(nil),                // 13: tasker.host.v1.TemplateRef
+	(*Value)(nil),                      // 14: tasker.host.v1.Value
+	(*BlobRef)(nil),                    // 15: tasker.host.v1.BlobRef
+	(*Stop)(nil),                       // 16: tasker.host.v1.Stop
+	(*Resolution)(nil),                 // 17: tasker.host.v1.Resolution
+	(*Failure)(nil),                    // 18: tasker.host.v1.Failure
+	(*Step)(nil),                       // 19: tasker.host.v1.Step
+	(*Attempt)(nil),                    // 20: tasker.host.v1.Attempt
+	(*LateResult)(nil),                 // 21: tasker.host.v1.LateResult
+	(*Reason)(nil),                     // 22: tasker.host.v1.Reason
+	(*ListTasksRequest)(nil),           // 23: tasker.host.v1.ListTasksRequest
+	(*ListTasksResponse)(nil),          // 24: tasker.host.v1.ListTasksResponse
+	(*TaskSummary)(nil),                // 25: tasker.host.v1.TaskSummary
+	(*WatchTaskRequest)(nil),           // 26: tasker.host.v1.WatchTaskRequest
+	(*WatchTaskResponse)(nil),          // 27: tasker.host.v1.WatchTaskResponse
+	(*Operation)(nil),                  // 28: tasker.host.v1.Operation
+	(*CancelTaskRequest)(nil),          // 29: tasker.host.v1.CancelTaskRequest
+	(*CancelTaskResponse)(nil),         // 30: tasker.host.v1.CancelTaskResponse
+	(*PauseTaskRequest)(nil),           // 31: tasker.host.v1.PauseTaskRequest
+	(*PauseTaskResponse)(nil),          // 32: tasker.host.v1.PauseTaskResponse
+	(*ResumeTaskRequest)(nil),          // 33: tasker.host.v1.ResumeTaskRequest
+	(*ResumeTaskResponse)(nil),         // 34: tasker.host.v1.ResumeTaskResponse
+	(*RetryTaskRequest)(nil),           // 35: tasker.host.v1.RetryTaskRequest
+	(*RetryTaskResponse)(nil),          // 36: tasker.host.v1.RetryTaskResponse
+	(*ResolveTaskRequest)(nil),         // 37: tasker.host.v1.ResolveTaskRequest
+	(*ResolveTaskResponse)(nil),        // 38: tasker.host.v1.ResolveTaskResponse
+	(*ListTemplatesRequest)(nil),       // 39: tasker.host.v1.ListTemplatesRequest
+	(*ListTemplatesResponse)(nil),      // 40: tasker.host.v1.ListTemplatesResponse
+	(*GetTemplateRequest)(nil),         // 41: tasker.host.v1.GetTemplateRequest
+	(*GetTemplateResponse)(nil),        // 42: tasker.host.v1.GetTemplateResponse
+	(*Template)(nil),                   // 43: tasker.host.v1.Template
+	(*ListPluginsRequest)(nil),         // 44: tasker.host.v1.ListPluginsRequest
+	(*ListPluginsResponse)(nil),        // 45: tasker.host.v1.ListPluginsResponse
+	(*Plugin)(nil),                     // 46: tasker.host.v1.Plugin
+	(*Handler)(nil),                    // 47: tasker.host.v1.Handler
+	(*Subscription)(nil),               // 48: tasker.host.v1.Subscription
+	(*Emit)(nil),                       // 49: tasker.host.v1.Emit
+	(*ListPluginLogsRequest)(nil),      // 50: tasker.host.v1.ListPluginLogsRequest
+	(*ListPluginLogsResponse)(nil),     // 51: tasker.host.v1.ListPluginLogsResponse
+	(*ListCrashesRequest)(nil),         // 52: tasker.host.v1.ListCrashesRequest
+	(*ListCrashesResponse)(nil),        // 53: tasker.host.v1.ListCrashesResponse
+	(*Crash)(nil),                      // 54: tasker.host.v1.Crash
+	(*ResumePluginRequest)(nil),        // 55: tasker.host.v1.ResumePluginRequest
+	(*ResumePluginResponse)(nil),       // 56: tasker.host.v1.ResumePluginResponse
+	(*TailEventsRequest)(nil),          // 57: tasker.host.v1.TailEventsRequest
+	(*TailEventsResponse)(nil),         // 58: tasker.host.v1.TailEventsResponse
+	(*LogEntry)(nil),                   // 59: tasker.host.v1.LogEntry
+	(*ListCatalogRequest)(nil),         // 60: tasker.host.v1.ListCatalogRequest
+	(*ListCatalogResponse)(nil),        // 61: tasker.host.v1.ListCatalogResponse
+	(*CatalogEntry)(nil),               // 62: tasker.host.v1.CatalogEntry
+	(*ListSubscriptionsRequest)(nil),   // 63: tasker.host.v1.ListSubscriptionsRequest
+	(*ListSubscriptionsResponse)(nil),  // 64: tasker.host.v1.ListSubscriptionsResponse
+	(*SubscriptionStatus)(nil),         // 65: tasker.host.v1.SubscriptionStatus
+	(*Outage)(nil),                     // 66: tasker.host.v1.Outage
+	(*SubscriptionPause)(nil),          // 67: tasker.host.v1.SubscriptionPause
+	(*FailingEvent)(nil),               // 68: tasker.host.v1.FailingEvent
+	(*ReplayPart)(nil),                 // 69: tasker.host.v1.ReplayPart
+	(*Binding)(nil),                    // 70: tasker.host.v1.Binding
+	(*Position)(nil),                   // 71: tasker.host.v1.Position
+	(*PauseSubscriptionRequest)(nil),   // 72: tasker.host.v1.PauseSubscriptionRequest
+	(*PauseSubscriptionResponse)(nil),  // 73: tasker.host.v1.PauseSubscriptionResponse
+	(*ResumeSubscriptionRequest)(nil),  // 74: tasker.host.v1.ResumeSubscriptionRequest
+	(*ResumeSubscriptionResponse)(nil), // 75: tasker.host.v1.ResumeSubscriptionResponse
+	(*RewindSubscriptionRequest)(nil),  // 76: tasker.host.v1.RewindSubscriptionRequest
+	(*RewindSubscriptionResponse)(nil), // 77: tasker.host.v1.RewindSubscriptionResponse
+	(*ReplaySubscriptionRequest)(nil),  // 78: tasker.host.v1.ReplaySubscriptionRequest
+	(*ReplaySubscriptionResponse)(nil), // 79: tasker.host.v1.ReplaySubscriptionResponse
+	(*ForgetSubscriptionRequest)(nil),  // 80: tasker.host.v1.ForgetSubscriptionRequest
+	(*ForgetSubscriptionResponse)(nil), // 81: tasker.host.v1.ForgetSubscriptionResponse
+	(*ListDeadLettersRequest)(nil),     // 82: tasker.host.v1.ListDeadLettersRequest
+	(*ListDeadLettersResponse)(nil),    // 83: tasker.host.v1.ListDeadLettersResponse
+	(*DeadLetter)(nil),                 // 84: tasker.host.v1.DeadLetter
+	(*RetryDeadLettersRequest)(nil),    // 85: tasker.host.v1.RetryDeadLettersRequest
+	(*RetryDeadLettersResponse)(nil),   // 86: tasker.host.v1.RetryDeadLettersResponse
+	(*DiscardDeadLettersRequest)(nil),  // 87: tasker.host.v1.DiscardDeadLettersRequest
+	(*DiscardDeadLettersResponse)(nil), // 88: tasker.host.v1.DiscardDeadLettersResponse
+	(*TryEventRequest)(nil),            // 89: tasker.host.v1.TryEventRequest
+	(*TryEventResponse)(nil),           // 90: tasker.host.v1.TryEventResponse
+	(*GetHealthRequest)(nil),           // 91: tasker.host.v1.GetHealthRequest
+	(*GetHealthResponse)(nil),          // 92: tasker.host.v1.GetHealthResponse
+	(*StoreHealth)(nil),                // 93: tasker.host.v1.StoreHealth
+	(*GetStoreStatsRequest)(nil),       // 94: tasker.host.v1.GetStoreStatsRequest
+	(*GetStoreStatsResponse)(nil),      // 95: tasker.host.v1.GetStoreStatsResponse
+	(*Deleted)(nil),                    // 96: tasker.host.v1.Deleted
+	(*GetStoreSizesRequest)(nil),       // 97: tasker.host.v1.GetStoreSizesRequest
+	(*GetStoreSizesResponse)(nil),      // 98: tasker.host.v1.GetStoreSizesResponse
+	(*BucketSize)(nil),                 // 99: tasker.host.v1.BucketSize
+	(*TaskSize)(nil),                   // 100: tasker.host.v1.TaskSize
+	(*PruneStoreRequest)(nil),          // 101: tasker.host.v1.PruneStoreRequest
+	(*PruneStoreResponse)(nil),         // 102: tasker.host.v1.PruneStoreResponse
+	(*Pruned)(nil),                     // 103: tasker.host.v1.Pruned
+	(*DeleteTasksRequest)(nil),         // 104: tasker.host.v1.DeleteTasksRequest
+	(*DeleteTasksResponse)(nil),        // 105: tasker.host.v1.DeleteTasksResponse
+	(*BucketStats)(nil),                // 106: tasker.host.v1.BucketStats
+	(*OperationStats)(nil),             // 107: tasker.host.v1.OperationStats
+	(*BackupStoreRequest)(nil),         // 108: tasker.host.v1.BackupStoreRequest
+	(*BackupStoreResponse)(nil),        // 109: tasker.host.v1.BackupStoreResponse
+	nil,                                // 110: tasker.host.v1.GetHealthResponse.PluginsEntry
+	nil,                                // 111: tasker.host.v1.GetHealthResponse.TasksEntry
+	nil,                                // 112: tasker.host.v1.GetStoreStatsResponse.TasksEntry
+	nil,                                // 113: tasker.host.v1.GetStoreStatsResponse.OperationsEntry
+	(*durationpb.Duration)(nil),        // 114: google.protobuf.Duration
+	(*timestamppb.Timestamp)(nil),      // 115: google.protobuf.Timestamp
 }
 var file_tasker_host_v1_control_proto_depIdxs = []int32{
-	112, // 0: tasker.host.v1.TaskRequest.key_ttl:type_name -> google.protobuf.Duration
-	112, // 1: tasker.host.v1.TaskRequest.deadline:type_name -> google.protobuf.Duration
+	114, // 0: tasker.host.v1.TaskRequest.key_ttl:type_name -> google.protobuf.Duration
+	114, // 1: tasker.host.v1.TaskRequest.deadline:type_name -> google.protobuf.Duration
 	1,   // 2: tasker.host.v1.CreateTaskRequest.task:type_name -> tasker.host.v1.TaskRequest
 	1,   // 3: tasker.host.v1.FindUnfinishedTaskRequest.task:type_name -> tasker.host.v1.TaskRequest
-	8,   // 4: tasker.host.v1.GetTaskResponse.part:type_name -> tasker.host.v1.TaskPart
-	9,   // 5: tasker.host.v1.TaskPart.task:type_name -> tasker.host.v1.Task
-	17,  // 6: tasker.host.v1.TaskPart.steps:type_name -> tasker.host.v1.Step
-	10,  // 7: tasker.host.v1.Task.spec:type_name -> tasker.host.v1.TaskSpec
-	14,  // 8: tasker.host.v1.Task.stop:type_name -> tasker.host.v1.Stop
-	16,  // 9: tasker.host.v1.Task.failure:type_name -> tasker.host.v1.Failure
-	15,  // 10: tasker.host.v1.Task.resolution:type_name -> tasker.host.v1.Resolution
-	113, // 11: tasker.host.v1.Task.started_at:type_name -> google.protobuf.Timestamp
-	113, // 12: tasker.host.v1.Task.completed_at:type_name -> google.protobuf.Timestamp
-	113, // 13: tasker.host.v1.Task.updated_at:type_name -> google.protobuf.Timestamp
-	11,  // 14: tasker.host.v1.TaskSpec.template:type_name -> tasker.host.v1.TemplateRef
-	12,  // 15: tasker.host.v1.TaskSpec.input:type_name -> tasker.host.v1.Value
-	113, // 16: tasker.host.v1.TaskSpec.deadline:type_name -> google.protobuf.Timestamp
-	113, // 17: tasker.host.v1.TaskSpec.created_at:type_name -> google.protobuf.Timestamp
-	112, // 18: tasker.host.v1.TaskSpec.key_ttl:type_name -> google.protobuf.Duration
-	13,  // 19: tasker.host.v1.Value.ref:type_name -> tasker.host.v1.BlobRef
-	113, // 20: tasker.host.v1.Stop.at:type_name -> google.protobuf.Timestamp
-	113, // 21: tasker.host.v1.Resolution.at:type_name -> google.protobuf.Timestamp
-	112, // 22: tasker.host.v1.Failure.retry_after:type_name -> google.protobuf.Duration
-	18,  // 23: tasker.host.v1.Step.attempt:type_name -> tasker.host.v1.Attempt
-	113, // 24: tasker.host.v1.Step.started_at:type_name -> google.protobuf.Timestamp
-	113, // 25: tasker.host.v1.Step.completed_at:type_name -> google.protobuf.Timestamp
-	113, // 26: tasker.host.v1.Step.ready_at:type_name -> google.protobuf.Timestamp
-	113, // 27: tasker.host.v1.Step.retry_at:type_name -> google.protobuf.Timestamp
-	113, // 28: tasker.host.v1.Step.hold_until:type_name -> google.protobuf.Timestamp
-	12,  // 29: tasker.host.v1.Step.results:type_name -> tasker.host.v1.Value
-	16,  // 30: tasker.host.v1.Step.failure:type_name -> tasker.host.v1.Failure
-	15,  // 31: tasker.host.v1.Step.resolution:type_name -> tasker.host.v1.Resolution
-	19,  // 32: tasker.host.v1.Step.late:type_name -> tasker.host.v1.LateResult
-	20,  // 33: tasker.host.v1.Step.reason:type_name -> tasker.host.v1.Reason
-	113, // 34: tasker.host.v1.Attempt.started_at:type_name -> google.protobuf.Timestamp
-	113, // 35: tasker.host.v1.Attempt.ended_at:type_name -> google.protobuf.Timestamp
-	16,  // 36: tasker.host.v1.Attempt.failure:type_name -> tasker.host.v1.Failure
-	113, // 37: tasker.host.v1.Attempt.beat_at:type_name -> google.protobuf.Timestamp
-	12,  // 38: tasker.host.v1.Attempt.input:type_name -> tasker.host.v1.Value
-	113, // 39: tasker.host.v1.LateResult.at:type_name -> google.protobuf.Timestamp
-	113, // 40: tasker.host.v1.Reason.since:type_name -> google.protobuf.Timestamp
-	113, // 41: tasker.host.v1.Reason.until:type_name -> google.protobuf.Timestamp
-	113, // 42: tasker.host.v1.ListTasksRequest.created_from:type_name -> google.protobuf.Timestamp
-	113, // 43: tasker.host.v1.ListTasksRequest.created_to:type_name -> google.protobuf.Timestamp
-	23,  // 44: tasker.host.v1.ListTasksResponse.tasks:type_name -> tasker.host.v1.TaskSummary
-	10,  // 45: tasker.host.v1.TaskSummary.spec:type_name -> tasker.host.v1.TaskSpec
-	14,  // 46: tasker.host.v1.TaskSummary.stop:type_name -> tasker.host.v1.Stop
-	16,  // 47: tasker.host.v1.TaskSummary.failure:type_name -> tasker.host.v1.Failure
-	113, // 48: tasker.host.v1.TaskSummary.started_at:type_name -> google.protobuf.Timestamp
-	113, // 49: tasker.host.v1.TaskSummary.completed_at:type_name -> google.protobuf.Timestamp
-	113, // 50: tasker.host.v1.TaskSummary.updated_at:type_name -> google.protobuf.Timestamp
-	8,   // 51: tasker.host.v1.WatchTaskResponse.part:type_name -> tasker.host.v1.TaskPart
-	26,  // 52: tasker.host.v1.CancelTaskRequest.operation:type_name -> tasker.host.v1.Operation
-	26,  // 53: tasker.host.v1.PauseTaskRequest.operation:type_name -> tasker.host.v1.Operation
-	26,  // 54: tasker.host.v1.ResumeTaskRequest.operation:type_name -> tasker.host.v1.Operation
-	26,  // 55: tasker.host.v1.RetryTaskRequest.operation:type_name -> tasker.host.v1.Operation
-	26,  // 56: tasker.host.v1.ResolveTaskRequest.operation:type_name -> tasker.host.v1.Operation
-	41,  // 57: tasker.host.v1.ListTemplatesResponse.templates:type_name -> tasker.host.v1.Template
-	41,  // 58: tasker.host.v1.GetTemplateResponse.template:type_name -> tasker.host.v1.Template
-	11,  // 59: tasker.host.v1.Template.ref:type_name -> tasker.host.v1.TemplateRef
-	44,  // 60: tasker.host.v1.ListPluginsResponse.plugins:type_name -> tasker.host.v1.Plugin
-	113, // 61: tasker.host.v1.Plugin.since:type_name -> google.protobuf.Timestamp
-	113, // 62: tasker.host.v1.Plugin.retry_at:type_name -> google.protobuf.Timestamp
-	45,  // 63: tasker.host.v1.Plugin.handlers:type_name -> tasker.host.v1.Handler
-	46,  // 64: tasker.host.v1.Plugin.subscriptions:type_name -> tasker.host.v1.Subscription
-	47,  // 65: tasker.host.v1.Plugin.emits:type_name -> tasker.host.v1.Emit
-	112, // 66: tasker.host.v1.Handler.timeout:type_name -> google.protobuf.Duration
-	52,  // 67: tasker.host.v1.ListCrashesResponse.crashes:type_name -> tasker.host.v1.Crash
-	113, // 68: tasker.host.v1.Crash.at:type_name -> google.protobuf.Timestamp
-	113, // 69: tasker.host.v1.TailEventsRequest.since:type_name -> google.protobuf.Timestamp
-	57,  // 70: tasker.host.v1.TailEventsResponse.entries:type_name -> tasker.host.v1.LogEntry
-	60,  // 71: tasker.host.v1.ListCatalogResponse.entries:type_name -> tasker.host.v1.CatalogEntry
-	63,  // 72: tasker.host.v1.ListSubscriptionsResponse.subscriptions:type_name -> tasker.host.v1.SubscriptionStatus
-	112, // 73: tasker.host.v1.SubscriptionStatus.timeout:type_name -> google.protobuf.Duration
-	112, // 74: tasker.host.v1.SubscriptionStatus.behind_for:type_name -> google.protobuf.Duration
-	65,  // 75: tasker.host.v1.SubscriptionStatus.paused:type_name -> tasker.host.v1.SubscriptionPause
-	66,  // 76: tasker.host.v1.SubscriptionStatus.failing:type_name -> tasker.host.v1.FailingEvent
-	67,  // 77: tasker.host.v1.SubscriptionStatus.replays:type_name -> tasker.host.v1.ReplayPart
-	68,  // 78: tasker.host.v1.SubscriptionStatus.bindings:type_name -> tasker.host.v1.Binding
-	113, // 79: tasker.host.v1.SubscriptionStatus.created_at:type_name -> google.protobuf.Timestamp
-	113, // 80: tasker.host.v1.SubscriptionStatus.acked_at:type_name -> google.protobuf.Timestamp
-	64,  // 81: tasker.host.v1.SubscriptionStatus.unavailable:type_name -> tasker.host.v1.Outage
-	113, // 82: tasker.host.v1.Outage.since:type_name -> google.protobuf.Timestamp
-	113, // 83: tasker.host.v1.Outage.next_try:type_name -> google.protobuf.Timestamp
-	113, // 84: tasker.host.v1.SubscriptionPause.at:type_name -> google.protobuf.Timestamp
-	113, // 85: tasker.host.v1.FailingEvent.retry_at:type_name -> google.protobuf.Timestamp
-	11,  // 86: tasker.host.v1.Binding.template:type_name -> tasker.host.v1.TemplateRef
-	113, // 87: tasker.host.v1.Position.at:type_name -> google.protobuf.Timestamp
-	26,  // 88: tasker.host.v1.PauseSubscriptionRequest.operation:type_name -> tasker.host.v1.Operation
-	69,  // 89: tasker.host.v1.RewindSubscriptionRequest.to:type_name -> tasker.host.v1.Position
-	69,  // 90: tasker.host.v1.ReplaySubscriptionRequest.from:type_name -> tasker.host.v1.Position
-	69,  // 91: tasker.host.v1.ReplaySubscriptionRequest.to:type_name -> tasker.host.v1.Position
-	82,  // 92: tasker.host.v1.ListDeadLettersResponse.letters:type_name -> tasker.host.v1.DeadLetter
-	113, // 93: tasker.host.v1.DeadLetter.at:type_name -> google.protobuf.Timestamp
-	112, // 94: tasker.host.v1.TryEventRequest.timeout:type_name -> google.protobuf.Duration
-	112, // 95: tasker.host.v1.TryEventResponse.took:type_name -> google.protobuf.Duration
-	113, // 96: tasker.host.v1.GetHealthResponse.since:type_name -> google.protobuf.Timestamp
-	91,  // 97: tasker.host.v1.GetHealthResponse.store:type_name -> tasker.host.v1.StoreHealth
-	108, // 98: tasker.host.v1.GetHealthResponse.plugins:type_name -> tasker.host.v1.GetHealthResponse.PluginsEntry
-	109, // 99: tasker.host.v1.GetHealthResponse.tasks:type_name -> tasker.host.v1.GetHealthResponse.TasksEntry
-	104, // 100: tasker.host.v1.GetStoreStatsResponse.buckets:type_name -> tasker.host.v1.BucketStats
-	110, // 101: tasker.host.v1.GetStoreStatsResponse.tasks:type_name -> tasker.host.v1.GetStoreStatsResponse.TasksEntry
-	111, // 102: tasker.host.v1.GetStoreStatsResponse.operations:type_name -> tasker.host.v1.GetStoreStatsResponse.OperationsEntry
-	112, // 103: tasker.host.v1.GetStoreStatsResponse.commit_time:type_name -> google.protobuf.Duration
-	94,  // 104: tasker.host.v1.GetStoreStatsResponse.deleted:type_name -> tasker.host.v1.Deleted
-	97,  // 105: tasker.host.v1.GetStoreSizesResponse.buckets:type_name -> tasker.host.v1.BucketSize
-	98,  // 106: tasker.host.v1.GetStoreSizesResponse.finished:type_name -> tasker.host.v1.TaskSize
-	113, // 107: tasker.host.v1.TaskSize.oldest:type_name -> google.protobuf.Timestamp
-	101, // 108: tasker.host.v1.PruneStoreResponse.groups:type_name -> tasker.host.v1.Pruned
-	113, // 109: tasker.host.v1.PruneStoreResponse.next:type_name -> google.protobuf.Timestamp
-	94,  // 110: tasker.host.v1.DeleteTasksResponse.deleted:type_name -> tasker.host.v1.Deleted
-	112, // 111: tasker.host.v1.BackupStoreResponse.took:type_name -> google.protobuf.Duration
-	105, // 112: tasker.host.v1.GetStoreStatsResponse.OperationsEntry.value:type_name -> tasker.host.v1.OperationStats
+	10,  // 4: tasker.host.v1.GetTaskResponse.part:type_name -> tasker.host.v1.TaskPart
+	11,  // 5: tasker.host.v1.TaskPart.task:type_name -> tasker.host.v1.Task
+	19,  // 6: tasker.host.v1.TaskPart.steps:type_name -> tasker.host.v1.Step
+	12,  // 7: tasker.host.v1.Task.spec:type_name -> tasker.host.v1.TaskSpec
+	16,  // 8: tasker.host.v1.Task.stop:type_name -> tasker.host.v1.Stop
+	18,  // 9: tasker.host.v1.Task.failure:type_name -> tasker.host.v1.Failure
+	17,  // 10: tasker.host.v1.Task.resolution:type_name -> tasker.host.v1.Resolution
+	115, // 11: tasker.host.v1.Task.started_at:type_name -> google.protobuf.Timestamp
+	115, // 12: tasker.host.v1.Task.completed_at:type_name -> google.protobuf.Timestamp
+	115, // 13: tasker.host.v1.Task.updated_at:type_name -> google.protobuf.Timestamp
+	13,  // 14: tasker.host.v1.TaskSpec.template:type_name -> tasker.host.v1.TemplateRef
+	14,  // 15: tasker.host.v1.TaskSpec.input:type_name -> tasker.host.v1.Value
+	115, // 16: tasker.host.v1.TaskSpec.deadline:type_name -> google.protobuf.Timestamp
+	115, // 17: tasker.host.v1.TaskSpec.created_at:type_name -> google.protobuf.Timestamp
+	114, // 18: tasker.host.v1.TaskSpec.key_ttl:type_name -> google.protobuf.Duration
+	15,  // 19: tasker.host.v1.Value.ref:type_name -> tasker.host.v1.BlobRef
+	115, // 20: tasker.host.v1.Stop.at:type_name -> google.protobuf.Timestamp
+	115, // 21: tasker.host.v1.Resolution.at:type_name -> google.protobuf.Timestamp
+	114, // 22: tasker.host.v1.Failure.retry_after:type_name -> google.protobuf.Duration
+	20,  // 23: tasker.host.v1.Step.attempt:type_name -> tasker.host.v1.Attempt
+	115, // 24: tasker.host.v1.Step.started_at:type_name -> google.protobuf.Timestamp
+	115, // 25: tasker.host.v1.Step.completed_at:type_name -> google.protobuf.Timestamp
+	115, // 26: tasker.host.v1.Step.ready_at:type_name -> google.protobuf.Timestamp
+	115, // 27: tasker.host.v1.Step.retry_at:type_name -> google.protobuf.Timestamp
+	115, // 28: tasker.host.v1.Step.hold_until:type_name -> google.protobuf.Timestamp
+	14,  // 29: tasker.host.v1.Step.results:type_name -> tasker.host.v1.Value
+	18,  // 30: tasker.host.v1.Step.failure:type_name -> tasker.host.v1.Failure
+	17,  // 31: tasker.host.v1.Step.resolution:type_name -> tasker.host.v1.Resolution
+	21,  // 32: tasker.host.v1.Step.late:type_name -> tasker.host.v1.LateResult
+	22,  // 33: tasker.host.v1.Step.reason:type_name -> tasker.host.v1.Reason
+	115, // 34: tasker.host.v1.Attempt.started_at:type_name -> google.protobuf.Timestamp
+	115, // 35: tasker.host.v1.Attempt.ended_at:type_name -> google.protobuf.Timestamp
+	18,  // 36: tasker.host.v1.Attempt.failure:type_name -> tasker.host.v1.Failure
+	115, // 37: tasker.host.v1.Attempt.beat_at:type_name -> google.protobuf.Timestamp
+	14,  // 38: tasker.host.v1.Attempt.input:type_name -> tasker.host.v1.Value
+	115, // 39: tasker.host.v1.LateResult.at:type_name -> google.protobuf.Timestamp
+	115, // 40: tasker.host.v1.Reason.since:type_name -> google.protobuf.Timestamp
+	115, // 41: tasker.host.v1.Reason.until:type_name -> google.protobuf.Timestamp
+	115, // 42: tasker.host.v1.ListTasksRequest.created_from:type_name -> google.protobuf.Timestamp
+	115, // 43: tasker.host.v1.ListTasksRequest.created_to:type_name -> google.protobuf.Timestamp
+	25,  // 44: tasker.host.v1.ListTasksResponse.tasks:type_name -> tasker.host.v1.TaskSummary
+	12,  // 45: tasker.host.v1.TaskSummary.spec:type_name -> tasker.host.v1.TaskSpec
+	16,  // 46: tasker.host.v1.TaskSummary.stop:type_name -> tasker.host.v1.Stop
+	18,  // 47: tasker.host.v1.TaskSummary.failure:type_name -> tasker.host.v1.Failure
+	115, // 48: tasker.host.v1.TaskSummary.started_at:type_name -> google.protobuf.Timestamp
+	115, // 49: tasker.host.v1.TaskSummary.completed_at:type_name -> google.protobuf.Timestamp
+	115, // 50: tasker.host.v1.TaskSummary.updated_at:type_name -> google.protobuf.Timestamp
+	10,  // 51: tasker.host.v1.WatchTaskResponse.part:type_name -> tasker.host.v1.TaskPart
+	28,  // 52: tasker.host.v1.CancelTaskRequest.operation:type_name -> tasker.host.v1.Operation
+	28,  // 53: tasker.host.v1.PauseTaskRequest.operation:type_name -> tasker.host.v1.Operation
+	28,  // 54: tasker.host.v1.ResumeTaskRequest.operation:type_name -> tasker.host.v1.Operation
+	28,  // 55: tasker.host.v1.RetryTaskRequest.operation:type_name -> tasker.host.v1.Operation
+	28,  // 56: tasker.host.v1.ResolveTaskRequest.operation:type_name -> tasker.host.v1.Operation
+	43,  // 57: tasker.host.v1.ListTemplatesResponse.templates:type_name -> tasker.host.v1.Template
+	43,  // 58: tasker.host.v1.GetTemplateResponse.template:type_name -> tasker.host.v1.Template
+	13,  // 59: tasker.host.v1.Template.ref:type_name -> tasker.host.v1.TemplateRef
+	46,  // 60: tasker.host.v1.ListPluginsResponse.plugins:type_name -> tasker.host.v1.Plugin
+	115, // 61: tasker.host.v1.Plugin.since:type_name -> google.protobuf.Timestamp
+	115, // 62: tasker.host.v1.Plugin.retry_at:type_name -> google.protobuf.Timestamp
+	47,  // 63: tasker.host.v1.Plugin.handlers:type_name -> tasker.host.v1.Handler
+	48,  // 64: tasker.host.v1.Plugin.subscriptions:type_name -> tasker.host.v1.Subscription
+	49,  // 65: tasker.host.v1.Plugin.emits:type_name -> tasker.host.v1.Emit
+	114, // 66: tasker.host.v1.Handler.timeout:type_name -> google.protobuf.Duration
+	54,  // 67: tasker.host.v1.ListCrashesResponse.crashes:type_name -> tasker.host.v1.Crash
+	115, // 68: tasker.host.v1.Crash.at:type_name -> google.protobuf.Timestamp
+	115, // 69: tasker.host.v1.TailEventsRequest.since:type_name -> google.protobuf.Timestamp
+	59,  // 70: tasker.host.v1.TailEventsResponse.entries:type_name -> tasker.host.v1.LogEntry
+	62,  // 71: tasker.host.v1.ListCatalogResponse.entries:type_name -> tasker.host.v1.CatalogEntry
+	65,  // 72: tasker.host.v1.ListSubscriptionsResponse.subscriptions:type_name -> tasker.host.v1.SubscriptionStatus
+	114, // 73: tasker.host.v1.SubscriptionStatus.timeout:type_name -> google.protobuf.Duration
+	114, // 74: tasker.host.v1.SubscriptionStatus.behind_for:type_name -> google.protobuf.Duration
+	67,  // 75: tasker.host.v1.SubscriptionStatus.paused:type_name -> tasker.host.v1.SubscriptionPause
+	68,  // 76: tasker.host.v1.SubscriptionStatus.failing:type_name -> tasker.host.v1.FailingEvent
+	69,  // 77: tasker.host.v1.SubscriptionStatus.replays:type_name -> tasker.host.v1.ReplayPart
+	70,  // 78: tasker.host.v1.SubscriptionStatus.bindings:type_name -> tasker.host.v1.Binding
+	115, // 79: tasker.host.v1.SubscriptionStatus.created_at:type_name -> google.protobuf.Timestamp
+	115, // 80: tasker.host.v1.SubscriptionStatus.acked_at:type_name -> google.protobuf.Timestamp
+	66,  // 81: tasker.host.v1.SubscriptionStatus.unavailable:type_name -> tasker.host.v1.Outage
+	115, // 82: tasker.host.v1.Outage.since:type_name -> google.protobuf.Timestamp
+	115, // 83: tasker.host.v1.Outage.next_try:type_name -> google.protobuf.Timestamp
+	115, // 84: tasker.host.v1.SubscriptionPause.at:type_name -> google.protobuf.Timestamp
+	115, // 85: tasker.host.v1.FailingEvent.retry_at:type_name -> google.protobuf.Timestamp
+	13,  // 86: tasker.host.v1.Binding.template:type_name -> tasker.host.v1.TemplateRef
+	115, // 87: tasker.host.v1.Position.at:type_name -> google.protobuf.Timestamp
+	28,  // 88: tasker.host.v1.PauseSubscriptionRequest.operation:type_name -> tasker.host.v1.Operation
+	71,  // 89: tasker.host.v1.RewindSubscriptionRequest.to:type_name -> tasker.host.v1.Position
+	71,  // 90: tasker.host.v1.ReplaySubscriptionRequest.from:type_name -> tasker.host.v1.Position
+	71,  // 91: tasker.host.v1.ReplaySubscriptionRequest.to:type_name -> tasker.host.v1.Position
+	84,  // 92: tasker.host.v1.ListDeadLettersResponse.letters:type_name -> tasker.host.v1.DeadLetter
+	115, // 93: tasker.host.v1.DeadLetter.at:type_name -> google.protobuf.Timestamp
+	114, // 94: tasker.host.v1.TryEventRequest.timeout:type_name -> google.protobuf.Duration
+	114, // 95: tasker.host.v1.TryEventResponse.took:type_name -> google.protobuf.Duration
+	115, // 96: tasker.host.v1.GetHealthResponse.since:type_name -> google.protobuf.Timestamp
+	93,  // 97: tasker.host.v1.GetHealthResponse.store:type_name -> tasker.host.v1.StoreHealth
+	110, // 98: tasker.host.v1.GetHealthResponse.plugins:type_name -> tasker.host.v1.GetHealthResponse.PluginsEntry
+	111, // 99: tasker.host.v1.GetHealthResponse.tasks:type_name -> tasker.host.v1.GetHealthResponse.TasksEntry
+	106, // 100: tasker.host.v1.GetStoreStatsResponse.buckets:type_name -> tasker.host.v1.BucketStats
+	112, // 101: tasker.host.v1.GetStoreStatsResponse.tasks:type_name -> tasker.host.v1.GetStoreStatsResponse.TasksEntry
+	113, // 102: tasker.host.v1.GetStoreStatsResponse.operations:type_name -> tasker.host.v1.GetStoreStatsResponse.OperationsEntry
+	114, // 103: tasker.host.v1.GetStoreStatsResponse.commit_time:type_name -> google.protobuf.Duration
+	96,  // 104: tasker.host.v1.GetStoreStatsResponse.deleted:type_name -> tasker.host.v1.Deleted
+	99,  // 105: tasker.host.v1.GetStoreSizesResponse.buckets:type_name -> tasker.host.v1.BucketSize
+	100, // 106: tasker.host.v1.GetStoreSizesResponse.finished:type_name -> tasker.host.v1.TaskSize
+	115, // 107: tasker.host.v1.TaskSize.oldest:type_name -> google.protobuf.Timestamp
+	103, // 108: tasker.host.v1.PruneStoreResponse.groups:type_name -> tasker.host.v1.Pruned
+	115, // 109: tasker.host.v1.PruneStoreResponse.next:type_name -> google.protobuf.Timestamp
+	96,  // 110: tasker.host.v1.DeleteTasksResponse.deleted:type_name -> tasker.host.v1.Deleted
+	114, // 111: tasker.host.v1.BackupStoreResponse.took:type_name -> google.protobuf.Duration
+	107, // 112: tasker.host.v1.GetStoreStatsResponse.OperationsEntry.value:type_name -> tasker.host.v1.OperationStats
 	2,   // 113: tasker.host.v1.ControlService.CreateTask:input_type -> tasker.host.v1.CreateTaskRequest
 	4,   // 114: tasker.host.v1.ControlService.FindUnfinishedTask:input_type -> tasker.host.v1.FindUnfinishedTaskRequest
 	6,   // 115: tasker.host.v1.ControlService.GetTask:input_type -> tasker.host.v1.GetTaskRequest
-	21,  // 116: tasker.host.v1.ControlService.ListTasks:input_type -> tasker.host.v1.ListTasksRequest
-	24,  // 117: tasker.host.v1.ControlService.WatchTask:input_type -> tasker.host.v1.WatchTaskRequest
-	27,  // 118: tasker.host.v1.ControlService.CancelTask:input_type -> tasker.host.v1.CancelTaskRequest
-	29,  // 119: tasker.host.v1.ControlService.PauseTask:input_type -> tasker.host.v1.PauseTaskRequest
-	31,  // 120: tasker.host.v1.ControlService.ResumeTask:input_type -> tasker.host.v1.ResumeTaskRequest
-	33,  // 121: tasker.host.v1.ControlService.RetryTask:input_type -> tasker.host.v1.RetryTaskRequest
-	35,  // 122: tasker.host.v1.ControlService.ResolveTask:input_type -> tasker.host.v1.ResolveTaskRequest
-	37,  // 123: tasker.host.v1.ControlService.ListTemplates:input_type -> tasker.host.v1.ListTemplatesRequest
-	39,  // 124: tasker.host.v1.ControlService.GetTemplate:input_type -> tasker.host.v1.GetTemplateRequest
-	42,  // 125: tasker.host.v1.ControlService.ListPlugins:input_type -> tasker.host.v1.ListPluginsRequest
-	48,  // 126: tasker.host.v1.ControlService.ListPluginLogs:input_type -> tasker.host.v1.ListPluginLogsRequest
-	50,  // 127: tasker.host.v1.ControlService.ListCrashes:input_type -> tasker.host.v1.ListCrashesRequest
-	53,  // 128: tasker.host.v1.ControlService.ResumePlugin:input_type -> tasker.host.v1.ResumePluginRequest
-	55,  // 129: tasker.host.v1.ControlService.TailEvents:input_type -> tasker.host.v1.TailEventsRequest
-	58,  // 130: tasker.host.v1.ControlService.ListCatalog:input_type -> tasker.host.v1.ListCatalogRequest
-	61,  // 131: tasker.host.v1.ControlService.ListSubscriptions:input_type -> tasker.host.v1.ListSubscriptionsRequest
-	70,  // 132: tasker.host.v1.ControlService.PauseSubscription:input_type -> tasker.host.v1.PauseSubscriptionRequest
-	72,  // 133: tasker.host.v1.ControlService.ResumeSubscription:input_type -> tasker.host.v1.ResumeSubscriptionRequest
-	74,  // 134: tasker.host.v1.ControlService.RewindSubscription:input_type -> tasker.host.v1.RewindSubscriptionRequest
-	76,  // 135: tasker.host.v1.ControlService.ReplaySubscription:input_type -> tasker.host.v1.ReplaySubscriptionRequest
-	78,  // 136: tasker.host.v1.ControlService.ForgetSubscription:input_type -> tasker.host.v1.ForgetSubscriptionRequest
-	80,  // 137: tasker.host.v1.ControlService.ListDeadLetters:input_type -> tasker.host.v1.ListDeadLettersRequest
-	83,  // 138: tasker.host.v1.ControlService.RetryDeadLetters:input_type -> tasker.host.v1.RetryDeadLettersRequest
-	85,  // 139: tasker.host.v1.ControlService.DiscardDeadLetters:input_type -> tasker.host.v1.DiscardDeadLettersRequest
-	87,  // 140: tasker.host.v1.ControlService.TryEvent:input_type -> tasker.host.v1.TryEventRequest
-	89,  // 141: tasker.host.v1.ControlService.GetHealth:input_type -> tasker.host.v1.GetHealthRequest
-	92,  // 142: tasker.host.v1.ControlService.GetStoreStats:input_type -> tasker.host.v1.GetStoreStatsRequest
-	95,  // 143: tasker.host.v1.ControlService.GetStoreSizes:input_type -> tasker.host.v1.GetStoreSizesRequest
-	99,  // 144: tasker.host.v1.ControlService.PruneStore:input_type -> tasker.host.v1.PruneStoreRequest
-	102, // 145: tasker.host.v1.ControlService.DeleteTasks:input_type -> tasker.host.v1.DeleteTasksRequest
-	106, // 146: tasker.host.v1.ControlService.BackupStore:input_type -> tasker.host.v1.BackupStoreRequest
-	3,   // 147: tasker.host.v1.ControlService.CreateTask:output_type -> tasker.host.v1.CreateTaskResponse
-	5,   // 148: tasker.host.v1.ControlService.FindUnfinishedTask:output_type -> tasker.host.v1.FindUnfinishedTaskResponse
-	7,   // 149: tasker.host.v1.ControlService.GetTask:output_type -> tasker.host.v1.GetTaskResponse
-	22,  // 150: tasker.host.v1.ControlService.ListTasks:output_type -> tasker.host.v1.ListTasksResponse
-	25,  // 151: tasker.host.v1.ControlService.WatchTask:output_type -> tasker.host.v1.WatchTaskResponse
-	28,  // 152: tasker.host.v1.ControlService.CancelTask:output_type -> tasker.host.v1.CancelTaskResponse
-	30,  // 153: tasker.host.v1.ControlService.PauseTask:output_type -> tasker.host.v1.PauseTaskResponse
-	32,  // 154: tasker.host.v1.ControlService.ResumeTask:output_type -> tasker.host.v1.ResumeTaskResponse
-	34,  // 155: tasker.host.v1.ControlService.RetryTask:output_type -> tasker.host.v1.RetryTaskResponse
-	36,  // 156: tasker.host.v1.ControlService.ResolveTask:output_type -> tasker.host.v1.ResolveTaskResponse
-	38,  // 157: tasker.host.v1.ControlService.ListTemplates:output_type -> tasker.host.v1.ListTemplatesResponse
-	40,  // 158: tasker.host.v1.ControlService.GetTemplate:output_type -> tasker.host.v1.GetTemplateResponse
-	43,  // 159: tasker.host.v1.ControlService.ListPlugins:output_type -> tasker.host.v1.ListPluginsResponse
-	49,  // 160: tasker.host.v1.ControlService.ListPluginLogs:output_type -> tasker.host.v1.ListPluginLogsResponse
-	51,  // 161: tasker.host.v1.ControlService.ListCrashes:output_type -> tasker.host.v1.ListCrashesResponse
-	54,  // 162: tasker.host.v1.ControlService.ResumePlugin:output_type -> tasker.host.v1.ResumePluginResponse
-	56,  // 163: tasker.host.v1.ControlService.TailEvents:output_type -> tasker.host.v1.TailEventsResponse
-	59,  // 164: tasker.host.v1.ControlService.ListCatalog:output_type -> tasker.host.v1.ListCatalogResponse
-	62,  // 165: tasker.host.v1.ControlService.ListSubscriptions:output_type -> tasker.host.v1.ListSubscriptionsResponse
-	71,  // 166: tasker.host.v1.ControlService.PauseSubscription:output_type -> tasker.host.v1.PauseSubscriptionResponse
-	73,  // 167: tasker.host.v1.ControlService.ResumeSubscription:output_type -> tasker.host.v1.ResumeSubscriptionResponse
-	75,  // 168: tasker.host.v1.ControlService.RewindSubscription:output_type -> tasker.host.v1.RewindSubscriptionResponse
-	77,  // 169: tasker.host.v1.ControlService.ReplaySubscription:output_type -> tasker.host.v1.ReplaySubscriptionResponse
-	79,  // 170: tasker.host.v1.ControlService.ForgetSubscription:output_type -> tasker.host.v1.ForgetSubscriptionResponse
-	81,  // 171: tasker.host.v1.ControlService.ListDeadLetters:output_type -> tasker.host.v1.ListDeadLettersResponse
-	84,  // 172: tasker.host.v1.ControlService.RetryDeadLetters:output_type -> tasker.host.v1.RetryDeadLettersResponse
-	86,  // 173: tasker.host.v1.ControlService.DiscardDeadLetters:output_type -> tasker.host.v1.DiscardDeadLettersResponse
-	88,  // 174: tasker.host.v1.ControlService.TryEvent:output_type -> tasker.host.v1.TryEventResponse
-	90,  // 175: tasker.host.v1.ControlService.GetHealth:output_type -> tasker.host.v1.GetHealthResponse
-	93,  // 176: tasker.host.v1.ControlService.GetStoreStats:output_type -> tasker.host.v1.GetStoreStatsResponse
-	96,  // 177: tasker.host.v1.ControlService.GetStoreSizes:output_type -> tasker.host.v1.GetStoreSizesResponse
-	100, // 178: tasker.host.v1.ControlService.PruneStore:output_type -> tasker.host.v1.PruneStoreResponse
-	103, // 179: tasker.host.v1.ControlService.DeleteTasks:output_type -> tasker.host.v1.DeleteTasksResponse
-	107, // 180: tasker.host.v1.ControlService.BackupStore:output_type -> tasker.host.v1.BackupStoreResponse
-	147, // [147:181] is the sub-list for method output_type
-	113, // [113:147] is the sub-list for method input_type
+	8,   // 116: tasker.host.v1.ControlService.GetTaskTrace:input_type -> tasker.host.v1.GetTaskTraceRequest
+	23,  // 117: tasker.host.v1.ControlService.ListTasks:input_type -> tasker.host.v1.ListTasksRequest
+	26,  // 118: tasker.host.v1.ControlService.WatchTask:input_type -> tasker.host.v1.WatchTaskRequest
+	29,  // 119: tasker.host.v1.ControlService.CancelTask:input_type -> tasker.host.v1.CancelTaskRequest
+	31,  // 120: tasker.host.v1.ControlService.PauseTask:input_type -> tasker.host.v1.PauseTaskRequest
+	33,  // 121: tasker.host.v1.ControlService.ResumeTask:input_type -> tasker.host.v1.ResumeTaskRequest
+	35,  // 122: tasker.host.v1.ControlService.RetryTask:input_type -> tasker.host.v1.RetryTaskRequest
+	37,  // 123: tasker.host.v1.ControlService.ResolveTask:input_type -> tasker.host.v1.ResolveTaskRequest
+	39,  // 124: tasker.host.v1.ControlService.ListTemplates:input_type -> tasker.host.v1.ListTemplatesRequest
+	41,  // 125: tasker.host.v1.ControlService.GetTemplate:input_type -> tasker.host.v1.GetTemplateRequest
+	44,  // 126: tasker.host.v1.ControlService.ListPlugins:input_type -> tasker.host.v1.ListPluginsRequest
+	50,  // 127: tasker.host.v1.ControlService.ListPluginLogs:input_type -> tasker.host.v1.ListPluginLogsRequest
+	52,  // 128: tasker.host.v1.ControlService.ListCrashes:input_type -> tasker.host.v1.ListCrashesRequest
+	55,  // 129: tasker.host.v1.ControlService.ResumePlugin:input_type -> tasker.host.v1.ResumePluginRequest
+	57,  // 130: tasker.host.v1.ControlService.TailEvents:input_type -> tasker.host.v1.TailEventsRequest
+	60,  // 131: tasker.host.v1.ControlService.ListCatalog:input_type -> tasker.host.v1.ListCatalogRequest
+	63,  // 132: tasker.host.v1.ControlService.ListSubscriptions:input_type -> tasker.host.v1.ListSubscriptionsRequest
+	72,  // 133: tasker.host.v1.ControlService.PauseSubscription:input_type -> tasker.host.v1.PauseSubscriptionRequest
+	74,  // 134: tasker.host.v1.ControlService.ResumeSubscription:input_type -> tasker.host.v1.ResumeSubscriptionRequest
+	76,  // 135: tasker.host.v1.ControlService.RewindSubscription:input_type -> tasker.host.v1.RewindSubscriptionRequest
+	78,  // 136: tasker.host.v1.ControlService.ReplaySubscription:input_type -> tasker.host.v1.ReplaySubscriptionRequest
+	80,  // 137: tasker.host.v1.ControlService.ForgetSubscription:input_type -> tasker.host.v1.ForgetSubscriptionRequest
+	82,  // 138: tasker.host.v1.ControlService.ListDeadLetters:input_type -> tasker.host.v1.ListDeadLettersRequest
+	85,  // 139: tasker.host.v1.ControlService.RetryDeadLetters:input_type -> tasker.host.v1.RetryDeadLettersRequest
+	87,  // 140: tasker.host.v1.ControlService.DiscardDeadLetters:input_type -> tasker.host.v1.DiscardDeadLettersRequest
+	89,  // 141: tasker.host.v1.ControlService.TryEvent:input_type -> tasker.host.v1.TryEventRequest
+	91,  // 142: tasker.host.v1.ControlService.GetHealth:input_type -> tasker.host.v1.GetHealthRequest
+	94,  // 143: tasker.host.v1.ControlService.GetStoreStats:input_type -> tasker.host.v1.GetStoreStatsRequest
+	97,  // 144: tasker.host.v1.ControlService.GetStoreSizes:input_type -> tasker.host.v1.GetStoreSizesRequest
+	101, // 145: tasker.host.v1.ControlService.PruneStore:input_type -> tasker.host.v1.PruneStoreRequest
+	104, // 146: tasker.host.v1.ControlService.DeleteTasks:input_type -> tasker.host.v1.DeleteTasksRequest
+	108, // 147: tasker.host.v1.ControlService.BackupStore:input_type -> tasker.host.v1.BackupStoreRequest
+	3,   // 148: tasker.host.v1.ControlService.CreateTask:output_type -> tasker.host.v1.CreateTaskResponse
+	5,   // 149: tasker.host.v1.ControlService.FindUnfinishedTask:output_type -> tasker.host.v1.FindUnfinishedTaskResponse
+	7,   // 150: tasker.host.v1.ControlService.GetTask:output_type -> tasker.host.v1.GetTaskResponse
+	9,   // 151: tasker.host.v1.ControlService.GetTaskTrace:output_type -> tasker.host.v1.GetTaskTraceResponse
+	24,  // 152: tasker.host.v1.ControlService.ListTasks:output_type -> tasker.host.v1.ListTasksResponse
+	27,  // 153: tasker.host.v1.ControlService.WatchTask:output_type -> tasker.host.v1.WatchTaskResponse
+	30,  // 154: tasker.host.v1.ControlService.CancelTask:output_type -> tasker.host.v1.CancelTaskResponse
+	32,  // 155: tasker.host.v1.ControlService.PauseTask:output_type -> tasker.host.v1.PauseTaskResponse
+	34,  // 156: tasker.host.v1.ControlService.ResumeTask:output_type -> tasker.host.v1.ResumeTaskResponse
+	36,  // 157: tasker.host.v1.ControlService.RetryTask:output_type -> tasker.host.v1.RetryTaskResponse
+	38,  // 158: tasker.host.v1.ControlService.ResolveTask:output_type -> tasker.host.v1.ResolveTaskResponse
+	40,  // 159: tasker.host.v1.ControlService.ListTemplates:output_type -> tasker.host.v1.ListTemplatesResponse
+	42,  // 160: tasker.host.v1.ControlService.GetTemplate:output_type -> tasker.host.v1.GetTemplateResponse
+	45,  // 161: tasker.host.v1.ControlService.ListPlugins:output_type -> tasker.host.v1.ListPluginsResponse
+	51,  // 162: tasker.host.v1.ControlService.ListPluginLogs:output_type -> tasker.host.v1.ListPluginLogsResponse
+	53,  // 163: tasker.host.v1.ControlService.ListCrashes:output_type -> tasker.host.v1.ListCrashesResponse
+	56,  // 164: tasker.host.v1.ControlService.ResumePlugin:output_type -> tasker.host.v1.ResumePluginResponse
+	58,  // 165: tasker.host.v1.ControlService.TailEvents:output_type -> tasker.host.v1.TailEventsResponse
+	61,  // 166: tasker.host.v1.ControlService.ListCatalog:output_type -> tasker.host.v1.ListCatalogResponse
+	64,  // 167: tasker.host.v1.ControlService.ListSubscriptions:output_type -> tasker.host.v1.ListSubscriptionsResponse
+	73,  // 168: tasker.host.v1.ControlService.PauseSubscription:output_type -> tasker.host.v1.PauseSubscriptionResponse
+	75,  // 169: tasker.host.v1.ControlService.ResumeSubscription:output_type -> tasker.host.v1.ResumeSubscriptionResponse
+	77,  // 170: tasker.host.v1.ControlService.RewindSubscription:output_type -> tasker.host.v1.RewindSubscriptionResponse
+	79,  // 171: tasker.host.v1.ControlService.ReplaySubscription:output_type -> tasker.host.v1.ReplaySubscriptionResponse
+	81,  // 172: tasker.host.v1.ControlService.ForgetSubscription:output_type -> tasker.host.v1.ForgetSubscriptionResponse
+	83,  // 173: tasker.host.v1.ControlService.ListDeadLetters:output_type -> tasker.host.v1.ListDeadLettersResponse
+	86,  // 174: tasker.host.v1.ControlService.RetryDeadLetters:output_type -> tasker.host.v1.RetryDeadLettersResponse
+	88,  // 175: tasker.host.v1.ControlService.DiscardDeadLetters:output_type -> tasker.host.v1.DiscardDeadLettersResponse
+	90,  // 176: tasker.host.v1.ControlService.TryEvent:output_type -> tasker.host.v1.TryEventResponse
+	92,  // 177: tasker.host.v1.ControlService.GetHealth:output_type -> tasker.host.v1.GetHealthResponse
+	95,  // 178: tasker.host.v1.ControlService.GetStoreStats:output_type -> tasker.host.v1.GetStoreStatsResponse
+	98,  // 179: tasker.host.v1.ControlService.GetStoreSizes:output_type -> tasker.host.v1.GetStoreSizesResponse
+	102, // 180: tasker.host.v1.ControlService.PruneStore:output_type -> tasker.host.v1.PruneStoreResponse
+	105, // 181: tasker.host.v1.ControlService.DeleteTasks:output_type -> tasker.host.v1.DeleteTasksResponse
+	109, // 182: tasker.host.v1.ControlService.BackupStore:output_type -> tasker.host.v1.BackupStoreResponse
+	148, // [148:183] is the sub-list for method output_type
+	113, // [113:148] is the sub-list for method input_type
 	113, // [113:113] is the sub-list for extension type_name
 	113, // [113:113] is the sub-list for extension extendee
 	0,   // [0:113] is the sub-list for field type_name
@@ -8777,14 +8888,14 @@ func file_tasker_host_v1_control_proto_init() {
 	if File_tasker_host_v1_control_proto != nil {
 		return
 	}
-	file_tasker_host_v1_control_proto_msgTypes[60].OneofWrappers = []any{}
+	file_tasker_host_v1_control_proto_msgTypes[62].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_tasker_host_v1_control_proto_rawDesc), len(file_tasker_host_v1_control_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   112,
+			NumMessages:   114,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -27,6 +27,7 @@ const (
 	ControlService_CreateTask_FullMethodName         = "/tasker.host.v1.ControlService/CreateTask"
 	ControlService_FindUnfinishedTask_FullMethodName = "/tasker.host.v1.ControlService/FindUnfinishedTask"
 	ControlService_GetTask_FullMethodName            = "/tasker.host.v1.ControlService/GetTask"
+	ControlService_GetTaskTrace_FullMethodName       = "/tasker.host.v1.ControlService/GetTaskTrace"
 	ControlService_ListTasks_FullMethodName          = "/tasker.host.v1.ControlService/ListTasks"
 	ControlService_WatchTask_FullMethodName          = "/tasker.host.v1.ControlService/WatchTask"
 	ControlService_CancelTask_FullMethodName         = "/tasker.host.v1.ControlService/CancelTask"
@@ -73,6 +74,8 @@ type ControlServiceClient interface {
 	FindUnfinishedTask(ctx context.Context, in *FindUnfinishedTaskRequest, opts ...grpc.CallOption) (*FindUnfinishedTaskResponse, error)
 	// GetTask returns one task, its steps spread over as many messages as they need.
 	GetTask(ctx context.Context, in *GetTaskRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[GetTaskResponse], error)
+	// GetTaskTrace returns what a task did when, as spans.
+	GetTaskTrace(ctx context.Context, in *GetTaskTraceRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[GetTaskTraceResponse], error)
 	// ListTasks returns a page of tasks.
 	ListTasks(ctx context.Context, in *ListTasksRequest, opts ...grpc.CallOption) (*ListTasksResponse, error)
 	// WatchTask returns one task at once and after every change, until it has ended.
@@ -184,6 +187,25 @@ func (c *controlServiceClient) GetTask(ctx context.Context, in *GetTaskRequest, 
 // This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
 type ControlService_GetTaskClient = grpc.ServerStreamingClient[GetTaskResponse]
 
+func (c *controlServiceClient) GetTaskTrace(ctx context.Context, in *GetTaskTraceRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[GetTaskTraceResponse], error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	stream, err := c.cc.NewStream(ctx, &ControlService_ServiceDesc.Streams[1], ControlService_GetTaskTrace_FullMethodName, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	x := &grpc.GenericClientStream[GetTaskTraceRequest, GetTaskTraceResponse]{ClientStream: stream}
+	if err := x.ClientStream.SendMsg(in); err != nil {
+		return nil, err
+	}
+	if err := x.ClientStream.CloseSend(); err != nil {
+		return nil, err
+	}
+	return x, nil
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type ControlService_GetTaskTraceClient = grpc.ServerStreamingClient[GetTaskTraceResponse]
+
 func (c *controlServiceClient) ListTasks(ctx context.Context, in *ListTasksRequest, opts ...grpc.CallOption) (*ListTasksResponse, error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(ListTasksResponse)
@@ -196,7 +218,7 @@ func (c *controlServiceClient) ListTasks(ctx context.Context, in *ListTasksReque
 
 func (c *controlServiceClient) WatchTask(ctx context.Context, in *WatchTaskRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[WatchTaskResponse], error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
-	stream, err := c.cc.NewStream(ctx, &ControlService_ServiceDesc.Streams[1], ControlService_WatchTask_FullMethodName, cOpts...)
+	stream, err := c.cc.NewStream(ctx, &ControlService_ServiceDesc.Streams[2], ControlService_WatchTask_FullMethodName, cOpts...)
 	if err != nil {
 		return nil, err
 	}
@@ -325,7 +347,7 @@ func (c *controlServiceClient) ResumePlugin(ctx context.Context, in *ResumePlugi
 
 func (c *controlServiceClient) TailEvents(ctx context.Context, in *TailEventsRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[TailEventsResponse], error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
-	stream, err := c.cc.NewStream(ctx, &ControlService_ServiceDesc.Streams[2], ControlService_TailEvents_FullMethodName, cOpts...)
+	stream, err := c.cc.NewStream(ctx, &ControlService_ServiceDesc.Streams[3], ControlService_TailEvents_FullMethodName, cOpts...)
 	if err != nil {
 		return nil, err
 	}
@@ -525,6 +547,8 @@ type ControlServiceServer interface {
 	FindUnfinishedTask(context.Context, *FindUnfinishedTaskRequest) (*FindUnfinishedTaskResponse, error)
 	// GetTask returns one task, its steps spread over as many messages as they need.
 	GetTask(*GetTaskRequest, grpc.ServerStreamingServer[GetTaskResponse]) error
+	// GetTaskTrace returns what a task did when, as spans.
+	GetTaskTrace(*GetTaskTraceRequest, grpc.ServerStreamingServer[GetTaskTraceResponse]) error
 	// ListTasks returns a page of tasks.
 	ListTasks(context.Context, *ListTasksRequest) (*ListTasksResponse, error)
 	// WatchTask returns one task at once and after every change, until it has ended.
@@ -605,6 +629,9 @@ func (UnimplementedControlServiceServer) FindUnfinishedTask(context.Context, *Fi
 }
 func (UnimplementedControlServiceServer) GetTask(*GetTaskRequest, grpc.ServerStreamingServer[GetTaskResponse]) error {
 	return status.Error(codes.Unimplemented, "method GetTask not implemented")
+}
+func (UnimplementedControlServiceServer) GetTaskTrace(*GetTaskTraceRequest, grpc.ServerStreamingServer[GetTaskTraceResponse]) error {
+	return status.Error(codes.Unimplemented, "method GetTaskTrace not implemented")
 }
 func (UnimplementedControlServiceServer) ListTasks(context.Context, *ListTasksRequest) (*ListTasksResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method ListTasks not implemented")
@@ -766,6 +793,17 @@ func _ControlService_GetTask_Handler(srv interface{}, stream grpc.ServerStream) 
 
 // This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
 type ControlService_GetTaskServer = grpc.ServerStreamingServer[GetTaskResponse]
+
+func _ControlService_GetTaskTrace_Handler(srv interface{}, stream grpc.ServerStream) error {
+	m := new(GetTaskTraceRequest)
+	if err := stream.RecvMsg(m); err != nil {
+		return err
+	}
+	return srv.(ControlServiceServer).GetTaskTrace(m, &grpc.GenericServerStream[GetTaskTraceRequest, GetTaskTraceResponse]{ServerStream: stream})
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type ControlService_GetTaskTraceServer = grpc.ServerStreamingServer[GetTaskTraceResponse]
 
 func _ControlService_ListTasks_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
 	in := new(ListTasksRequest)
@@ -1447,6 +1485,11 @@ var ControlService_ServiceDesc = grpc.ServiceDesc{
 		{
 			StreamName:    "GetTask",
 			Handler:       _ControlService_GetTask_Handler,
+			ServerStreams: true,
+		},
+		{
+			StreamName:    "GetTaskTrace",
+			Handler:       _ControlService_GetTaskTrace_Handler,
 			ServerStreams: true,
 		},
 		{
