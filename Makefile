@@ -85,7 +85,7 @@ test-crash: ## Kill a host CRASH_KILLS times (200) and prove that nothing is los
 
 .PHONY: soak
 soak: ## Run SOAK_TASKS tasks (1000000) with retention on; fail if memory or the file keep growing
-	@go build -o bin/plugins/ ./plugins/mock && mv bin/plugins/mock bin/plugins/tasker-plugin-mock
+	@go build -o bin/plugins/tasker-plugin-mock ./plugins/mock
 	go run ./host/internal/soak -tasks $(SOAK_TASKS) -plugin bin/plugins/tasker-plugin-mock -svg docs/soak.svg
 
 .PHONY: fuzz

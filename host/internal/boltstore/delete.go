@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 	"time"
 
 	"github.com/tasker-engine/tasker/host/internal/store"
@@ -12,11 +13,11 @@ import (
 	storev1 "github.com/tasker-engine/tasker/proto/tasker/store/v1"
 )
 
-// Deleting shares the committer with the tasks that run. While those keep it busy a
-// transaction removes about as many records as the others write, so that a commit costs
-// twice as much at most, and removing keeps up with creating. While they do not, it
-// removes deleteRecords and then leaves the committer alone for deletePause times as long
-// as that took.
+// Deleting shares the committer with the tasks that run. A transaction removes as many
+// records as the others write on average, at least deleteRecords. As long as no more was
+// removed than written meanwhile the next one follows at once, so that removing keeps up
+// with creating; the rest is paid for with a pause, of deletePause times as long as the
+// transaction took when nothing was written at all.
 const (
 	deleteRecords    = 256  // removed in one transaction at least
 	maxDeleteRecords = 4096 // and at most
@@ -34,9 +35,9 @@ func (s *Store) Delete(ctx context.Context, ids []task.ID) (total store.Deleted,
 			return total, fmt.Errorf("delete: %w", err)
 		}
 	}
-	load := s.newLoad()
 	for err == nil && len(rest) > 0 {
-		limit, began := load.limit(), time.Now()
+		limit, began := s.deletions.limit(s), time.Now()
+		before := s.ops[opSubmit].puts.Load()
 		j := &deleteJob{keys: rest, limit: limit, done: make(chan error, 1)}
 		if err := s.queue.push(j); err != nil {
 			return total, err
@@ -50,8 +51,10 @@ func (s *Store) Delete(ctx context.Context, ids []task.ID) (total store.Deleted,
 		rest = rest[j.finished:]
 		total.Tasks += j.tasks
 		total.Records += uint64(len(j.gone))
-		if len(rest) > 0 && limit == deleteRecords {
-			err = errors.Join(err, pause(ctx, deletePause*time.Since(began)))
+		wrote, removed := s.ops[opSubmit].puts.Load()-before, uint64(len(j.gone))
+		if len(j.gone) >= limit && wrote < removed {
+			share := float64(removed-wrote) / float64(removed)
+			err = errors.Join(err, pause(ctx, time.Duration(deletePause*share*float64(time.Since(began)))))
 		}
 	}
 	if err != nil {
@@ -71,22 +74,20 @@ func pause(ctx context.Context, d time.Duration) error {
 	}
 }
 
-// load measures how much the tasks that run write.
-type load struct {
-	s             *Store
-	puts, commits uint64
-}
-
-func (s *Store) newLoad() *load {
-	return &load{s: s, puts: s.ops[opSubmit].puts.Load(), commits: s.commits.Load()}
+// deletions measures how much the tasks that run write.
+type deletions struct {
+	mu            sync.Mutex
+	puts, commits uint64 // at the last look
 }
 
 // limit is how many records may be removed in the next transaction: as many as write
-// sets have put into each on average since the last call.
-func (l *load) limit() int {
-	puts, commits := l.s.ops[opSubmit].puts.Load(), l.s.commits.Load()
-	per := (puts - l.puts) / max(1, commits-l.commits)
-	l.puts, l.commits = puts, commits
+// sets have put into each on average since the last look.
+func (d *deletions) limit(s *Store) int {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	puts, commits := s.ops[opSubmit].puts.Load(), s.commits.Load()
+	per := (puts - d.puts) / max(1, commits-d.commits)
+	d.puts, d.commits = puts, commits
 	return int(min(max(per, deleteRecords), maxDeleteRecords))
 }
 

@@ -108,6 +108,7 @@ type Store struct {
 	commitNs  atomic.Int64 // spent in transactions
 	writeSets atomic.Uint64
 
+	deletions                    deletions
 	deletedTasks, deletedRecords atomic.Uint64
 
 	meters      meters
