@@ -195,7 +195,7 @@ func (r *configReader) mapping(n ast.Node, prefix string, each func(key string, 
 // top reads one key of the top level, or of a group of keys.
 func (r *configReader) top(key string, keyNode, value ast.Node) {
 	switch key {
-	case "events", "retention", "metrics", "store":
+	case "events", "retention", "metrics", "store", "tracing":
 		r.mapping(value, key+".", r.top)
 		return
 	case "retention.rules":

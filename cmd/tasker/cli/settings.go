@@ -37,6 +37,7 @@ type config struct {
 	Concurrency    int
 	DeliveryGrace  time.Duration
 	WorkflowEvents bool
+	TracingKeep    bool
 	EventsKeep     keepFor
 	Subscriptions  []template.HostSubscription
 	Retention      retentionConfig
@@ -195,6 +196,10 @@ func eventSettings() []setting {
 			key: "events.workflow", value: func(c *config) any { return &c.WorkflowEvents },
 			help: "Whether the `workflow.*` events are recorded, which tell the engine's own steps.",
 		},
+		{
+			key: "tracing.keep", value: func(c *config) any { return &c.TracingKeep },
+			help: "Whether what plugins tell of attempts, such as their API calls, is kept with the task for `tasker task trace`. It goes with the task.",
+		},
 	}
 }
 
@@ -279,7 +284,7 @@ func defaults() *config {
 	return &config{
 		LogLevel: "info", LogFormat: "text", SlowOperation: host.DefaultSlowOperation, Grace: host.DefaultGrace, CancelGrace: host.DefaultCancelGrace,
 		StartTimeout: host.DefaultStartTimeout, HangTimeout: host.DefaultHangTimeout, Concurrency: host.DefaultConcurrency,
-		DeliveryGrace: host.DefaultDeliveryGrace, EventsKeep: keepFor(host.DefaultEventsKeep),
+		DeliveryGrace: host.DefaultDeliveryGrace, EventsKeep: keepFor(host.DefaultEventsKeep), TracingKeep: true,
 		Retention: retentionConfig{
 			Complete: keepFor(host.DefaultKeepComplete), Error: keepFor(host.DefaultKeepFailed),
 			Cancelled: keepFor(host.DefaultKeepFailed), ResolvedManually: keepFor(host.DefaultKeepFailed),
@@ -329,7 +334,7 @@ func (cfg *config) hostOptions() host.Options {
 		Home: cfg.Home, PluginDirs: cfg.PluginDirs, TemplateDirs: cfg.TemplateDirs, Environment: cfg.Environment,
 		Version: buildVersion().Version, LogLevel: levels.all, PluginLogLevels: levels.plugins(), HealthAddr: cfg.HealthAddr, MetricsAddr: cfg.MetricsListen, SlowOperation: cfg.SlowOperation,
 		Grace: cfg.Grace, CancelGrace: cfg.CancelGrace, StartTimeout: cfg.StartTimeout, HangTimeout: cfg.HangTimeout,
-		Concurrency: cfg.Concurrency, WorkflowEvents: cfg.WorkflowEvents,
+		Concurrency: cfg.Concurrency, WorkflowEvents: cfg.WorkflowEvents, ForgetSpans: !cfg.TracingKeep,
 		EventsKeep: time.Duration(cfg.EventsKeep), DeliveryGrace: cfg.DeliveryGrace,
 		StartTimeouts: make(map[string]time.Duration), PluginConfigs: make(map[string]json.RawMessage),
 		PluginEnv: make(map[string][]string),

@@ -2,9 +2,11 @@ package cli
 
 import (
 	"cmp"
+	"encoding/hex"
 	"fmt"
 	"net/url"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -46,7 +48,7 @@ func readTrace(req *coltracepb.ExportTraceServiceRequest) *traceTree {
 				n := newTraceNode(s)
 				all = append(all, n)
 				byID[string(s.GetSpanId())] = n
-				t.id = fmt.Sprintf("%x", s.GetTraceId())
+				t.id = hex.EncodeToString(s.GetTraceId())
 			}
 		}
 	}
@@ -70,7 +72,7 @@ func readTrace(req *coltracepb.ExportTraceServiceRequest) *traceTree {
 }
 
 func newTraceNode(s *tracepb.Span) *traceNode {
-	at := func(nanos uint64) time.Time { return time.Unix(0, int64(min(nanos, 1<<62))).UTC() } //nolint:gosec // limited
+	at := func(nanos uint64) time.Time { return time.Unix(0, int64(min(nanos, 1<<62))).UTC() }
 	n := &traceNode{
 		Span: s, attributes: make(map[string]string, len(s.GetAttributes())), from: at(s.GetStartTimeUnixNano()), to: at(s.GetEndTimeUnixNano()),
 	}
@@ -85,7 +87,7 @@ func shownValue(v *commonpb.AnyValue) string {
 	case *commonpb.AnyValue_IntValue:
 		return fmt.Sprint(k.IntValue)
 	case *commonpb.AnyValue_BoolValue:
-		return fmt.Sprint(k.BoolValue)
+		return strconv.FormatBool(k.BoolValue)
 	default:
 		return v.GetStringValue()
 	}
