@@ -23,8 +23,8 @@ type Slow struct {
 // but the size of the file.
 type Metrics struct {
 	Commits    uint64                      // transactions that wrote
-	CommitTime measure.Snapshot              // of each transaction, ns; only with Options.Metered
-	BatchSize  measure.Snapshot              // jobs in each transaction; only with Options.Metered
+	CommitTime measure.Snapshot            // of each transaction, ns; only with Options.Metered
+	BatchSize  measure.Snapshot            // jobs in each transaction; only with Options.Metered
 	Operations map[string]OperationMetrics // by name, and "commit", of which Slow alone counts
 	FileBytes  int64
 	FreeBytes  int64 // of pages that hold nothing; only with Options.Metered

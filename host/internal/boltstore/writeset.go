@@ -76,9 +76,14 @@ func (p *setPool) get() *setJob {
 }
 
 func (p *setPool) put(j *setJob) {
-	if cap(j.buf) > maxPooled {
-		return
+	if cap(j.buf) <= maxPooled {
+		j.reset()
+		p.pool.Put(j)
 	}
+}
+
+// reset forgets everything but the memory that another write set can use.
+func (j *setJob) reset() {
 	clear(j.blobs)
 	clear(j.index)
 	clear(j.forgotten)
@@ -86,7 +91,6 @@ func (p *setPool) put(j *setJob) {
 		buf: j.buf[:0], spans: j.spans[:0], blobs: j.blobs[:0], index: j.index[:0],
 		satisfied: j.satisfied[:0], forgotten: j.forgotten[:0],
 	}
-	p.pool.Put(j)
 }
 
 // Submit queues a write set; see [store.Store]. It never blocks. When nothing can be
