@@ -8,7 +8,7 @@ import (
 
 // config is the plugin's configuration.
 type config struct {
-	Listen string `json:"listen,omitempty" jsonschema_description:"The address of the HTTP server, HOST:PORT. Default 127.0.0.1:9464: only this machine can ask."`
+	Listen string `json:"listen,omitempty" jsonschema_description:"The address of the HTTP server, HOST:PORT. Default 127.0.0.1:9465: only this machine can ask."`
 	Limits limits `json:"limits,omitzero"  jsonschema_description:"How many series there may be."`
 }
 
@@ -21,7 +21,7 @@ type limits struct {
 
 // The defaults of the configuration.
 const (
-	defaultListen    = "127.0.0.1:9464"
+	defaultListen    = "127.0.0.1:9465"
 	defaultTemplates = 200
 	defaultSteps     = 1000
 	defaultNames     = 200
@@ -43,7 +43,7 @@ func (c config) address() (address string, chosen bool) {
 func (c config) validate() error {
 	address, _ := c.address()
 	if _, _, err := net.SplitHostPort(address); err != nil {
-		return fmt.Errorf("/listen: want HOST:PORT, such as 127.0.0.1:9464: %w", err)
+		return fmt.Errorf("/listen: want HOST:PORT, such as 127.0.0.1:9465: %w", err)
 	}
 	return nil
 }
