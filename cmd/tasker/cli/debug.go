@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -45,15 +46,16 @@ func profiles() []struct{ kind, help, reader string } {
 
 func (a *app) debugProfileCommand() *cobra.Command {
 	var kinds []string
-	help := "Profile the host that runs in the home and write the profile to a file:\n\n"
+	var help strings.Builder
+	help.WriteString("Profile the host that runs in the home and write the profile to a file:\n\n")
 	for _, p := range profiles() {
 		kinds = append(kinds, p.kind)
-		help += fmt.Sprintf("  %-10s %s\n", p.kind, p.help)
+		fmt.Fprintf(&help, "  %-10s %s\n", p.kind, p.help)
 	}
 	c := &cobra.Command{
 		Use:       "profile {cpu|heap|goroutine|trace}",
 		Short:     "Profile the host",
-		Long:      help + "\nThe host goes on meanwhile. The next command to type is shown at the end.",
+		Long:      help.String() + "\nThe host goes on meanwhile. The next command to type is shown at the end.",
 		Example:   "  tasker debug profile cpu --seconds 30 -o cpu.pprof",
 		Args:      args(1, 1),
 		ValidArgs: kinds,

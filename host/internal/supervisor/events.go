@@ -75,7 +75,7 @@ func (s *EventStream) Recv() (*pluginv1.DeliverResponse, error) {
 		}
 		switch k := frame.GetKind().(type) {
 		case *pluginv1.DeliverResponse_Log:
-			s.in.launch.output.logged(sourceSubscriber, "", k.Log.GetLevel(), k.Log.GetMessage(), k.Log.GetFields())
+			s.in.launch.output.logged(sourceSubscriber, AttemptKeys{}, k.Log.GetLevel(), k.Log.GetMessage(), k.Log.GetFields())
 		case *pluginv1.DeliverResponse_Spans: // nobody keeps them yet
 		case *pluginv1.DeliverResponse_Ack:
 			s.in.acked.Store(true)

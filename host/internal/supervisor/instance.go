@@ -13,6 +13,7 @@ import (
 	"google.golang.org/protobuf/types/known/durationpb"
 
 	"github.com/tasker-engine/tasker/host/task"
+	"github.com/tasker-engine/tasker/plugin/sdk/event/trace"
 	pluginv1 "github.com/tasker-engine/tasker/proto/tasker/plugin/v1"
 )
 
@@ -88,9 +89,21 @@ type held struct {
 	sampled bool        // its trace is recorded
 	leaked  bool
 
+	step        task.StepName
+	correlation string
+	traceparent string // of the task
+
 	meter   *handlerMeter // nil = not measured
 	sentAt  time.Time
 	counted bool // its outcome
+}
+
+// keys returns what log lines say of the attempt.
+func (h *held) keys() AttemptKeys {
+	t := trace.Of(string(h.id.Task), h.traceparent)
+	return AttemptKeys{
+		Task: string(h.id.Task), Step: string(h.step), Attempt: h.key, CorrelationID: h.correlation, TraceID: t.Trace.String(),
+	}
 }
 
 // drainSignal tells every instance, also one that is just getting ready, to drain.

@@ -27,9 +27,20 @@ type LogLine struct {
 	Level    string          `json:"level"`  // trace, debug, info, warn or error
 	Source   string          `json:"source"` // stdout, stderr, attempt, subscriber or host
 	Instance string          `json:"instance"`
-	Attempt  string          `json:"attempt,omitempty"` // with source attempt
 	Message  string          `json:"message"`
 	Fields   json.RawMessage `json:"fields,omitempty"` // JSON object
+
+	AttemptKeys // with source attempt
+}
+
+// AttemptKeys say which attempt a log line is about. The names are those that lines have
+// everywhere.
+type AttemptKeys struct {
+	Task          string `json:"task,omitempty"`
+	Step          string `json:"step,omitempty"`
+	Attempt       string `json:"attempt,omitempty"` // "task/ordinal/number"
+	CorrelationID string `json:"correlation_id,omitempty"`
+	TraceID       string `json:"trace_id,omitempty"`
 }
 
 // pluginLog appends to the log of one plugin and rotates it by size. A log that cannot

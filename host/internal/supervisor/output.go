@@ -103,12 +103,12 @@ func (o *output) noteSuppressed(n, perSecond int) {
 }
 
 // attempt adds a line that an attempt logged.
-func (o *output) attempt(attempt, level, message string, fields json.RawMessage) {
-	o.logged(sourceAttempt, attempt, level, message, fields)
+func (o *output) attempt(about AttemptKeys, level, message string, fields json.RawMessage) {
+	o.logged(sourceAttempt, about, level, message, fields)
 }
 
 // logged adds a line that came over a stream.
-func (o *output) logged(from source, attempt, level, message string, fields json.RawMessage) {
+func (o *output) logged(from source, about AttemptKeys, level, message string, fields json.RawMessage) {
 	o.mu.Lock()
 	ok, suppressed := o.logs.allow(time.Now())
 	o.mu.Unlock()
@@ -124,7 +124,7 @@ func (o *output) logged(from source, attempt, level, message string, fields json
 	}
 	o.log.write(LogLine{
 		At: time.Now().UTC(), Level: level, Source: string(from), Instance: o.instance,
-		Attempt: attempt, Message: cut(message, maxLine), Fields: fields,
+		AttemptKeys: about, Message: cut(message, maxLine), Fields: fields,
 	})
 }
 

@@ -17,6 +17,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/tasker-engine/tasker/host/task"
+	"github.com/tasker-engine/tasker/plugin/sdk/event/trace"
 )
 
 func TestRunsAttemptsAndDrains(t *testing.T) {
@@ -121,13 +122,16 @@ func TestReports(t *testing.T) {
 	t.Run("attempt logs reach the plugin's log", func(t *testing.T) {
 		h := h.within(t)
 		a := attempt(8, "log", `1`)
+		a.CorrelationID = "order-7"
 		h.Dispatch(in.ID, []*task.Assignment{a})
 		h.final(a.ID)
 		lines, err := h.Logs("good", 1)
 		if err != nil || len(lines) != 1 {
 			t.Fatalf("Logs = %v, %v; want one line", lines, err)
 		}
-		want := LogLine{At: lines[0].At, Level: "warn", Source: "attempt", Instance: in.ID, Attempt: a.ID.String(), Message: "low on paper", Fields: []byte(`{"sheets":3}`)}
+		want := LogLine{At: lines[0].At, Level: "warn", Source: "attempt", Instance: in.ID, Message: "low on paper", Fields: []byte(`{"sheets":3}`), AttemptKeys: AttemptKeys{
+			Task: string(testTask), Step: "step", Attempt: a.ID.String(), CorrelationID: "order-7", TraceID: trace.Of(string(testTask), "").Trace.String(),
+		}}
 		if diff := cmp.Diff(want, lines[0]); diff != "" {
 			t.Errorf("line (-want +got):\n%s", diff)
 		}

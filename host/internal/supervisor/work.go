@@ -73,7 +73,8 @@ func (in *instance) dispatch(as []*task.Assignment) {
 		if len(in.attempts) == in.leaked {
 			in.sawLife() // an idle plugin does not tick
 		}
-		h := &held{id: a.ID, key: a.ID.String(), handler: a.Handler.Handler, meter: in.meters[a.Handler.Handler]}
+		h := &held{id: a.ID, key: a.ID.String(), handler: a.Handler.Handler, meter: in.meters[a.Handler.Handler],
+			step: a.Step, correlation: a.CorrelationID, traceparent: a.Traceparent}
 		in.attempts[h.key] = h
 		orders = append(orders, order{held: h, assignment: a})
 	}
@@ -253,7 +254,7 @@ func (in *instance) update(u *pluginv1.Update, emits *emits, now time.Time) (tas
 	abandoned := in.abandoned
 	in.mu.Unlock()
 	if !known {
-		in.launch.output.attempt(cut(key, maxNote), "warn", "dropped an update of an attempt that this instance does not hold", nil)
+		in.launch.output.attempt(AttemptKeys{Attempt: cut(key, maxNote)}, "warn", "dropped an update of an attempt that this instance does not hold", nil)
 		return task.Report{}, false
 	}
 	out := in.launch.output
@@ -261,17 +262,17 @@ func (in *instance) update(u *pluginv1.Update, emits *emits, now time.Time) (tas
 	case *pluginv1.Update_Heartbeat:
 		report, dropped := fromWireHeartbeat(h.id, in.id, k.Heartbeat)
 		if dropped != "" {
-			out.attempt(key, "warn", dropped, nil)
+			out.attempt(h.keys(), "warn", dropped, nil)
 		}
 		return report, true
 	case *pluginv1.Update_Log:
-		out.attempt(key, k.Log.GetLevel(), k.Log.GetMessage(), k.Log.GetFields())
+		out.attempt(h.keys(), k.Log.GetLevel(), k.Log.GetMessage(), k.Log.GetFields())
 	case *pluginv1.Update_Fetch:
 		in.queueFetch(h, key, k.Fetch.GetRef())
 	case *pluginv1.Update_Emit:
 		e, err := emits.atOnce(k.Emit)
 		if err != nil {
-			out.attempt(key, "warn", cut("dropped an event: "+err.Error(), task.MaxErrorMessage), nil)
+			out.attempt(h.keys(), "warn", cut("dropped an event: "+err.Error(), task.MaxErrorMessage), nil)
 			return task.Report{}, false
 		}
 		return task.Report{ID: h.id, Instance: in.id, Kind: task.ReportEmitted, Emits: []task.Emit{e}}, true

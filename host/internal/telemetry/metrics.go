@@ -20,7 +20,6 @@ import (
 	otelprom "go.opentelemetry.io/otel/exporters/prometheus"
 	"go.opentelemetry.io/otel/sdk/metric"
 	"go.opentelemetry.io/otel/sdk/resource"
-	"google.golang.org/protobuf/proto"
 )
 
 // Limits of [Metrics].
@@ -176,7 +175,7 @@ func (m *Metrics) gather() ([]*dto.MetricFamily, error) {
 	families, err := m.registry.Gather()
 	for _, f := range families {
 		if f.GetName() == "go_goroutine_count" {
-			f.Name = proto.String("go_goroutines")
+			f.Name = new("go_goroutines")
 		}
 	}
 	return families, err
