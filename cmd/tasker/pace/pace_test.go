@@ -43,8 +43,15 @@ func TestPacer(t *testing.T) {
 	}
 	p.watch()
 	for range 3 {
-		runtime.GC()
-		if got := <-set; got < usual {
+		got := 0
+		for got == 0 { // the one that comes too early for the next look is followed by others
+			runtime.GC()
+			select {
+			case got = <-set:
+			default:
+			}
+		}
+		if got < usual {
 			t.Errorf("%d %% were set, want at least %d %%", got, usual)
 		}
 	}
