@@ -1,6 +1,8 @@
 package main
 
 import (
+	"fmt"
+	"maps"
 	"slices"
 	"strings"
 
@@ -8,38 +10,18 @@ import (
 	tracepb "go.opentelemetry.io/proto/otlp/trace/v1"
 
 	"github.com/tasker-engine/tasker/plugin/sdk/event"
-)
-
-// The keys of the attributes.
-const (
-	keyTaskID           = "task.id"
-	keyTaskNamespace    = "task.namespace"
-	keyTaskTemplate     = "task.template"
-	keyTaskVersion      = "task.template_version"
-	keyTaskStatus       = "task.status"
-	keyCorrelationID    = "workflow.correlation_id"
-	keyStepID           = "step.id"
-	keyStepName         = "step.name"
-	keyStepHandler      = "step.handler"
-	keyStepDependencies = "step.dependencies"
-	keyStepAttempts     = "step.attempts"
-	keyStepStatus       = "step.status"
-	keyAttempt          = "attempt.number"
-	keyErrorType        = "error.type"
-	keyErrorCode        = "error.code"
-	keyErrorSource      = "error.source"
-	keyErrorCategory    = "error.category"
+	"github.com/tasker-engine/tasker/plugin/sdk/event/trace"
 )
 
 func taskAttributes(e event.Task) []*commonpb.KeyValue {
 	return []*commonpb.KeyValue{
-		text(keyTaskID, e.TaskID), text(keyTaskNamespace, e.Namespace), text(keyTaskTemplate, e.Template), text(keyTaskVersion, e.Version),
-		text(keyCorrelationID, e.CorrelationID),
+		text(trace.KeyTaskID, e.TaskID), text(trace.KeyTaskNamespace, e.Namespace), text(trace.KeyTaskTemplate, e.Template), text(trace.KeyTaskVersion, e.Version),
+		text(trace.KeyCorrelationID, e.CorrelationID),
 	}
 }
 
 func stepAttributes(e *event.Step) []*commonpb.KeyValue {
-	return append(taskAttributes(e.Task), text(keyStepID, e.StepID), text(keyStepName, e.StepName), text(keyStepHandler, e.Handler))
+	return append(taskAttributes(e.Task), text(trace.KeyStepID, e.StepID), text(trace.KeyStepName, e.StepName), text(trace.KeyStepHandler, e.Handler))
 }
 
 // end says how a span ended, and leaves out attributes that say nothing.
@@ -48,13 +30,34 @@ func end(s *tracepb.Span, ok bool, failure *event.Error) {
 	case failure != nil:
 		s.Status = &tracepb.Status{Code: tracepb.Status_STATUS_CODE_ERROR, Message: cut(failure.Message)}
 		s.Attributes = append(
-			s.Attributes, text(keyErrorType, failure.Class), text(keyErrorCode, failure.Code),
-			text(keyErrorSource, failure.Source), text(keyErrorCategory, string(failure.Category())),
+			s.Attributes, text(trace.KeyErrorType, failure.Class), text(trace.KeyErrorCode, failure.Code),
+			text(trace.KeyErrorSource, failure.Source), text(trace.KeyErrorCategory, string(failure.Category())),
 		)
 	case ok:
 		s.Status = &tracepb.Status{Code: tracepb.Status_STATUS_CODE_OK}
 	}
 	s.Attributes = present(s.GetAttributes()...)
+}
+
+// state tells on a span how the task stood when it failed.
+func state(s *tracepb.Span, w *event.WorkflowState) {
+	if w == nil {
+		return
+	}
+	e := &tracepb.Span_Event{TimeUnixNano: s.GetEndTimeUnixNano(), Name: trace.EventWorkflowState}
+	for _, status := range slices.Sorted(maps.Keys(w.Counts)) {
+		e.Attributes = append(e.Attributes, number(trace.KeyStateCount+status, uint32(w.Counts[status]))) //nolint:gosec // a number of steps
+	}
+	steps := make([]string, len(w.Steps))
+	for i, step := range w.Steps {
+		status := step.Status
+		if step.Blocked {
+			status = "blocked"
+		}
+		steps[i] = strings.TrimSpace(fmt.Sprintf("%s %s %d %s", step.Name, status, step.Attempts, step.ErrorCode))
+	}
+	e.Attributes = present(append(e.Attributes, texts(trace.KeyStateSteps, steps), number(trace.KeyStateOmitted, uint32(w.Omitted)))...) //nolint:gosec // a number of steps
+	s.Events = append(s.Events, e)
 }
 
 // present returns the attributes that there are.

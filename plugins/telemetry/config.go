@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"net/url"
 	"os"
+	"strings"
 	"time"
 
 	"go.opentelemetry.io/otel/attribute"
@@ -23,6 +24,7 @@ import (
 	"google.golang.org/grpc/credentials"
 
 	"github.com/tasker-engine/tasker/plugin/sdk"
+	"github.com/tasker-engine/tasker/plugin/sdk/event/trace"
 )
 
 // config is the plugin's configuration. What it leaves open, the environment variables of OpenTelemetry say.
@@ -53,13 +55,32 @@ const (
 
 // environment lists the variables that count.
 func environment() []string {
-	names := []string{"OTEL_SERVICE_NAME", "OTEL_RESOURCE_ATTRIBUTES", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY"}
+	names := []string{
+		"OTEL_SERVICE_NAME", "OTEL_RESOURCE_ATTRIBUTES", "OTEL_SDK_DISABLED", "OTEL_TRACES_EXPORTER", "OTEL_TRACES_SAMPLER",
+		"OTEL_TRACES_SAMPLER_ARG", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY",
+	}
 	for _, name := range []string{
 		"ENDPOINT", "PROTOCOL", "HEADERS", "TIMEOUT", "COMPRESSION", "INSECURE", "CERTIFICATE", "CLIENT_CERTIFICATE", "CLIENT_KEY",
 	} {
 		names = append(names, "OTEL_EXPORTER_OTLP_"+name, "OTEL_EXPORTER_OTLP_TRACES_"+name)
 	}
 	return names
+}
+
+// sampler returns which traces are recorded, as the variables of OpenTelemetry say. The host tells of those that it does
+// not understand.
+func sampler() trace.Sampler {
+	if strings.EqualFold(os.Getenv("OTEL_SDK_DISABLED"), "true") || os.Getenv("OTEL_TRACES_EXPORTER") == "none" {
+		return trace.Sampler{}
+	}
+	s, _ := trace.ParseSampler(os.Getenv("OTEL_TRACES_SAMPLER"), os.Getenv("OTEL_TRACES_SAMPLER_ARG"))
+	return s
+}
+
+// relayed reports whether the host exports traces, too: it has the variables from which this plugin has them.
+func relayed() bool {
+	return os.Getenv("OTEL_TRACES_EXPORTER") == "otlp" ||
+		cmp.Or(os.Getenv("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT"), os.Getenv("OTEL_EXPORTER_OTLP_ENDPOINT")) != ""
 }
 
 // client makes the exporter's client. It sends a request once: the host has events come again.

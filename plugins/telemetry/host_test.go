@@ -14,6 +14,7 @@ import (
 	"github.com/tasker-engine/tasker/host"
 	"github.com/tasker-engine/tasker/host/hosttest"
 	"github.com/tasker-engine/tasker/host/task"
+	"github.com/tasker-engine/tasker/plugin/sdk/event/trace"
 )
 
 const traced = `
@@ -72,7 +73,7 @@ func (r *receiver) subtree(t *testing.T, id string) string {
 	r.mu.Lock()
 	one := &receiver{spans: make(map[string]*tracepb.Span)}
 	for key, s := range r.spans {
-		if show(attributeOf(s, keyTaskID)) == id {
+		if show(attributeOf(s, trace.KeyTaskID)) == id {
 			one.spans[key] = s
 		}
 	}
@@ -88,7 +89,7 @@ func (r *receiver) subtree(t *testing.T, id string) string {
 	}
 	var b strings.Builder
 	for line := range strings.Lines(one.tree(t)) {
-		line, _, _ = strings.Cut(line, " "+keyCorrelationID)
+		line, _, _ = strings.Cut(line, " "+trace.KeyCorrelationID)
 		fmt.Fprintln(&b, line)
 	}
 	return b.String()

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
 	"errors"
@@ -23,6 +24,9 @@ type note struct {
 	Seq          uint64    `json:"seq"` // of the event, within its task
 	At           time.Time `json:"at"`
 	Dependencies []string  `json:"dependencies,omitempty"`
+	Dependents   []string  `json:"dependents,omitempty"`
+	Level        uint32    `json:"level,omitempty"`
+	Round        uint32    `json:"round,omitempty"`
 	Attempt      uint32    `json:"attempt,omitempty"`
 }
 
@@ -41,10 +45,16 @@ const (
 type notes struct{ dir string }
 
 func (ns notes) path(p place, step string) string {
-	return filepath.Join(ns.of(p), hex.EncodeToString(id(16, step))+".jsonl")
+	return filepath.Join(ns.of(p), fileName(step)+".jsonl")
 }
 
-func (ns notes) of(p place) string { return filepath.Join(ns.dir, hex.EncodeToString(id(16, p.task))) }
+func (ns notes) of(p place) string { return filepath.Join(ns.dir, fileName(p.ID)) }
+
+// fileName returns a name for a file that follows from a text, which may be longer than names of files are.
+func fileName(of string) string {
+	sum := sha256.Sum256([]byte(of))
+	return hex.EncodeToString(sum[:16])
+}
 
 // noteError is about the disk, for which no event is at fault.
 func noteError(err error) error { return sdk.Unavailable(fmt.Errorf("notes: %w", err)) }

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"compress/gzip"
 	"context"
 	"encoding/hex"
@@ -20,6 +21,8 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/protobuf/proto"
+
+	"github.com/tasker-engine/tasker/plugin/sdk/event/trace"
 )
 
 // receiver takes spans by OTLP.
@@ -143,7 +146,7 @@ func (r *receiver) tree(t *testing.T) string {
 	var draw func(parent, indent string)
 	draw = func(parent, indent string) {
 		slices.SortFunc(below[parent], func(a, b *tracepb.Span) int {
-			return strings.Compare(fmt.Sprint(a.GetStartTimeUnixNano(), a.GetName()), fmt.Sprint(b.GetStartTimeUnixNano(), b.GetName()))
+			return strings.Compare(fmt.Sprint(a.GetStartTimeUnixNano(), label(a)), fmt.Sprint(b.GetStartTimeUnixNano(), label(b)))
 		})
 		for _, s := range below[parent] {
 			drawn++
@@ -158,10 +161,29 @@ func (r *receiver) tree(t *testing.T) string {
 	return b.String()
 }
 
+// label says what a span is about.
+func label(s *tracepb.Span) string {
+	step := show(attributeOf(s, trace.KeyStepName))
+	switch s.GetName() {
+	case trace.SpanTask:
+		whole := trace.Of(show(attributeOf(s, trace.KeyTaskID)), "").Span()
+		if bytes.Equal(s.GetParentSpanId(), whole[:]) {
+			return show(attributeOf(s, trace.KeyTaskTemplate)) + " again"
+		}
+		return show(attributeOf(s, trace.KeyTaskTemplate))
+	case trace.SpanStep:
+		return step
+	case trace.SpanHandler:
+		return step + " attempt"
+	default:
+		return "UNKNOWN " + s.GetName()
+	}
+}
+
 // describe tells of a span in one line.
 func describe(s *tracepb.Span) string {
 	seconds := func(nanos uint64) string { return time.Unix(0, int64(nanos)).Sub(at(0)).String() }
-	line := fmt.Sprintf("%s %s-%s", s.GetName(), seconds(s.GetStartTimeUnixNano()), seconds(s.GetEndTimeUnixNano()))
+	line := fmt.Sprintf("%s %s-%s", label(s), seconds(s.GetStartTimeUnixNano()), seconds(s.GetEndTimeUnixNano()))
 	switch s.GetStatus().GetCode() {
 	case tracepb.Status_STATUS_CODE_UNSET:
 	case tracepb.Status_STATUS_CODE_OK:
@@ -170,7 +192,7 @@ func describe(s *tracepb.Span) string {
 		line += fmt.Sprintf(" error %q", s.GetStatus().GetMessage())
 	}
 	for _, kv := range s.GetAttributes() {
-		if key := kv.GetKey(); !strings.HasPrefix(key, "task.") || key == keyTaskStatus {
+		if key := kv.GetKey(); !strings.HasPrefix(key, "task.") || key == trace.KeyTaskStatus {
 			line += " " + key + "=" + show(kv.GetValue())
 		}
 	}

@@ -6,6 +6,7 @@ import (
 	"io"
 
 	"github.com/tasker-engine/tasker/plugin/sdk"
+	"github.com/tasker-engine/tasker/plugin/sdk/event/trace"
 )
 
 const (
@@ -44,6 +45,8 @@ type Tracer struct {
 	config   *config
 	notes    notes
 	exporter *exporter
+	sampler  trace.Sampler
+	relayed  bool // the host exports what plugins make of attempts
 }
 
 var (
@@ -64,6 +67,7 @@ func (t *Tracer) Check(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	t.sampler, t.relayed = sampler(), relayed()
 	resource, err := t.config.resource(ctx)
 	if err != nil {
 		return err

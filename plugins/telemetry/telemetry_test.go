@@ -22,6 +22,7 @@ import (
 
 	"github.com/tasker-engine/tasker/host/hosttest"
 	"github.com/tasker-engine/tasker/plugin/sdk/event"
+	"github.com/tasker-engine/tasker/plugin/sdk/event/trace"
 	"github.com/tasker-engine/tasker/plugin/sdk/sdktest"
 )
 
@@ -63,6 +64,12 @@ func step(name string, attempt uint32, from, to float64) event.Step {
 			s.CompletedAt = at(to)
 		}
 	}
+	return s
+}
+
+// again is an attempt after an operator had the step begin anew.
+func again(s event.Step) event.Step {
+	s.Round = 1
 	return s
 }
 
@@ -122,10 +129,10 @@ func TestTree(t *testing.T) {
 		t.Errorf("spans (-want +got):\n%s", diff)
 	}
 	want := map[string]string{
-		keyTaskID: "01JD", keyTaskNamespace: "shop", keyTaskTemplate: "order", keyTaskVersion: "1.2.0", keyTaskStatus: "complete", keyCorrelationID: "web-1",
+		trace.KeyTaskID: "01JD", trace.KeyTaskNamespace: "shop", trace.KeyTaskTemplate: "order", trace.KeyTaskVersion: "1.2.0", trace.KeyTaskStatus: "complete", trace.KeyCorrelationID: "web-1",
 	}
 	got := make(map[string]string)
-	for _, kv := range r.spans[hex.EncodeToString(place{task: "01JD"}.taskSpan())].GetAttributes() {
+	for _, kv := range r.spans[trace.Of("01JD", "").Span().String()].GetAttributes() {
 		got[kv.GetKey()] = show(kv.GetValue())
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
@@ -189,11 +196,11 @@ func TestReopened(t *testing.T) {
 		2.0, event.StepFailed{Step: step("charge", 1, 1, 2), Error: failure, Final: true},
 		2.0, event.TaskFailed{TaskEnded: ended(2), FailedSteps: []event.FailedStep{{StepName: "charge", Error: failure}}},
 		5.0, event.TaskRetryRequested{Task: order()},
-		5.0, event.StepRetryRequested{Step: step("charge", 1, 1, 2), PreviousStatus: "error"},
-		6.0, event.StepStarted{Step: step("charge", 2, 6, 0)},
-		7.0, event.StepFailed{Step: step("charge", 2, 6, 7), Error: failure, Final: true},
+		5.0, event.StepRetryRequested{Step: again(step("charge", 1, 1, 2)), PreviousStatus: "error"},
+		6.0, event.StepStarted{Step: again(step("charge", 2, 6, 0))},
+		7.0, event.StepFailed{Step: again(step("charge", 2, 6, 7)), Error: failure, Final: true},
 		7.0, event.TaskFailed{TaskEnded: ended(7), Reason: "fail_fast"},
-		8.0, event.StepResolvedManually{Step: step("charge", 2, 6, 7), PreviousStatus: "error"},
+		8.0, event.StepResolvedManually{Step: again(step("charge", 2, 6, 7)), PreviousStatus: "error"},
 		9.0, event.TaskCompleted{TaskEnded: ended(9)},
 	)...)...)
 	want := `order 0s-2s error "step charge: card declined" task.status=error error.code=declined error.category=permanent
@@ -250,17 +257,17 @@ func TestEnds(t *testing.T) {
 
 // TestTraceparent puts the task into the caller's trace, unless that is not recorded.
 func TestTraceparent(t *testing.T) {
-	derived := hex.EncodeToString(id(16, "trace", "01JD"))
-	const trace, caller = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
+	derived := trace.Of("01JD", "").Trace.String()
+	const theirs, caller = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
 	tests := map[string]struct{ traceparent, trace, parent string }{
 		"none":       {"", derived, ""},
-		"sampled":    {"00-" + trace + "-" + caller + "-01", trace, caller},
-		"later":      {"cc-" + trace + "-" + caller + "-01-what-else", trace, caller},
-		"short":      {"00-" + trace + "-01", derived, ""},
-		"no version": {"ff-" + trace + "-" + caller + "-01", derived, ""},
+		"sampled":    {"00-" + theirs + "-" + caller + "-01", theirs, caller},
+		"later":      {"cc-" + theirs + "-" + caller + "-01-what-else", theirs, caller},
+		"short":      {"00-" + theirs + "-01", derived, ""},
+		"no version": {"ff-" + theirs + "-" + caller + "-01", derived, ""},
 		"no hex":     {"00-" + strings.Repeat("x", 32) + "-" + caller + "-01", derived, ""},
 		"zero":       {"00-" + strings.Repeat("0", 32) + "-" + caller + "-01", derived, ""},
-		"muted":      {"00-" + trace + "-" + caller + "-00", "", ""},
+		"muted":      {"00-" + theirs + "-" + caller + "-00", "", ""},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -380,7 +387,7 @@ func TestGathered(t *testing.T) {
 	r.answer = func(req *coltracepb.ExportTraceServiceRequest) (*coltracepb.ExportTraceServiceResponse, error) {
 		began <- struct{}{}
 		<-hold
-		if slices.ContainsFunc(req.GetResourceSpans()[0].GetScopeSpans()[0].GetSpans(), func(s *tracepb.Span) bool { return s.GetName() == "bad" }) {
+		if slices.ContainsFunc(req.GetResourceSpans()[0].GetScopeSpans()[0].GetSpans(), func(s *tracepb.Span) bool { return label(s) == "bad" }) {
 			return nil, status.Error(codes.InvalidArgument, "bad")
 		}
 		return nil, nil
@@ -483,18 +490,18 @@ func TestForgotten(t *testing.T) {
 	ns := notes{dir: notesDir}
 	long := time.Now().Add(-keep - time.Hour)
 	for _, task := range []string{"old", "new"} {
-		if err := ns.add(place{task: task}, "", note{What: noteCreated}); err != nil {
+		if err := ns.add(place{Task: trace.Task{ID: task}}, "", note{What: noteCreated}); err != nil {
 			t.Fatal(err)
 		}
 	}
-	if err := os.Chtimes(ns.of(place{task: "old"}), long, long); err != nil {
+	if err := os.Chtimes(ns.of(place{Task: trace.Task{ID: "old"}}), long, long); err != nil {
 		t.Fatal(err)
 	}
 	if err := ns.sweep(); err != nil {
 		t.Fatal(err)
 	}
 	left, err := filepath.Glob(notesDir + "/*")
-	if diff := cmp.Diff([]string{ns.of(place{task: "new"})}, left); err != nil || diff != "" {
+	if diff := cmp.Diff([]string{ns.of(place{Task: trace.Task{ID: "new"}})}, left); err != nil || diff != "" {
 		t.Errorf("notes (-want +got):\n%s%v", diff, err)
 	}
 }
@@ -520,5 +527,77 @@ func TestLongText(t *testing.T) {
 	}
 	if len(r.spans) != 2 {
 		t.Errorf("%d spans, want 2", len(r.spans))
+	}
+}
+
+// TestRelayed makes no spans of attempts of which their plugins tell, and tells of those that went away with theirs; the
+// rest of a step's span comes from the notes, and a failed one tells how the task stood.
+func TestRelayed(t *testing.T) {
+	t.Chdir(t.TempDir())
+	r := receive(t)
+	t.Setenv("OTEL_EXPORTER_OTLP_ENDPOINT", r.url)
+	failure := event.Error{Message: "card declined", Code: "declined", Kind: "permanent"}
+	stands := &event.WorkflowState{
+		Counts: event.Totals{"error": 1, "pending": 2}, Omitted: 7,
+		Steps: []event.StepState{{Name: "charge", Status: "error", Attempts: 3, ErrorCode: "declined"}, {Name: "ship", Status: "pending", Blocked: true}},
+	}
+	allAcked(t, start(t, values{}).Send(t, tell(
+		0.0, event.TaskInitialized{Task: order()},
+		1.0, event.StepStarted{Step: step("reserve", 1, 1, 0), Dependents: []string{"charge"}},
+		2.0, event.StepCompleted{Step: step("reserve", 1, 1, 2)},
+		2.0, event.StepStarted{Step: step("charge", 1, 2, 0), Dependencies: []string{"reserve"}, Dependents: []string{"ship"}, Level: 1},
+		3.0, event.StepAttemptLost{Step: step("charge", 1, 2, 3), Cause: "crashed"},
+		3.0, event.StepStarted{Step: step("charge", 2, 3, 0), Dependencies: []string{"reserve"}, Level: 1},
+		4.0, event.StepAttemptLost{Step: step("charge", 2, 3, 4), Cause: "drained"},
+		4.0, event.StepStarted{Step: step("charge", 3, 4, 0), Dependencies: []string{"reserve"}, Level: 1},
+		5.0, event.StepFailed{Step: step("charge", 3, 4, 5), Error: failure, Final: true, WorkflowState: stands},
+		5.0, event.TaskFailed{TaskEnded: ended(5), FailedSteps: []event.FailedStep{{StepName: "charge", Error: failure}}, WorkflowState: stands},
+	)...)...)
+	var got []string
+	for line := range strings.Lines(strings.ReplaceAll(r.tree(t), " workflow.correlation_id=web-1", "")) {
+		line, _, _ = strings.Cut(strings.TrimRight(line, "\n"), " step.id=")
+		got = append(got, line)
+	}
+	want := []string{
+		`order 0s-5s error "step charge: card declined" task.status=error error.code=declined error.category=permanent +workflow.state`,
+		`  reserve 1s-2s ok`, `  charge 2s-5s error "card declined"`, `    charge attempt 2s-3s error "the attempt was lost: crashed"`,
+	}
+	if diff := cmp.Diff(got, want); diff != "" {
+		t.Errorf("spans (-got +want):\n%s", diff)
+	}
+	place := trace.Of("01JD", "")
+	charge := r.spans[place.StepSpan("charge", 0).String()]
+	if got := fmt.Sprintf("%s %s %s", show(attributeOf(charge, trace.KeyDependencies)), show(attributeOf(charge, trace.KeyDependents)),
+		show(attributeOf(charge, trace.KeyLevel))); got != "reserve ship 1" {
+		t.Errorf("dependencies, dependents and level: %s", got)
+	}
+	reserve := place.StepSpan("reserve", 0)
+	if links := charge.GetLinks(); len(links) != 1 || string(links[0].GetSpanId()) != string(reserve[:]) {
+		t.Errorf("links %v, want one to %s", links, reserve)
+	}
+	var said []string
+	for _, kv := range charge.GetEvents()[0].GetAttributes() {
+		said = append(said, kv.GetKey()+"="+show(kv.GetValue()))
+	}
+	if diff := cmp.Diff(said, []string{
+		"workflow.state.count.error=1", "workflow.state.count.pending=2", "workflow.state.steps=charge error 3 declined,ship blocked 0",
+		"workflow.state.omitted=7",
+	}); diff != "" {
+		t.Errorf("state (-got +want):\n%s", diff)
+	}
+}
+
+// TestSampler makes no spans of traces that the variables leave out.
+func TestSampler(t *testing.T) {
+	for _, env := range [][2]string{{"OTEL_TRACES_SAMPLER", "always_off"}, {"OTEL_SDK_DISABLED", "true"}, {"OTEL_TRACES_EXPORTER", "none"}} {
+		t.Run(env[0], func(t *testing.T) {
+			t.Chdir(t.TempDir())
+			t.Setenv(env[0], env[1])
+			r := receive(t)
+			allAcked(t, start(t, values{"endpoint": r.url}).Send(t, story()...)...)
+			if n := r.count(); n > 0 {
+				t.Errorf("%d spans, want none", n)
+			}
+		})
 	}
 }
