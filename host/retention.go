@@ -232,34 +232,41 @@ func (r *retention) prune(ctx context.Context, dryRun bool) (*api.Pruned, error)
 	r.busy.Lock()
 	defer r.busy.Unlock()
 	out := &api.Pruned{}
+	var kept []error // why some tasks are not exported
 	next, err := r.h.store.Sweep(ctx, r.keeper.keep, r.h.opts.Now(), func(due []store.Due) error {
-		if !dryRun {
-			deleted, err := r.remove(ctx, due)
-			out.Records += deleted.Records
-			if err != nil {
-				return err
-			}
+		if dryRun {
+			addGroups(out, due)
+			return nil
 		}
-		addGroups(out, due)
-		return nil
+		if r.export != nil {
+			written, failed, err := r.export.write(ctx, due)
+			if err != nil {
+				return fmt.Errorf("export: %w", err)
+			}
+			due, kept = written, append(kept, failed[:min(len(failed), maxExportErrors-len(kept))]...)
+		}
+		deleted, err := r.remove(ctx, due)
+		out.Records += deleted.Records
+		if err == nil {
+			addGroups(out, due)
+		}
+		return err
 	})
 	out.Next = next
 	if r.export != nil {
 		err = errors.Join(err, r.export.close())
 	}
+	if len(kept) > 0 {
+		err = errors.Join(err, fmt.Errorf("export: %w", errors.Join(kept...)))
+	}
 	return out, err
 }
 
-// remove exports tasks, if that is on, and deletes them.
+// remove deletes tasks.
 func (r *retention) remove(ctx context.Context, due []store.Due) (store.Deleted, error) {
 	ids := make([]task.ID, len(due))
 	for i := range due {
 		ids[i] = due[i].ID
-	}
-	if r.export != nil {
-		if err := r.export.write(ctx, ids); err != nil {
-			return store.Deleted{}, fmt.Errorf("export: %w", err)
-		}
 	}
 	return r.h.store.Delete(ctx, ids)
 }
