@@ -13,10 +13,12 @@ func TestGuides(t *testing.T) {
 	dir := build(t)
 	guideModule(t, dir)
 	t.Setenv("GOFLAGS", "-mod=mod")
-	for _, guide := range []string{"handlers", "subscribers", "events", "api-calls"} {
+	t.Setenv("LC_ALL", "C.UTF-8") // drawings are those of a terminal
+	for _, guide := range []string{"handlers", "subscribers", "events", "api-handlers", "observability"} {
 		t.Run(guide, func(t *testing.T) {
 			term := &terminal{dir: dir}
 			term.begin(t)
+			term.addresses["127.0.0.1:9464"] = "127.0.0.1:0" // of metrics, which nothing here fetches by HTTP
 			blocks := readBlocks(t, filepath.Join("..", "docs", "guides", guide+".md"))
 			for _, b := range blocks {
 				if b.file != "" && b.language != "console" {

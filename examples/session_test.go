@@ -196,18 +196,18 @@ func (term *terminal) awaitHost(t *testing.T) {
 	}
 }
 
-// readdress changes an address in the templates of the examples.
+// readdress changes an address in the templates of the examples, and in the files that a guide shows.
 func (term *terminal) readdress(t *testing.T, readme, here string) {
 	t.Helper()
-	var templates []string
-	for _, pattern := range []string{"*/template.yaml", "examples/*/template.yaml"} {
+	var files []string
+	for _, pattern := range []string{"*/*.yaml", "*/*.go", "examples/*/template.yaml"} {
 		found, err := filepath.Glob(filepath.Join(term.dir, pattern))
 		if err != nil {
 			t.Fatal(err)
 		}
-		templates = append(templates, found...)
+		files = append(files, found...)
 	}
-	for _, path := range templates {
+	for _, path := range files {
 		text, err := os.ReadFile(path)
 		if err != nil {
 			t.Fatal(err)
@@ -217,6 +217,8 @@ func (term *terminal) readdress(t *testing.T, readme, here string) {
 		}
 	}
 }
+
+var inShop = regexp.MustCompile(`^\{"shop": "[^"]*",`)
 
 // sendOrdersTo writes the address of the shop into the orders, which name none and so mean its usual one.
 func (term *terminal) sendOrdersTo(t *testing.T, url string) {
@@ -230,7 +232,7 @@ func (term *terminal) sendOrdersTo(t *testing.T, url string) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		text = bytes.Replace(text, []byte("{"), []byte(`{"shop": "`+url+`",`), 1)
+		text = bytes.Replace(inShop.ReplaceAll(text, []byte("{")), []byte("{"), []byte(`{"shop": "`+url+`",`), 1)
 		if err := os.WriteFile(path, text, 0o600); err != nil {
 			t.Fatal(err)
 		}
@@ -262,10 +264,12 @@ func get(t *testing.T, url string) string {
 func normal(output string, anyNumber bool) []string {
 	replace := []struct{ pattern, by string }{
 		{taskID.String(), "ID"},
+		{`\b[0-9a-f]{32}\b`, "TRACE"},
+		{`\|[-\d .~:=/>x!?█·░msu]+\|`, "|BAR|"}, // of a timeline or trace
 		{`\b\d{4}-\d\d-\d\d[T ]`, ""},
 		{`\b\d\d:\d\d:\d\d(\.\d+)?Z`, "CLOCK"},
 		{`127\.0\.0\.1:\d+`, "ADDRESS"},
-		{`\b(\d+m)?[0-9.]+ ?m?s\b`, "TIME"},
+		{`\b(\d+m)?[0-9.]+ ?[mu]?s\b`, "TIME"},
 		{`"/[^"]*/\.tasker/`, `"/DIR/.tasker/`},
 		{` +`, " "},
 	}
