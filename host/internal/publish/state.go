@@ -34,7 +34,7 @@ func (p *Task) workflowState() *event.WorkflowState {
 	for i := range v.steps {
 		s := &v.steps[i]
 		out.Counts[string(s.Status)]++
-		blocked := v.isBlocked(task.Ordinal(i)) //nolint:gosec // bounded by template.MaxSteps
+		blocked := v.isBlocked(task.Ordinal(i))
 		told := all || blocked || s.Status == task.StepError || s.Status == task.StepInProgress
 		if !told || len(out.Steps) == maxStateSteps {
 			out.Omitted++

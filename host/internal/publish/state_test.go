@@ -44,8 +44,10 @@ func TestWorkflowState(t *testing.T) {
 		{"few", few, fewSpecs, event.WorkflowState{
 			Counts: event.Totals{"error": 1, "pending": 1, "in_progress": 1, "complete": 1},
 			Steps: []event.StepState{
-				{Name: "s0", Status: "error", Attempts: 2, ErrorCode: "boom"}, {Name: "s1", Status: "pending", Blocked: true},
-				{Name: "s2", Status: "in_progress"}, {Name: "s3", Status: "complete"},
+				{Name: "s0", Status: "error", Attempts: 2, ErrorCode: "boom"},
+				{Name: "s1", Status: "pending", Blocked: true},
+				{Name: "s2", Status: "in_progress"},
+				{Name: "s3", Status: "complete"},
 			},
 		}},
 		{"one of two is enough", joined, joinedSpecs, event.WorkflowState{

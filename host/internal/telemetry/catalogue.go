@@ -54,7 +54,8 @@ const nanoseconds = 1e9
 // of the OpenTelemetry conventions and are not in it.
 func Catalogue() []Metric {
 	var all []Metric
-	for _, group := range [][]Metric{engineMetrics(), storeMetrics(), pluginMetrics(), deliveryMetrics(), hostMetrics()} {
+	groups := [][]Metric{engineMetrics(), storeMetrics(), attemptMetrics(), pluginMetrics(), deliveryMetrics(), hostMetrics()}
+	for _, group := range groups {
 		all = append(all, group...)
 	}
 	return all
@@ -178,14 +179,7 @@ func storeMetrics() []Metric {
 	}
 }
 
-func pluginMetrics() []Metric {
-	plugins := func(value func(Plugin) float64) func(*Reading, emit) {
-		return func(r *Reading, e emit) {
-			for _, p := range r.Plugins {
-				e(value(p), p.Name)
-			}
-		}
-	}
+func attemptMetrics() []Metric {
 	handlers := func(value func(Handler) measure.Snapshot) func(*Reading, emitSnapshot) {
 		return func(r *Reading, e emitSnapshot) {
 			for _, p := range r.Plugins {
@@ -228,6 +222,18 @@ func pluginMetrics() []Metric {
 			Description: "How long the plugin had attempts, as it says itself: the third part of an attempt's latency.",
 			histograms:  handlers(func(h Handler) measure.Snapshot { return h.Handler }),
 		},
+	}
+}
+
+func pluginMetrics() []Metric {
+	plugins := func(value func(Plugin) float64) func(*Reading, emit) {
+		return func(r *Reading, e emit) {
+			for _, p := range r.Plugins {
+				e(value(p), p.Name)
+			}
+		}
+	}
+	return []Metric{
 		{
 			Name: "tasker.plugin.memory", Kind: Gauge, Unit: "By", Attributes: []string{KeyPlugin},
 			Description: "Resident memory of the plugin's process. On Linux.",

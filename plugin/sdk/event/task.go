@@ -113,7 +113,8 @@ func exampleState() *WorkflowState {
 		Counts: Totals{"error": 1, "pending": 2},
 		Steps: []StepState{
 			{Name: "charge", Status: "error", Attempts: 3, ErrorCode: exampleError().Code},
-			{Name: "pack", Status: "pending", Blocked: true}, {Name: "ship", Status: "pending", Blocked: true},
+			{Name: "pack", Status: "pending", Blocked: true},
+			{Name: "ship", Status: "pending", Blocked: true},
 		},
 	}
 }
