@@ -54,6 +54,7 @@ type Host struct {
 	settled    *bell            // rings at every change in the life of a plugin
 	ready      chan struct{}
 	used       atomic.Bool // it was run or closed
+	left       []api.SubscriptionStatus
 
 	ids struct {
 		sync.Mutex
@@ -246,6 +247,9 @@ func (h *Host) drain(work context.Context) {
 	if err := h.delivery.Drain(ctx); err != nil && ctx.Err() == nil {
 		h.log.Error("what subscribers have got is not noted; they get it again", "error", err)
 	}
+	if h.opts.Mode == ModeRun {
+		h.left, _ = h.Subscriptions(work) // for [Host.Left] alone
+	}
 	h.supervisor.Drain(ctx)
 	if h.metrics != nil {
 		h.metrics.Flush(ctx) // while there is somebody to ask
@@ -254,6 +258,10 @@ func (h *Host) drain(work context.Context) {
 
 // Ready is closed once Run has started the parts.
 func (h *Host) Ready() <-chan struct{} { return h.ready }
+
+// Left returns the subscriptions as they were when nothing more was delivered, for a host
+// of [ModeRun] that was stopped. Call it once Run has returned.
+func (h *Host) Left() []api.SubscriptionStatus { return h.left }
 
 // HealthAddr returns the address of the health port, empty when there is none.
 func (h *Host) HealthAddr() string { return h.server.HealthAddr() }

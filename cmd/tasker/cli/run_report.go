@@ -35,19 +35,24 @@ func (r *runner) report(ctx context.Context, ref string) error {
 	return nil
 }
 
-// refresh reads the task again when a host of our own ended before it: the last change
-// may have come after the last view.
+// refresh reads what a host of our own has left: the task again when the host ended before
+// it, because the last change may have come after the last view; and, for people, what
+// waits for subscribers.
 func (r *runner) refresh(ctx context.Context) {
-	if r.stopped == nil || r.own == nil {
+	if r.own == nil || (r.stopped == nil && (r.json || len(r.own.host.Left()) == 0)) {
 		return
 	}
-	reader, err := host.OpenReader(context.WithoutCancel(ctx), r.cfg.hostOptions())
+	ctx = context.WithoutCancel(ctx)
+	reader, err := host.OpenReader(ctx, r.cfg.hostOptions())
 	if err != nil {
 		return // the last view stands
 	}
-	if v, err := reader.Task(context.WithoutCancel(ctx), string(r.last.ID)); err == nil {
+	if v, err := reader.Task(ctx, string(r.last.ID)); err == nil && r.stopped != nil {
 		keepReasons(v, r.last)
 		r.last = v
+	}
+	if !r.json {
+		r.tellWaiting(ctx, reader, r.own.host.Left())
 	}
 	if err := reader.Close(); err != nil {
 		r.note("tasker: %v", err)
