@@ -39,7 +39,7 @@ wide as the terminal, or 100 columns. ID may be shortened as long as it is unamb
 --json prints the trace as OTLP JSON, one request as it is posted to /v1/traces of a
 collector.`,
 		Example: `  tasker task trace 01JD
-  tasker task trace 01JD --json | curl -H 'Content-Type: application/json' -d @- http://localhost:4318/v1/traces`,
+  tasker task trace 01JD --json > trace.json   # OTLP: post it to a collector's /v1/traces`,
 		Args:              args(1, 1),
 		ValidArgsFunction: a.completeTasks,
 	}
