@@ -99,6 +99,19 @@ bench: ## Run the benchmarks (BENCH=regexp) and compare them with those of the l
 	go test -run '^$$' -bench '$(BENCH)' -benchmem -count $(BENCH_COUNT) -timeout 60m $$dirs > bench.out || { cat bench.out; exit 1; }; \
 	if [ -f '$(BENCH_BASE)' ]; then go tool benchstat '$(BENCH_BASE)' bench.out; else go tool benchstat bench.out; fi
 
+# What a step costs in the parts that decide it: quick, and of little noise.
+SHORT_BENCH := go test -run '^$$' -bench 'Task|Payloads|Attempts|Observe' -benchmem -benchtime 300x -count 6 \
+	./host/internal/engine ./host/internal/publish ./host/internal/measure ./plugin/sdk
+
+.PHONY: bench-short
+bench-short: ## Compare the benchmarks of the parts with BENCH_BASE; it informs and fails for no number
+	@$(SHORT_BENCH) > bench.out || { cat bench.out; exit 1; }
+	@go tool benchstat '$(BENCH_BASE)' bench.out
+
+.PHONY: bench-baseline
+bench-baseline: ## Record what bench-short compares with, on a machine that does nothing else
+	$(SHORT_BENCH) > '$(BENCH_BASE)'
+
 .PHONY: cover
 cover: ## Measure test coverage; leaves coverage.out and coverage.html
 	go test -coverpkg=./... -coverprofile=coverage.out ./...
