@@ -23,7 +23,7 @@ func TestEmitted(t *testing.T) {
 	got := s.publish(t, onTask(nil, func(p *publish.Task) { p.Emitted(&s.task.Steps[2], emit) }))
 	want := &eventv1.Event{
 		Id: string(taskID) + "/42", Type: "orders.shipped", At: at.UnixNano(), TaskId: string(taskID), TaskSeq: 42, Step: "charge",
-		Namespace: "shop", Template: "orders", Version: "1.2.0", CorrelationId: "corr-1",
+		Namespace: "shop", Template: "orders", Version: "1.2.0", CorrelationId: "corr-1", Traceparent: traceparent,
 		Payload: []byte(`{"order":"<o> & 1","n":12345678901234567890}`),
 	}
 	if !proto.Equal(got, want) {

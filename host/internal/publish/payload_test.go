@@ -29,6 +29,8 @@ var update = flag.Bool("update", false, "write the golden files of testdata anew
 const (
 	taskID = task.ID("01HZXW5N8QJ3R6T9V0B2C4D7EF")
 	hostID = "01HZXW5N8QJ3R6T9V0B2C4D7HH"
+
+	traceparent = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
 )
 
 // sample is a task in the middle of everything, from which one of each event is made.
@@ -61,7 +63,7 @@ func newSample(tb testing.TB) *sample {
 		Spec: task.Spec{
 			ID: taskID, Template: tmpl.Ref(), Input: task.Value{Inline: []byte(`{"order":4711}`)}, CorrelationID: "corr-1",
 			Initiator: "ann", SourceSystem: "web", Reason: "new order", Tags: []string{"eu", "vip"}, Priority: 3,
-			CreatedAt: at.Add(-time.Minute), Deadline: at.Add(time.Hour),
+			CreatedAt: at.Add(-time.Minute), Deadline: at.Add(time.Hour), Traceparent: traceparent,
 		},
 		Status: task.Error, StartedAt: at.Add(-30 * time.Second), Seq: 41,
 		Stop: &task.Stop{Kind: task.StopFailFast, At: at, By: "ann", Reason: "enough"},
@@ -238,6 +240,7 @@ func TestEnvelopes(t *testing.T) {
 			if c.onTask != nil {
 				want.Id, want.TaskId, want.TaskSeq = string(taskID)+"/42", string(taskID), 42
 				want.Namespace, want.Template, want.Version, want.CorrelationId = "shop", "orders", "1.2.0", "corr-1"
+				want.Traceparent = traceparent
 			}
 			if strings.HasPrefix(name, "step.") {
 				want.Step = "charge"

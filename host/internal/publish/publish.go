@@ -119,6 +119,7 @@ func (p *Task) add(name string, step task.StepName, payload []byte) {
 		Template:      p.base.Template,
 		Version:       p.base.Version,
 		CorrelationId: p.base.CorrelationID,
+		Traceparent:   p.task.Traceparent,
 		Payload:       payload,
 	})
 	p.events = append(p.events, store.Event{Type: name, Encoded: p.encoded[from:len(p.encoded):len(p.encoded)]})
