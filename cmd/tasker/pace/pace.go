@@ -52,11 +52,14 @@ func (p *pacer) watch() {
 }
 
 func (p *pacer) collected() {
-	heap := []metrics.Sample{{Name: "/gc/heap/live:bytes"}, {Name: "/gc/heap/allocs:bytes"}}
+	heap := []metrics.Sample{
+		{Name: "/gc/heap/allocs:bytes"}, {Name: "/gc/heap/live:bytes"}, {Name: "/gc/scan/stack:bytes"}, {Name: "/gc/scan/globals:bytes"},
+	}
 	metrics.Read(heap)
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	now, live, allocated := time.Now(), heap[0].Value.Uint64(), heap[1].Value.Uint64()
+	now, allocated := time.Now(), heap[0].Value.Uint64()
+	live := heap[1].Value.Uint64() + heap[2].Value.Uint64() + heap[3].Value.Uint64() // the percentage is of all three
 	percent := spaced(live, allocated-p.allocated, now.Sub(p.at))
 	p.at, p.allocated = now, allocated
 	const step = 10 // setting it stops everything for a moment, so small changes are left alone

@@ -56,3 +56,41 @@ func TestPacer(t *testing.T) {
 		}
 	}
 }
+
+// TestStacks: the percentage is of stacks, too, so that with large ones no more gathers.
+func TestStacks(t *testing.T) {
+	const goroutines, frames = 16, 1 << 10 // of 1 KiB at least
+	begun, end := make(chan byte), make(chan struct{})
+	defer close(end)
+	for range goroutines {
+		go deep(frames, begun, end)
+	}
+	for range goroutines {
+		<-begun
+	}
+	runtime.GC()
+	set := make(chan int, 1)
+	p := &pacer{at: time.Now(), percent: 1} // as if all was allocated just now
+	p.set = func(percent int) {
+		select {
+		case set <- percent:
+		default: // another collection
+		}
+	}
+	p.collected()
+	if got, most := <-set, Room*100/(goroutines*frames<<10); got > most {
+		t.Errorf("%d %% were set with %d MiB of stacks, want at most %d %%", got, goroutines*frames>>10, most)
+	}
+}
+
+// deep waits with so many KiB of stack for the end.
+func deep(frames int, begun chan<- byte, end <-chan struct{}) byte {
+	var memory [1 << 10]byte
+	memory[frames%len(memory)] = 1
+	if frames > 0 {
+		return deep(frames-1, begun, end) + memory[0]
+	}
+	begun <- memory[1]
+	<-end
+	return memory[2]
+}
