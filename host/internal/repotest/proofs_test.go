@@ -35,6 +35,7 @@ func configProofs() map[string]string {
 		"hang_timeout":                      "host TestHangTimeout",
 		"concurrency":                       "host TestConcurrency",
 		"events.workflow":                   "host TestWorkflowEvents",
+		"tracing.keep":                      "host TestSpansAreKept/nothing is to be kept",
 		"delivery_grace":                    "host/internal/delivery TestDrain",
 		"events.keep":                       "host TestGap",
 		"retention.complete":                "host TestRetentionRules",
@@ -115,8 +116,8 @@ func TestTrapsAreReproduced(t *testing.T) {
 	}
 }
 
-// testFunctions lists all tests as "directory Function", with the texts in each: the names
-// of its cases are among them.
+// testFunctions lists all tests and benchmarks as "directory Function", with the texts in
+// each: the names of its cases are among them.
 func testFunctions(t *testing.T) map[string][]string {
 	t.Helper()
 	tests := make(map[string][]string)
@@ -125,7 +126,8 @@ func testFunctions(t *testing.T) map[string][]string {
 			continue
 		}
 		for _, decl := range f.syntax.Decls {
-			if fn, ok := decl.(*ast.FuncDecl); ok && fn.Recv == nil && strings.HasPrefix(fn.Name.Name, "Test") {
+			fn, ok := decl.(*ast.FuncDecl)
+			if ok && fn.Recv == nil && (strings.HasPrefix(fn.Name.Name, "Test") || strings.HasPrefix(fn.Name.Name, "Benchmark")) {
 				tests[path.Dir(f.name)+" "+fn.Name.Name] = texts(fn)
 			}
 		}
