@@ -38,7 +38,7 @@ func (s *Store) Delete(ctx context.Context, ids []task.ID) (total store.Deleted,
 	for err == nil && len(rest) > 0 {
 		limit, began := s.deletions.limit(s), time.Now()
 		before := s.ops[opSubmit].puts.Load()
-		j := &deleteJob{keys: rest, limit: limit, done: make(chan error, 1)}
+		j := &deleteJob{s: s, keys: rest, limit: limit, done: make(chan error, 1)}
 		if err := s.queue.push(j); err != nil {
 			return total, err
 		}
@@ -48,6 +48,9 @@ func (s *Store) Delete(ctx context.Context, ids []task.ID) (total store.Deleted,
 			return total, ctx.Err()
 		}
 		err = errors.Join(err, j.unreadable)
+		if !j.durable {
+			break
+		}
 		rest = rest[j.finished:]
 		total.Tasks += j.tasks
 		total.Records += uint64(len(j.gone))
@@ -93,6 +96,7 @@ func (d *deletions) limit(s *Store) int {
 
 // deleteJob is one transaction's worth of a deletion on its way to the committer.
 type deleteJob struct {
+	s     *Store
 	keys  []taskKey
 	limit int // records
 
@@ -103,6 +107,7 @@ type deleteJob struct {
 	finished   int      // so many of keys are done with
 	tasks      uint64
 	unreadable error
+	durable    bool
 	done       chan error // holds one
 }
 
@@ -225,12 +230,16 @@ func (j *deleteJob) apply(c *committer, t *txn) error {
 		c.counters.drop(status)
 		c.counted = true
 	}
-	c.s.deletedTasks.Add(j.tasks)
-	c.s.deletedRecords.Add(uint64(len(j.gone)))
 	if j.marked == nil {
 		return nil
 	}
 	return t.mark(kindGone, j.marked[:])
 }
 
-func (j *deleteJob) finish(err error) { j.done <- err }
+func (j *deleteJob) finish(err error) {
+	if j.durable = err == nil; j.durable {
+		j.s.deletedTasks.Add(j.tasks)
+		j.s.deletedRecords.Add(uint64(len(j.gone)))
+	}
+	j.done <- err
+}

@@ -38,7 +38,7 @@ func TestSchemaDrawing(t *testing.T) {
 		t.Fatal(err)
 	}
 	folder.tasks[k] = true
-	j := &deleteJob{keys: []taskKey{k}, limit: 4, done: make(chan error, 1)}
+	j := &deleteJob{s: s, keys: []taskKey{k}, limit: 4, done: make(chan error, 1)}
 	if err := errors.Join(s.queue.push(j), <-j.done); err != nil {
 		t.Fatal(err)
 	}
