@@ -11,6 +11,11 @@ import (
 // print.
 func TestGuides(t *testing.T) {
 	dir := build(t)
+	t.Run("validation", func(t *testing.T) {
+		term := &terminal{dir: dir, module: ".."}
+		term.begin(t)
+		term.follow(t, readSession(t, filepath.Join("..", "docs", "validation.md")), true)
+	})
 	guideModule(t, dir)
 	t.Setenv("GOFLAGS", "-mod=mod")
 	t.Setenv("LC_ALL", "C.UTF-8") // drawings are those of a terminal

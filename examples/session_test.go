@@ -89,6 +89,7 @@ func readSession(t *testing.T, readme string) (s session) {
 // terminal executes the commands of a session.
 type terminal struct {
 	dir       string
+	module    string            // where commands of go are typed; "" = in dir, like all others
 	input     string            // added to the commands that run a task; "" = none
 	addresses map[string]string // where a service listens in the README -> where it does here
 	ids       map[string]string // an id in the README -> the one that the test saw in its place
@@ -115,6 +116,9 @@ func (term *terminal) run(t *testing.T, c command) string {
 	}
 	cmd := exec.CommandContext(t.Context(), "sh", "-c", line)
 	cmd.Dir = term.dir
+	if term.module != "" && strings.HasPrefix(line, "go ") {
+		cmd.Dir = term.module
+	}
 	out, err := cmd.CombinedOutput()
 	if _, failed := errors.AsType[*exec.ExitError](err); err != nil && !failed {
 		t.Fatalf("%s: %v", line, err)
@@ -271,7 +275,7 @@ func normal(output string, anyNumber bool) []string {
 		{`127\.0\.0\.1:\d+`, "ADDRESS"},
 		{`\b(\d+m)?[0-9.]+ ?[mu]?s\b`, "TIME"},
 		{`"/[^"]*/\.tasker/`, `"/DIR/.tasker/`},
-		{` +`, " "},
+		{`[ \t]+`, " "},
 	}
 	if anyNumber {
 		replace = append(replace, struct{ pattern, by string }{`\b\d[\d,.]*`, "N"})
