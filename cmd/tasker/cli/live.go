@@ -41,13 +41,19 @@ type screen struct {
 	colour bool
 }
 
+// isTerminal reports whether somebody sits at a stream.
+func isTerminal(stream any) bool {
+	f, ok := stream.(*os.File)
+	return ok && term.IsTerminal(int(f.Fd()))
+}
+
 // terminal returns the screen behind a stream, nil when it is none.
 func (a *app) terminal(w io.Writer) *screen {
 	if o, ok := w.(*answer); ok {
 		w = o.w
 	}
 	f, ok := w.(*os.File)
-	if !ok || !term.IsTerminal(int(f.Fd())) {
+	if !ok || !isTerminal(f) {
 		return nil
 	}
 	kind, _ := a.lookup("TERM")

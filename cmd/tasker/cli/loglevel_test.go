@@ -2,6 +2,7 @@ package cli
 
 import (
 	"bytes"
+	"os"
 	"strings"
 	"testing"
 	"time"
@@ -52,6 +53,7 @@ func TestLevelsOfParts(t *testing.T) {
 	var text bytes.Buffer
 	a := &app{stderr: &text, now: time.Now}
 	cfg := defaults()
+	cfg.LogFormat = formatText
 	cfg.LogLevel = "warn,delivery=debug,plugin.http=trace"
 	log := a.logger(cfg, cfg.LogLevel)
 	log.Info("of the host")
@@ -74,5 +76,33 @@ func TestLevelsOfParts(t *testing.T) {
 	o := cfg.hostOptions()
 	if o.LogLevel != "warn" || o.PluginLogLevels["http"] != "trace" || len(o.PluginLogLevels) != 1 {
 		t.Errorf("plugins are told %q and %v, want warn, and trace for http", o.LogLevel, o.PluginLogLevels)
+	}
+}
+
+// TestLogFormat: people at a terminal read text, programs JSON, unless it is set.
+func TestLogFormat(t *testing.T) {
+	pty, err := os.OpenFile("/dev/ptmx", os.O_RDWR, 0)
+	if err != nil {
+		t.Skipf("no terminal to test with: %v", err)
+	}
+	defer func() { _ = pty.Close() }()
+	if !isTerminal(pty) {
+		t.Skip("this end of a terminal is none here")
+	}
+	for _, tt := range []struct {
+		format              string
+		terminal, elsewhere bool
+	}{{formatAuto, false, true}, {formatText, false, false}, {formatJSON, true, true}} {
+		cfg := defaults()
+		cfg.LogFormat = tt.format
+		if got := cfg.logsJSON(pty); got != tt.terminal {
+			t.Errorf("%s on a terminal: JSON is %v, want %v", tt.format, got, tt.terminal)
+		}
+		if got := cfg.logsJSON(&bytes.Buffer{}); got != tt.elsewhere {
+			t.Errorf("%s elsewhere: JSON is %v, want %v", tt.format, got, tt.elsewhere)
+		}
+	}
+	if got := defaults().LogFormat; got != formatAuto {
+		t.Errorf("the default is %s, want %s", got, formatAuto)
 	}
 }

@@ -26,10 +26,14 @@ func startOwn(ctx context.Context, a *app, cfg *config, logs io.Writer) (*ownHos
 	if cfg.origins["log_level"] == originDefault {
 		levels, opts.LogLevel = "warn", "warn"
 	}
+	logging := *cfg
+	if logging.LogFormat == formatAuto {
+		logging.LogFormat = formatText // as all else on the stderr of a command is for people
+	}
 	quiet := *a
 	quiet.stderr = logs
 	quiet.warnOfMissing(cfg)
-	opts.Logger = quiet.logger(cfg, levels)
+	opts.Logger = quiet.logger(&logging, levels)
 	second, stopListening := secondInterrupt()
 	opts.Abort = second
 	h, err := host.Open(ctx, opts)

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"net"
 	"os"
@@ -118,8 +119,8 @@ func hostSettings() []setting {
 		},
 		{
 			key: "log_format", flag: "log-format", value: func(c *config) any { return &c.LogFormat },
-			check: func(c *config) error { return oneOf(c.LogFormat, "text", "json") },
-			help:  "How the host logs to stderr: text or json.",
+			check: func(c *config) error { return oneOf(c.LogFormat, formatAuto, formatText, formatJSON) },
+			help:  "How the host logs to stderr: `text`, `json` (one object per line), or `auto`: text on a terminal, else JSON. The host that `tasker run` starts itself takes `auto` for text everywhere, as all else that it writes to stderr is for people.",
 		},
 		{
 			key: "health_addr", flag: "health-addr", value: func(c *config) any { return &c.HealthAddr },
@@ -282,7 +283,7 @@ func (s setting) show(c *config) any {
 // defaults returns the configuration of an empty one.
 func defaults() *config {
 	return &config{
-		LogLevel: "info", LogFormat: "text", SlowOperation: host.DefaultSlowOperation, Grace: host.DefaultGrace, CancelGrace: host.DefaultCancelGrace,
+		LogLevel: "info", LogFormat: formatAuto, SlowOperation: host.DefaultSlowOperation, Grace: host.DefaultGrace, CancelGrace: host.DefaultCancelGrace,
 		StartTimeout: host.DefaultStartTimeout, HangTimeout: host.DefaultHangTimeout, Concurrency: host.DefaultConcurrency,
 		DeliveryGrace: host.DefaultDeliveryGrace, EventsKeep: keepFor(host.DefaultEventsKeep), TracingKeep: true,
 		Retention: retentionConfig{
@@ -360,11 +361,23 @@ func (cfg *config) hostOptions() host.Options {
 	return o
 }
 
+// Values of log_format.
+const (
+	formatAuto = "auto"
+	formatText = "text"
+	formatJSON = "json"
+)
+
+// logsJSON reports whether what is logged to a stream is JSON.
+func (cfg *config) logsJSON(w io.Writer) bool {
+	return cfg.LogFormat == formatJSON || cfg.LogFormat == formatAuto && !isTerminal(w)
+}
+
 // logger makes the host's logger.
 func (a *app) logger(c *config, level string) hclog.Logger {
 	levels, _ := parseLogLevels(level) // it was checked
 	return newPartLogger(hclog.New(&hclog.LoggerOptions{
-		Name: "tasker", Output: a.stderr, JSONFormat: c.LogFormat == "json", IndependentLevels: true,
+		Name: "tasker", Output: a.stderr, JSONFormat: c.logsJSON(a.stderr), IndependentLevels: true,
 		TimeFn: func() time.Time { return a.now().UTC() }, TimeFormat: "2006-01-02T15:04:05.000Z",
 	}), levels)
 }

@@ -9,7 +9,6 @@ import (
 	"strings"
 
 	"github.com/spf13/cobra"
-	"golang.org/x/term"
 
 	"github.com/tasker-engine/tasker/host"
 )
@@ -60,7 +59,7 @@ var errDeclined = errors.New("nothing was changed")
 // confirm asks the person at the terminal; without one it wants --yes.
 func (a *app) confirm(c *cobra.Command, question string) error {
 	f, ok := a.stdin.(*os.File)
-	if !ok || !term.IsTerminal(int(f.Fd())) {
+	if !ok || !isTerminal(f) {
 		return usageError{err: fmt.Errorf("%s stdin is no terminal to ask at", question), hint: "add --yes: " + a.remedy(c.CommandPath()) + " ... --yes"}
 	}
 	_, _ = fmt.Fprintf(a.stderr, "%s [y/N] ", question) // the answer decides, not the question
