@@ -319,7 +319,7 @@ type Report struct {
 	Instance string
 	Kind     ReportKind
 
-	Output  json.RawMessage
+	Output  json.RawMessage // empty, or one JSON document in valid UTF-8: who makes a report sees to it
 	Failure *Failure
 
 	Progress   float64 // 0 to 1, with heartbeats

@@ -106,7 +106,7 @@ func TestEmitsWithoutSuccess(t *testing.T) {
 		}, 0},
 		{"success that cannot be stored", func(d *drive) {
 			r := d.emitted("a", emit("orders.paid", 1))
-			r.Report.Output = []byte("{")
+			r.Report.Output = large(task.MaxValue + 1)
 			d.decide(r)
 		}, 0},
 		{"refused result", func(d *drive) { d.decide(d.emitted("a", emit("orders.paid", 1)).Refused(task.ErrTooLarge)) }, 0},

@@ -111,13 +111,11 @@ func (d *Decision) letGo(s *task.Step) {
 	}
 }
 
+// succeed takes the output as the document that it is: who made the report has looked.
 func (d *Decision) succeed(s *task.Step, output []byte, emits []task.Emit) error {
-	if len(output) > 0 && !json.Valid(output) {
-		return d.fail(s, badResult(s, task.CodeInvalidResult, "is no JSON"), task.AttemptFailed)
-	}
 	results, err := d.value(output, task.ResultBlob(s.Ordinal))
 	if err != nil {
-		return d.fail(s, badResult(s, task.CodeTooLarge, err.Error()), task.AttemptFailed)
+		return d.fail(s, tooLarge(s, err), task.AttemptFailed)
 	}
 	s.Attempt.Status, s.Attempt.EndedAt = task.AttemptSucceeded, d.now
 	s.Results = results
@@ -131,12 +129,12 @@ func (d *Decision) succeed(s *task.Step, output []byte, emits []task.Emit) error
 	return nil
 }
 
-// badResult is the failure of a handler that returned what cannot be stored: running it
+// tooLarge is the failure of a handler that returned more than can be stored: running it
 // again would return the same.
-func badResult(s *task.Step, code, what string) *task.Failure {
+func tooLarge(s *task.Step, cause error) *task.Failure {
 	return &task.Failure{
-		Kind: task.KindPermanent, Code: code, Source: task.SourcePlugin,
-		Message: "result of step " + string(s.Name) + ": " + what,
+		Kind: task.KindPermanent, Code: task.CodeTooLarge, Source: task.SourcePlugin,
+		Message: "result of step " + string(s.Name) + ": " + cause.Error(),
 	}
 }
 

@@ -226,7 +226,11 @@ func appendRaw(b []byte, key string, doc json.RawMessage) ([]byte, error) {
 func isCompact(doc []byte) bool {
 	inText := false
 	for i := 0; i < len(doc); i++ {
-		switch doc[i] {
+		c := doc[i]
+		if c > '>' && c != '\\' && c != "\u2028"[0] {
+			continue // most bytes of most documents
+		}
+		switch c {
 		case '"':
 			inText = !inText
 		case '\\':

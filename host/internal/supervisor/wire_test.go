@@ -126,6 +126,7 @@ func TestOutcomesThatAreNoneFail(t *testing.T) {
 	}
 	for name, result := range map[string]*pluginv1.Result{
 		"nothing": nil, "no outcome": {}, "an unknown one": later,
+		"no JSON":  {Outcome: &pluginv1.Result_Output{Output: []byte("{")}},
 		"no UTF-8": {Outcome: &pluginv1.Result_Output{Output: []byte("\"\xff\"")}},
 	} {
 		t.Run(name, func(t *testing.T) {
