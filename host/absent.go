@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/tasker-engine/tasker/host/internal/logkeys"
 	"github.com/tasker-engine/tasker/host/internal/supervisor"
 )
 
@@ -102,7 +103,7 @@ func (h *Host) warnOfAbsent(ctx context.Context) {
 		rung := h.settled.next()
 		if found, known := h.unanswered(); known {
 			if len(found.plugins) > 0 {
-				h.log.Warn("plugins are named that are not installed: nothing comes of what is said of them", "problems", strings.Join(found.plugins, "; "))
+				h.log.Warn("plugins are named that are not installed: nothing comes of what is said of them", logkeys.Problems, strings.Join(found.plugins, "; "))
 			}
 			return
 		}

@@ -11,6 +11,7 @@ import (
 	"github.com/tasker-engine/tasker/host/internal/api"
 	"github.com/tasker-engine/tasker/host/internal/delivery"
 	"github.com/tasker-engine/tasker/host/internal/expr"
+	"github.com/tasker-engine/tasker/host/internal/logkeys"
 	"github.com/tasker-engine/tasker/host/internal/store"
 	"github.com/tasker-engine/tasker/host/internal/supervisor"
 	"github.com/tasker-engine/tasker/host/task"
@@ -303,7 +304,7 @@ func (b *binder) template(ctx context.Context, ref task.TemplateRef, id task.ID)
 	t, err := b.find(ctx, ref, id)
 	if bad, ok := errors.AsType[*unreadableError](err); ok {
 		b.once(ref.String(), func() {
-			b.h.log.Error("a template cannot be read: its events reach subscribers as they declare", "template", ref.String(), "task", id, "error", bad)
+			b.h.log.Error("a template cannot be read: its events reach subscribers as they declare", logkeys.Template, ref.String(), logkeys.Task, id, logkeys.Error, bad)
 		})
 		return nil, nil
 	}
@@ -369,7 +370,7 @@ func (b *binder) warn(r *binding) {
 	}
 	text := r.refusal()
 	b.once(text, func() {
-		b.h.log.Warn("binding is refused: none of its events reach the subscriber", "problem", text)
+		b.h.log.Warn("binding is refused: none of its events reach the subscriber", logkeys.Problem, text)
 	})
 }
 

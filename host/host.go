@@ -21,6 +21,7 @@ import (
 	"github.com/tasker-engine/tasker/host/internal/delivery"
 	"github.com/tasker-engine/tasker/host/internal/engine"
 	"github.com/tasker-engine/tasker/host/internal/killpoint"
+	"github.com/tasker-engine/tasker/host/internal/logkeys"
 	"github.com/tasker-engine/tasker/host/internal/publish"
 	"github.com/tasker-engine/tasker/host/internal/runner"
 	"github.com/tasker-engine/tasker/host/internal/supervisor"
@@ -95,7 +96,7 @@ func Open(ctx context.Context, opts Options) (_ *Host, err error) {
 		return nil, errors.Join(err, st.Close())
 	}
 	for _, d := range set.Problems() {
-		h.log.Warn("template is left out", "problem", d.Error())
+		h.log.Warn("template is left out", logkeys.Problem, d.Error())
 	}
 	return h, nil
 }
@@ -107,7 +108,7 @@ func (h *Host) assemble(ctx context.Context, plan telemetry.Plan) error {
 	h.retention = newRetention(h)
 	h.events = publish.ForHost(hostID, epoch, h.journal.Submit, func(err error) {
 		if err != nil {
-			h.log.Error("event not recorded", "error", err)
+			h.log.Error("event not recorded", logkeys.Error, err)
 		}
 	})
 	h.runner = runner.New(runner.Options{
@@ -236,16 +237,16 @@ func (h *Host) drain(work context.Context) {
 		case <-ctx.Done():
 		}
 	}()
-	h.log.Info("stopping: no new attempts are started", "grace", h.opts.Grace.String())
+	h.log.Info("stopping: no new attempts are started", logkeys.Grace, h.opts.Grace.String())
 	if err := h.runner.Drain(ctx); err != nil {
-		h.log.Warn("attempts were cut; they run again when the home is opened next", "cause", err)
+		h.log.Warn("attempts were cut; they run again when the home is opened next", logkeys.Cause, err)
 	}
 	if h.opts.Mode == ModeRun {
 		h.letSubscribersStart(ctx)
 	}
 	_ = h.journal.settle(ctx) // so that subscribers get what is being committed, if there is time
 	if err := h.delivery.Drain(ctx); err != nil && ctx.Err() == nil {
-		h.log.Error("what subscribers have got is not noted; they get it again", "error", err)
+		h.log.Error("what subscribers have got is not noted; they get it again", logkeys.Error, err)
 	}
 	if h.opts.Mode == ModeRun {
 		h.left, _ = h.Subscriptions(work) // for [Host.Left] alone

@@ -14,6 +14,7 @@ import (
 	"github.com/tasker-engine/tasker/host/internal/api"
 	"github.com/tasker-engine/tasker/host/internal/boltstore"
 	"github.com/tasker-engine/tasker/host/internal/delivery"
+	"github.com/tasker-engine/tasker/host/internal/logkeys"
 	"github.com/tasker-engine/tasker/host/internal/runner"
 	"github.com/tasker-engine/tasker/host/internal/supervisor"
 	"github.com/tasker-engine/tasker/host/internal/telemetry"
@@ -29,7 +30,7 @@ const unknownPlugin = "unknown"
 func planMetrics(opts Options) telemetry.Plan {
 	plan, err := telemetry.PlanMetrics(opts.MetricsAddr, os.LookupEnv)
 	if err != nil {
-		opts.Logger.Warn("a variable of OpenTelemetry is left out", "error", err)
+		opts.Logger.Warn("a variable of OpenTelemetry is left out", logkeys.Error, err)
 	}
 	if opts.Mode == ModeRun {
 		plan.Listen = ""
@@ -102,7 +103,7 @@ func logSlow(log hclog.Logger) func(boltstore.Slow) {
 	limit := rate.NewLimiter(slowPerSecond, slowPerSecond)
 	return func(s boltstore.Slow) {
 		if limit.Allow() {
-			log.Info("slow operation", "operation", s.Operation, "took", s.Took.String(), "reads", s.Reads, "writes", s.Puts)
+			log.Info("slow operation", logkeys.Operation, s.Operation, logkeys.Took, s.Took.String(), logkeys.Reads, s.Reads, logkeys.Writes, s.Puts)
 		}
 	}
 }

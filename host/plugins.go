@@ -11,6 +11,7 @@ import (
 	"github.com/agnivade/levenshtein"
 
 	"github.com/tasker-engine/tasker/host/internal/api"
+	"github.com/tasker-engine/tasker/host/internal/logkeys"
 	"github.com/tasker-engine/tasker/host/internal/store"
 	"github.com/tasker-engine/tasker/host/internal/supervisor"
 	"github.com/tasker-engine/tasker/host/task"
@@ -77,7 +78,7 @@ func (h *Host) mend() {
 // Crashed keeps a crash report.
 func (s sink) Crashed(c store.Crash) {
 	if err := s.h.store.SaveCrash(context.Background(), &c); err != nil {
-		s.h.log.Error("crash report not kept", "plugin", c.Plugin, "error", err)
+		s.h.log.Error("crash report not kept", logkeys.Plugin, c.Plugin, logkeys.Error, err)
 	}
 }
 

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/tasker-engine/tasker/host/internal/api"
+	"github.com/tasker-engine/tasker/host/internal/logkeys"
 	"github.com/tasker-engine/tasker/host/internal/store"
 	"github.com/tasker-engine/tasker/host/task"
 	"github.com/tasker-engine/tasker/host/template"
@@ -208,14 +209,14 @@ func (r *retention) tell(p *api.Pruned, err error) {
 	r.problem = problem
 	r.mu.Unlock()
 	if err != nil && !told {
-		r.h.log.Error("finished tasks are not removed", "error", err)
+		r.h.log.Error("finished tasks are not removed", logkeys.Error, err)
 	}
 	total := uint64(0)
 	for _, g := range p.Groups {
 		total += g.Tasks
 	}
 	if total > 0 {
-		r.h.log.Info("removed finished tasks", "tasks", total, "records", p.Records)
+		r.h.log.Info("removed finished tasks", logkeys.Tasks, total, logkeys.Records, p.Records)
 	}
 }
 
@@ -302,7 +303,7 @@ func (r *Reader) PruneStore(context.Context, bool) (*api.Pruned, error) { return
 func (h *Host) DeleteTasks(ctx context.Context, ids []task.ID) (store.Deleted, error) {
 	d, err := h.store.Delete(ctx, ids)
 	if d.Tasks > 0 {
-		h.log.Info("deleted finished tasks on request", "tasks", d.Tasks, "records", d.Records)
+		h.log.Info("deleted finished tasks on request", logkeys.Tasks, d.Tasks, logkeys.Records, d.Records)
 	}
 	return d, err
 }

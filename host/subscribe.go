@@ -10,6 +10,7 @@ import (
 
 	"github.com/tasker-engine/tasker/host/internal/delivery"
 	"github.com/tasker-engine/tasker/host/internal/expr"
+	"github.com/tasker-engine/tasker/host/internal/logkeys"
 	"github.com/tasker-engine/tasker/host/internal/store"
 	"github.com/tasker-engine/tasker/host/internal/supervisor"
 	"github.com/tasker-engine/tasker/host/task"
@@ -34,7 +35,7 @@ func (s streams) FailInstance(instance, why string) { s.h.supervisor.FailInstanc
 func (h *Host) subscribe(in task.Instance) {
 	// What a template says of "plugin" is known now, whether or not it subscribes.
 	if err := h.binder.rebind(context.Background()); err != nil {
-		h.log.Error("bindings are not up to date", "error", err)
+		h.log.Error("bindings are not up to date", logkeys.Error, err)
 	}
 	p := findPlugin(h.supervisor.Plugins(), in.Plugin)
 	if p == nil || p.Manifest == nil || len(p.Manifest.Subscriptions) == 0 {
@@ -42,7 +43,7 @@ func (h *Host) subscribe(in task.Instance) {
 	}
 	subs, err := subscriptions(p.Manifest)
 	if err != nil {
-		h.log.Error("subscriptions are not served", "plugin", in.Plugin, "error", err)
+		h.log.Error("subscriptions are not served", logkeys.Plugin, in.Plugin, logkeys.Error, err)
 		return
 	}
 	h.delivery.Connect(in.ID, subs)
@@ -131,7 +132,7 @@ func (h *Host) cutLog(ctx context.Context) error {
 	defer tick.Stop()
 	for {
 		if err := h.cutOnce(ctx); err != nil && !errors.Is(err, context.Canceled) {
-			h.log.Error("old events are not removed", "error", err)
+			h.log.Error("old events are not removed", logkeys.Error, err)
 		}
 		select {
 		case <-tick.C:
@@ -153,7 +154,7 @@ func (h *Host) cutOnce(ctx context.Context) error {
 		total += removed
 	}
 	if total > 0 {
-		h.log.Info("removed old events", "events", total, "before", before.UTC().Format(time.RFC3339))
+		h.log.Info("removed old events", logkeys.Events, total, logkeys.Before, before.UTC().Format(time.RFC3339))
 	}
 	return nil
 }

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"sync"
 
+	"github.com/tasker-engine/tasker/host/internal/logkeys"
 	"github.com/tasker-engine/tasker/host/internal/store"
 	"github.com/tasker-engine/tasker/host/internal/supervisor"
 	"github.com/tasker-engine/tasker/host/internal/telemetry"
@@ -23,7 +24,7 @@ const telemetryPlugin = "telemetry"
 func (h *Host) assembleTraces(ctx context.Context, hostID string) error {
 	settings, err := telemetry.TraceSettingsFromEnv()
 	if err != nil {
-		h.log.Warn("traces: a variable is not understood", "error", err)
+		h.log.Warn("traces: a variable is not understood", logkeys.Error, err)
 	}
 	if !settings.Enabled {
 		return nil
@@ -56,7 +57,7 @@ func (h *Host) missTelemetry(ctx context.Context) {
 	}
 	if findPlugin(h.supervisor.Plugins(), telemetryPlugin) == nil {
 		h.log.Info("traces have the spans of attempts and deliveries only: those of tasks and steps are made by a plugin that is not installed",
-			"remedy", "put tasker-plugin-telemetry into a plugin directory")
+			logkeys.Remedy, "put tasker-plugin-telemetry into a plugin directory")
 	}
 }
 
@@ -79,7 +80,7 @@ func (s spans) AttemptSpans(id task.AttemptID, instance string, sampled bool, ot
 	}
 	s.h.store.SaveSpans(&store.AttemptSpans{Attempt: id, OTLP: otlp}, func(err error) {
 		if err != nil {
-			s.h.log.Debug("spans not kept", "attempt", id.String(), "instance", instance, "error", err)
+			s.h.log.Debug("spans not kept", logkeys.Task, string(id.Task), logkeys.Attempt, id.String(), logkeys.Instance, instance, logkeys.Error, err)
 		}
 	})
 }

@@ -15,6 +15,7 @@ import (
 	"golang.org/x/sync/errgroup"
 	"google.golang.org/grpc"
 
+	"github.com/tasker-engine/tasker/host/internal/logkeys"
 	"github.com/tasker-engine/tasker/host/task"
 	hostv1 "github.com/tasker-engine/tasker/proto/tasker/host/v1"
 )
@@ -152,7 +153,7 @@ func (s *Server) drain() {
 	select {
 	case <-done:
 	case <-timer.C:
-		s.cfg.Logger.Warn("control API: calls did not end in time and were cut", "grace", stopGrace.String())
+		s.cfg.Logger.Warn("control API: calls did not end in time and were cut", logkeys.Grace, stopGrace.String())
 		s.grpc.Stop()
 		<-done
 	}

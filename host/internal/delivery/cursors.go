@@ -7,6 +7,7 @@ import (
 
 	"github.com/hashicorp/go-hclog"
 
+	"github.com/tasker-engine/tasker/host/internal/logkeys"
 	"github.com/tasker-engine/tasker/host/internal/store"
 )
 
@@ -115,7 +116,7 @@ func (v *saver) save() {
 	}
 	v.store.Submit(ws, func(_ store.Commit, err error) {
 		if err != nil {
-			v.log.Error("cursors are not written; they are tried again", "error", err)
+			v.log.Error("cursors are not written; they are tried again", logkeys.Error, err)
 		}
 		for i, s := range ready {
 			if err != nil {

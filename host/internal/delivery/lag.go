@@ -3,6 +3,8 @@ package delivery
 import (
 	"context"
 	"time"
+
+	"github.com/tasker-engine/tasker/host/internal/logkeys"
 )
 
 // lagLocked returns for how long a subscription is behind when that is to be told of now,
@@ -80,7 +82,7 @@ func (s *subscription) tellLag(ctx context.Context, behind time.Duration) {
 	s.mu.Lock()
 	events := last - min(last, s.m.live.through)
 	s.mu.Unlock()
-	s.log.Warn("the subscriber lags", "events", events, "behind", behind.String())
+	s.log.Warn("the subscriber lags", logkeys.Events, events, logkeys.Behind, behind.String())
 	s.d.opts.Publisher.SubscriberLagging(s.name, events, behind, s.d.now())
 }
 

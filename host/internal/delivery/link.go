@@ -8,6 +8,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/tasker-engine/tasker/host/internal/logkeys"
 	pluginv1 "github.com/tasker-engine/tasker/proto/tasker/plugin/v1"
 )
 
@@ -323,7 +324,7 @@ func (l *link) trouble(ctx context.Context, err error) error {
 	if over(ctx) {
 		return nil
 	}
-	l.s.log.Error("events cannot be read; they are tried again", "error", err)
+	l.s.log.Error("events cannot be read; they are tried again", logkeys.Error, err)
 	l.timer.Reset(readRetry)
 	select {
 	case <-l.timer.C:
@@ -425,6 +426,6 @@ func (l *link) retry(r *pluginv1.Retry, now time.Time) {
 	before := len(m.outages)
 	m.unavailable(r.GetSeq(), r.GetAfter().AsDuration(), r.GetReason(), now)
 	if len(m.outages) > before {
-		l.s.log.Warn("what the subscriber needs is not there; its events wait", "reason", cut(r.GetReason()))
+		l.s.log.Warn("what the subscriber needs is not there; its events wait", logkeys.Reason, cut(r.GetReason()))
 	}
 }

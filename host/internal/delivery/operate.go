@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/tasker-engine/tasker/host/internal/logkeys"
 	"github.com/tasker-engine/tasker/host/internal/store"
 	"github.com/tasker-engine/tasker/host/task"
 )
@@ -372,7 +373,7 @@ func (s *subscription) loadLetters(ctx context.Context) error {
 		}
 		e, err := newEntry(l.Seq, l.Encoded)
 		if err != nil {
-			s.log.Error("a dead letter cannot be read", "seq", l.Seq, "error", err)
+			s.log.Error("a dead letter cannot be read", logkeys.Seq, l.Seq, logkeys.Error, err)
 			continue
 		}
 		found = append(found, &solo{entry: e, letter: l})
@@ -487,10 +488,10 @@ func (s *subscription) skip(ctx context.Context, p phase, first uint64) {
 	}
 	ws := &store.WriteSet{Delivery: &store.DeliverySet{Cursors: []*store.Cursor{s.m.snapshot(nil)}}}
 	s.mu.Unlock()
-	s.log.Warn("events were cut from the log before they could be delivered", "from", from, "through", through)
+	s.log.Warn("events were cut from the log before they could be delivered", logkeys.From, from, logkeys.Through, through)
 	s.d.opts.Publisher.SubscriberGap(s.name, from, through, now, ws, func(err error) {
 		if err != nil {
-			s.log.Error("a gap is not recorded", "from", from, "through", through, "error", err)
+			s.log.Error("a gap is not recorded", logkeys.From, from, logkeys.Through, through, logkeys.Error, err)
 			s.restoreDirty(nil)
 		}
 		s.written()

@@ -11,6 +11,7 @@ import (
 	"github.com/hashicorp/go-hclog"
 
 	"github.com/tasker-engine/tasker/host/internal/expr"
+	"github.com/tasker-engine/tasker/host/internal/logkeys"
 	"github.com/tasker-engine/tasker/host/internal/store"
 )
 
@@ -259,7 +260,7 @@ func (r *reader) add(p *page, found []store.LogEntry) {
 		h, err := scanHeader(e.encoded)
 		if err != nil {
 			e.corrupt = true
-			r.log.Error("an event of the log cannot be read and is delivered to nobody", "seq", e.seq, "error", err)
+			r.log.Error("an event of the log cannot be read and is delivered to nobody", logkeys.Seq, e.seq, logkeys.Error, err)
 		}
 		last = r.names.origin(&h, last)
 		e.kind, e.origin, e.about, e.at = r.names.kind(h.kind), last, h.about(), h.at

@@ -8,6 +8,7 @@ import (
 	"github.com/hashicorp/go-hclog"
 
 	"github.com/tasker-engine/tasker/host/internal/expr"
+	"github.com/tasker-engine/tasker/host/internal/logkeys"
 	"github.com/tasker-engine/tasker/host/task"
 )
 
@@ -238,7 +239,7 @@ func (r *router) passes(f *expr.Filter, e *entry) bool {
 	if err != nil && !r.warned[f] {
 		r.warned[f] = true
 		r.log.Warn("a filter fails, which counts as no match; this is told once",
-			"subscription", r.sub.Name, "filter", f.String(), "seq", e.seq, "type", e.kind, "error", err)
+			about(e.encoded).With(logkeys.Subscription, r.sub.Name, logkeys.Filter, f.String(), logkeys.Seq, e.seq, logkeys.Type, e.kind, logkeys.Error, err)...)
 	}
 	return ok
 }

@@ -10,6 +10,7 @@ import (
 
 	"github.com/hashicorp/go-hclog"
 
+	"github.com/tasker-engine/tasker/host/internal/logkeys"
 	"github.com/tasker-engine/tasker/host/internal/store"
 	"github.com/tasker-engine/tasker/host/task"
 )
@@ -38,7 +39,7 @@ type subscription struct {
 
 func newSubscription(d *Delivery, c store.Cursor) *subscription {
 	return &subscription{
-		d: d, name: c.Subscription, log: d.log.With("subscription", c.Subscription),
+		d: d, name: c.Subscription, log: d.log.With(logkeys.Subscription, c.Subscription),
 		wake: make(chan struct{}, 1), writing: make(chan struct{}, 1),
 		m: newMachine(c, rand.Float64, d.now()),
 	}
@@ -132,7 +133,7 @@ func (s *subscription) serve(ctx context.Context) {
 // rest waits before an instance whose stream failed is served again: another one need
 // not wait.
 func (s *subscription) rest(ctx context.Context, instance string, wait time.Duration, cause error) {
-	s.log.Debug("the stream ended", "instance", instance, "cause", cause)
+	s.log.Debug("the stream ended", logkeys.Instance, instance, logkeys.Cause, cause)
 	timer := time.NewTimer(wait)
 	defer timer.Stop()
 	for {
@@ -147,7 +148,7 @@ func (s *subscription) rest(ctx context.Context, instance string, wait time.Dura
 		select {
 		case <-s.wake:
 		case <-timer.C:
-			s.log.Warn("the stream to a subscriber ended; it is opened again", "instance", instance, "cause", cause)
+			s.log.Warn("the stream to a subscriber ended; it is opened again", logkeys.Instance, instance, logkeys.Cause, cause)
 			return
 		case <-ctx.Done():
 			return
@@ -357,7 +358,7 @@ func (s *subscription) bury(ctx context.Context, done func(error)) bool {
 			s.buryAt = time.Time{}
 		} else {
 			s.buryAt = s.d.now().Add(saveEvery)
-			s.log.Error("a dead letter is not written; it is tried again", "seq", b.seq, "error", err)
+			s.log.Error("a dead letter is not written; it is tried again", logkeys.Seq, b.seq, logkeys.Error, err)
 		}
 		s.mu.Unlock()
 		s.written()
@@ -378,7 +379,7 @@ func (s *subscription) bury(ctx context.Context, done func(error)) bool {
 	}}
 	s.mu.Unlock()
 	s.log.Warn("an event is put aside: the subscriber cannot handle it",
-		"seq", b.seq, "type", string(h.kind), "deliveries", b.deliveries, "reason", b.reason)
+		about(letter.Encoded).With(logkeys.Seq, b.seq, logkeys.Type, string(h.kind), logkeys.Deliveries, b.deliveries, logkeys.Reason, b.reason)...)
 	if h.about() != "" { // else two subscribers that refuse what is told of each other never end
 		s.d.opts.Store.Submit(ws, func(_ store.Commit, err error) { finish(err) })
 		return true

@@ -4,6 +4,7 @@ import (
 	"context"
 
 	"github.com/tasker-engine/tasker/host/internal/engine"
+	"github.com/tasker-engine/tasker/host/internal/logkeys"
 	"github.com/tasker-engine/tasker/host/internal/store"
 	"github.com/tasker-engine/tasker/host/task"
 )
@@ -17,7 +18,7 @@ func (r *Runner) boot(ctx context.Context) error {
 			agg, err = r.templates.restore(stored)
 		}
 		if err != nil {
-			r.log.Error("task cannot be loaded and is left as it is", "task", id, "error", err)
+			r.log.Error("task cannot be loaded and is left as it is", logkeys.Task, id, logkeys.Error, err)
 			r.broken.Add(1)
 			return nil // one broken task must not keep the others from running
 		}

@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/tasker-engine/tasker/host/internal/engine"
+	"github.com/tasker-engine/tasker/host/internal/logkeys"
 	"github.com/tasker-engine/tasker/host/internal/store"
 	"github.com/tasker-engine/tasker/host/task"
 )
@@ -126,7 +127,7 @@ func (r *Runner) report(rep *task.Report, result *engine.Result) {
 func (r *Runner) reported(id task.AttemptID) *entry {
 	e, err := r.entry(id.Task)
 	if err != nil {
-		r.log.Warn("report on an attempt of an unknown task", "attempt", id.String(), "error", err)
+		r.log.Warn("report on an attempt of an unknown task", aboutAttempt(nil, id).With(logkeys.Error, err)...)
 		return nil
 	}
 	return e
@@ -177,13 +178,15 @@ func (r *Runner) saveCheckpoint(s *slot) {
 		return
 	}
 	s.pending, s.saved = nil, r.opts.Now()
-	if e := r.tasks[cp.Step.Task]; e != nil {
+	id := cp.Step.Task
+	e := r.tasks[id]
+	if e != nil {
 		e.agg.Step(cp.Step.Ordinal).HasCheckpoint = true
 	}
-	id := cp.Step.Task
+	about := aboutAttempt(e, task.AttemptID{Task: id, Ordinal: cp.Step.Ordinal, Number: cp.Attempt}) // the callback must not look at e
 	r.opts.Store.SaveCheckpoint(cp, func(err error) {
 		if err != nil {
-			r.log.Error("checkpoint not stored", "step", cp.Step.String(), "error", err)
+			r.log.Error("checkpoint not stored", about.With(logkeys.Error, err)...)
 			return
 		}
 		r.watchers.notify(id)
@@ -200,7 +203,7 @@ func (r *Runner) dispatch(e *entry, o task.Ordinal) {
 	offer := inst.offer(handlerOf(e, o))
 	a := e.agg.Assignment(o, offer == nil || offer.Results != task.ResultsNone)
 	if s.HasCheckpoint {
-		a.Checkpoint = r.lastCheckpoint(a.ID.Step())
+		a.Checkpoint = r.lastCheckpoint(e, a.ID)
 	}
 	if len(inst.sends) == 0 {
 		r.senders = append(r.senders, inst)
@@ -208,11 +211,11 @@ func (r *Runner) dispatch(e *entry, o task.Ordinal) {
 	inst.sends = append(inst.sends, a)
 }
 
-// lastCheckpoint returns what an earlier attempt of a step left, nil for nothing.
-func (r *Runner) lastCheckpoint(id task.StepID) []byte {
-	cp, err := r.opts.Store.Checkpoint(context.Background(), id)
+// lastCheckpoint returns what an attempt of the same step before left, nil for nothing.
+func (r *Runner) lastCheckpoint(e *entry, id task.AttemptID) []byte {
+	cp, err := r.opts.Store.Checkpoint(context.Background(), id.Step())
 	if err != nil && !errors.Is(err, task.ErrNotFound) {
-		r.log.Error("checkpoint not read; the attempt starts without it", "step", id.String(), "error", err)
+		r.log.Error("checkpoint not read; the attempt starts without it", aboutAttempt(e, id).With(logkeys.Error, err)...)
 	}
 	return cp.Data
 }

@@ -6,6 +6,7 @@ import (
 	"slices"
 
 	"github.com/tasker-engine/tasker/host/internal/engine"
+	"github.com/tasker-engine/tasker/host/internal/logkeys"
 	"github.com/tasker-engine/tasker/host/internal/store"
 	"github.com/tasker-engine/tasker/host/task"
 )
@@ -22,7 +23,7 @@ func (r *Runner) uncommitted(e *entry, inputs []input, err error) {
 		inputs, now = r.isolate(e, inputs, err)
 	}
 	if !now {
-		r.log.Error("commit failed; trying again", "task", e.agg.Task.ID, "in", CommitRetry, "error", err)
+		r.log.Error("commit failed; trying again", about(e).With(logkeys.In, CommitRetry, logkeys.Error, err)...)
 	}
 	r.reload(e, inputs, err, now)
 }
@@ -55,7 +56,7 @@ func (r *Runner) isolate(e *entry, inputs []input, cause error) (again []input, 
 	}
 	in := again[0]
 	if emitted, ok := in.in.(engine.Emitted); ok {
-		r.log.Error("custom events cannot be stored; they are dropped", "attempt", emitted.ID.String(), "error", cause)
+		r.log.Error("custom events cannot be stored; they are dropped", aboutAttempt(e, emitted.ID).With(logkeys.Error, cause)...)
 		in.done(cause)
 		return claims, true
 	}
@@ -67,7 +68,7 @@ func (r *Runner) isolate(e *entry, inputs []input, cause error) (again []input, 
 	if !isResult || result.Report.Failure != nil && result.Report.Failure.Source == task.SourceHost {
 		return inputs, false
 	}
-	r.log.Error("result cannot be stored; the attempt fails", "attempt", result.Report.ID.String(), "error", cause)
+	r.log.Error("result cannot be stored; the attempt fails", aboutAttempt(e, result.Report.ID).With(logkeys.Error, cause)...)
 	refused := result.Refused(cause)
 	return append(claims, input{in: &refused}), true
 }
@@ -86,7 +87,7 @@ func (r *Runner) reload(e *entry, inputs []input, cause error, now bool) {
 		agg, err = r.templates.restore(stored)
 	}
 	if err != nil {
-		r.log.Error("task cannot be loaded; it stays as it is until the host is restarted", "task", id, "error", err)
+		r.log.Error("task cannot be loaded; it stays as it is until the host is restarted", about(e).With(logkeys.Error, err)...)
 		r.broken.Add(1)
 		r.drop(e, inputs, err)
 		return

@@ -6,6 +6,8 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+
+	"github.com/tasker-engine/tasker/host/internal/logkeys"
 )
 
 // Describe starts a plugin binary, asks for its manifest and stops it again, without
@@ -33,7 +35,7 @@ func Describe(ctx context.Context, path string, opts Options) (*Manifest, error)
 	defer forking.Wait()
 	defer f.stop()
 
-	log := newPluginLog(dir, "describe", func(err error) { opts.Logger.Error("plugin output is not kept", "error", err) })
+	log := newPluginLog(dir, "describe", func(err error) { opts.Logger.Error("plugin output is not kept", logkeys.Error, err) })
 	defer log.close()
 	l := launcher{opts: opts, forker: f, run: &runDir{path: dir}}.newLaunch(b.path, "describe", "describe#1", nil, log)
 	ctx, cancel := context.WithTimeout(ctx, opts.startTimeout(b.name))

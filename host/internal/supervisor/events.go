@@ -7,6 +7,7 @@ import (
 
 	"google.golang.org/grpc"
 
+	"github.com/tasker-engine/tasker/host/internal/logkeys"
 	"github.com/tasker-engine/tasker/host/task"
 	pluginv1 "github.com/tasker-engine/tasker/proto/tasker/plugin/v1"
 )
@@ -75,7 +76,7 @@ func (s *EventStream) Recv() (*pluginv1.DeliverResponse, error) {
 		}
 		switch k := frame.GetKind().(type) {
 		case *pluginv1.DeliverResponse_Log:
-			s.in.launch.output.logged(sourceSubscriber, AttemptKeys{}, k.Log.GetLevel(), k.Log.GetMessage(), k.Log.GetFields())
+			s.in.launch.output.logged(sourceSubscriber, logkeys.About{}, k.Log.GetLevel(), k.Log.GetMessage(), k.Log.GetFields())
 		case *pluginv1.DeliverResponse_Spans: // nobody keeps them yet
 		case *pluginv1.DeliverResponse_Ack:
 			s.in.acked.Store(true)

@@ -12,8 +12,8 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/protobuf/types/known/durationpb"
 
+	"github.com/tasker-engine/tasker/host/internal/logkeys"
 	"github.com/tasker-engine/tasker/host/task"
-	"github.com/tasker-engine/tasker/plugin/sdk/event/trace"
 	pluginv1 "github.com/tasker-engine/tasker/proto/tasker/plugin/v1"
 )
 
@@ -99,11 +99,10 @@ type held struct {
 }
 
 // keys returns what log lines say of the attempt.
-func (h *held) keys() AttemptKeys {
-	t := trace.Of(string(h.id.Task), h.traceparent)
-	return AttemptKeys{
-		Task: string(h.id.Task), Step: string(h.step), Attempt: h.key, CorrelationID: h.correlation, TraceID: t.Trace.String(),
-	}
+func (h *held) keys() logkeys.About {
+	about := logkeys.AboutTask(string(h.id.Task), h.correlation, h.traceparent)
+	about.Step, about.Attempt = string(h.step), h.key
+	return about
 }
 
 // drainSignal tells every instance, also one that is just getting ready, to drain.

@@ -18,6 +18,7 @@ import (
 	"github.com/hashicorp/go-plugin/runner"
 	"google.golang.org/grpc"
 
+	"github.com/tasker-engine/tasker/host/internal/logkeys"
 	"github.com/tasker-engine/tasker/host/task"
 	pluginv1 "github.com/tasker-engine/tasker/proto/tasker/plugin/v1"
 )
@@ -106,7 +107,7 @@ func (l *launch) dataDir() string { return filepath.Join(l.opts.DataDir, l.plugi
 func (l *launch) started(pid int) {
 	err := l.run.record(pid, l.instance, l.path)
 	if err != nil && !errors.Is(err, os.ErrProcessDone) { // what has ended already needs no sweep
-		l.opts.Logger.Warn("plugin process is not recorded", "instance", l.instance, "error", err)
+		l.opts.Logger.Warn("plugin process is not recorded", logkeys.Instance, l.instance, logkeys.Error, err)
 	}
 }
 
@@ -349,11 +350,11 @@ func (l *launch) release() {
 	select {
 	case <-let:
 	case <-timer.C:
-		l.opts.Logger.Error("go-plugin does not let go of a process", "instance", l.instance)
+		l.opts.Logger.Error("go-plugin does not let go of a process", logkeys.Instance, l.instance)
 	}
 	l.dropSocket()
 	if !gone {
-		l.opts.Logger.Error("a killed plugin process does not end", "instance", l.instance, "pid", l.process.pid())
+		l.opts.Logger.Error("a killed plugin process does not end", logkeys.Instance, l.instance, logkeys.PID, l.process.pid())
 		return
 	}
 	l.run.forget(l.instance)
@@ -361,7 +362,7 @@ func (l *launch) release() {
 	select {
 	case <-l.process.done:
 	case <-timer.C:
-		l.opts.Logger.Error("the output of a dead plugin process cannot be closed", "instance", l.instance)
+		l.opts.Logger.Error("the output of a dead plugin process cannot be closed", logkeys.Instance, l.instance)
 	}
 }
 

@@ -12,6 +12,8 @@ import (
 	"strconv"
 	"sync"
 	"time"
+
+	"github.com/tasker-engine/tasker/host/internal/logkeys"
 )
 
 // Limits of a plugin's log on disk: it is kept in maxLogFiles files of about
@@ -30,17 +32,7 @@ type LogLine struct {
 	Message  string          `json:"message"`
 	Fields   json.RawMessage `json:"fields,omitempty"` // JSON object
 
-	AttemptKeys // with source attempt
-}
-
-// AttemptKeys say which attempt a log line is about. The names are those that lines have
-// everywhere.
-type AttemptKeys struct {
-	Task          string `json:"task,omitempty"`
-	Step          string `json:"step,omitempty"`
-	Attempt       string `json:"attempt,omitempty"` // "task/ordinal/number"
-	CorrelationID string `json:"correlation_id,omitempty"`
-	TraceID       string `json:"trace_id,omitempty"`
+	logkeys.About // with source attempt
 }
 
 // pluginLog appends to the log of one plugin and rotates it by size. A log that cannot

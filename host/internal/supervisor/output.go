@@ -7,6 +7,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"github.com/tasker-engine/tasker/host/internal/logkeys"
 )
 
 // source is where a log line comes from.
@@ -103,12 +105,12 @@ func (o *output) noteSuppressed(n, perSecond int) {
 }
 
 // attempt adds a line that an attempt logged.
-func (o *output) attempt(about AttemptKeys, level, message string, fields json.RawMessage) {
+func (o *output) attempt(about logkeys.About, level, message string, fields json.RawMessage) {
 	o.logged(sourceAttempt, about, level, message, fields)
 }
 
 // logged adds a line that came over a stream.
-func (o *output) logged(from source, about AttemptKeys, level, message string, fields json.RawMessage) {
+func (o *output) logged(from source, about logkeys.About, level, message string, fields json.RawMessage) {
 	o.mu.Lock()
 	ok, suppressed := o.logs.allow(time.Now())
 	o.mu.Unlock()
@@ -124,7 +126,7 @@ func (o *output) logged(from source, about AttemptKeys, level, message string, f
 	}
 	o.log.write(LogLine{
 		At: time.Now().UTC(), Level: level, Source: string(from), Instance: o.instance,
-		AttemptKeys: about, Message: cut(message, maxLine), Fields: fields,
+		About: about, Message: cut(message, maxLine), Fields: fields,
 	})
 }
 

@@ -12,6 +12,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/tasker-engine/tasker/host/internal/logkeys"
 	"github.com/tasker-engine/tasker/host/internal/store"
 	"github.com/tasker-engine/tasker/host/task"
 )
@@ -234,7 +235,7 @@ func (p *plugin) check(ctx context.Context, l *launch, m *Manifest) error {
 		return refuse(fmt.Errorf("plugin %s: %w", m.Name, err))
 	}
 	for _, w := range warnings {
-		p.sup.opts.Logger.Warn("plugin declares what may be a mistake", "plugin", m.Name, "warning", w)
+		p.sup.opts.Logger.Warn("plugin declares what may be a mistake", logkeys.Plugin, m.Name, logkeys.Warning, w)
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -247,7 +248,7 @@ func (p *plugin) check(ctx context.Context, l *launch, m *Manifest) error {
 func (p *plugin) becameReady(in *instance) {
 	m := in.manifest
 	info := p.snapshot()
-	p.sup.opts.Logger.Info("plugin declares", "plugin", m.Name, "version", m.Version, "accepted", info.Accepted, "refused", info.Refused)
+	p.sup.opts.Logger.Info("plugin declares", logkeys.Plugin, m.Name, logkeys.Version, m.Version, logkeys.Accepted, info.Accepted, logkeys.Refused, info.Refused)
 	p.setState(task.PluginReady, "")
 	in.run()
 	p.sup.opts.Sink.InstanceReady(task.Instance{
@@ -402,7 +403,7 @@ func (p *plugin) setManifest(m *Manifest) {
 		}
 	}
 	if len(unset) > 0 { // nothing is kept from the plugin
-		p.sup.opts.Logger.Debug("plugin asks for environment variables that are not set", "plugin", m.Name, "names", unset)
+		p.sup.opts.Logger.Debug("plugin asks for environment variables that are not set", logkeys.Plugin, m.Name, logkeys.Names, unset)
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()

@@ -11,6 +11,7 @@ import (
 
 	"github.com/hashicorp/go-hclog"
 
+	"github.com/tasker-engine/tasker/host/internal/logkeys"
 	"github.com/tasker-engine/tasker/host/task"
 )
 
@@ -106,7 +107,7 @@ func (s *Supervisor) Run(ctx context.Context) error {
 	}
 	defer run.close()
 	for _, r := range swept {
-		s.opts.Logger.Warn("ended a plugin process that a dead host left", "instance", r.Instance, "pid", r.PID, "path", r.Path)
+		s.opts.Logger.Warn("ended a plugin process that a dead host left", logkeys.Instance, r.Instance, logkeys.PID, r.PID, logkeys.Path, r.Path)
 	}
 	defer s.closeLogs()
 	f := newForker()
@@ -308,7 +309,7 @@ func (s *Supervisor) log(name string) *pluginLog {
 	l, ok := s.logs[name]
 	if !ok {
 		l = newPluginLog(s.opts.LogDir, name, func(err error) {
-			s.opts.Logger.Error("plugin output is not kept", "plugin", name, "error", err)
+			s.opts.Logger.Error("plugin output is not kept", logkeys.Plugin, name, logkeys.Error, err)
 		})
 		s.logs[name] = l
 	}
@@ -327,15 +328,15 @@ func (s *Supervisor) logLife(life task.PluginLife) {
 		level = hclog.Error
 	case task.PluginReady, task.PluginDraining, task.PluginStopped:
 	}
-	args := []any{"plugin", life.Plugin, "instance", life.Instance}
+	args := []any{logkeys.Plugin, life.Plugin, logkeys.Instance, life.Instance}
 	if life.Cause != "" {
-		args = append(args, "cause", life.Cause)
+		args = append(args, logkeys.Cause, life.Cause)
 	}
 	if !life.RetryAt.IsZero() {
-		args = append(args, "retry_at", life.RetryAt.UTC().Format(time.RFC3339))
+		args = append(args, logkeys.RetryAt, life.RetryAt.UTC().Format(time.RFC3339))
 	}
 	if life.Crashed {
-		s.opts.Logger.Log(level, "plugin crashed", append(args, "state", string(life.State))...)
+		s.opts.Logger.Log(level, "plugin crashed", append(args, logkeys.State, string(life.State))...)
 		return
 	}
 	s.opts.Logger.Log(level, "plugin is "+string(life.State), args...)

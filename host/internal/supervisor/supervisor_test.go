@@ -16,6 +16,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/tasker-engine/tasker/host/internal/logkeys"
 	"github.com/tasker-engine/tasker/host/task"
 	"github.com/tasker-engine/tasker/plugin/sdk/event/trace"
 )
@@ -129,7 +130,7 @@ func TestReports(t *testing.T) {
 		if err != nil || len(lines) != 1 {
 			t.Fatalf("Logs = %v, %v; want one line", lines, err)
 		}
-		want := LogLine{At: lines[0].At, Level: "warn", Source: "attempt", Instance: in.ID, Message: "low on paper", Fields: []byte(`{"sheets":3}`), AttemptKeys: AttemptKeys{
+		want := LogLine{At: lines[0].At, Level: "warn", Source: "attempt", Instance: in.ID, Message: "low on paper", Fields: []byte(`{"sheets":3}`), About: logkeys.About{
 			Task: string(testTask), Step: "step", Attempt: a.ID.String(), CorrelationID: "order-7", TraceID: trace.Of(string(testTask), "").Trace.String(),
 		}}
 		if diff := cmp.Diff(want, lines[0]); diff != "" {

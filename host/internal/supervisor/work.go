@@ -9,6 +9,7 @@ import (
 
 	"google.golang.org/protobuf/proto"
 
+	"github.com/tasker-engine/tasker/host/internal/logkeys"
 	"github.com/tasker-engine/tasker/host/task"
 	pluginv1 "github.com/tasker-engine/tasker/proto/tasker/plugin/v1"
 )
@@ -254,7 +255,7 @@ func (in *instance) update(u *pluginv1.Update, emits *emits, now time.Time) (tas
 	abandoned := in.abandoned
 	in.mu.Unlock()
 	if !known {
-		in.launch.output.attempt(AttemptKeys{Attempt: cut(key, maxNote)}, "warn", "dropped an update of an attempt that this instance does not hold", nil)
+		in.launch.output.attempt(logkeys.About{Attempt: cut(key, maxNote)}, "warn", "dropped an update of an attempt that this instance does not hold", nil)
 		return task.Report{}, false
 	}
 	out := in.launch.output

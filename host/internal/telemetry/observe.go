@@ -11,6 +11,7 @@ import (
 	sdkmetric "go.opentelemetry.io/otel/sdk/metric"
 	"go.opentelemetry.io/otel/sdk/metric/metricdata"
 
+	"github.com/tasker-engine/tasker/host/internal/logkeys"
 	"github.com/tasker-engine/tasker/host/internal/measure"
 )
 
@@ -67,7 +68,7 @@ func (m *Metrics) reading(ctx context.Context) *Reading {
 	defer cancel()
 	r, err := m.read(ctx)
 	if err != nil {
-		m.log.Debug("metrics are those of the last time", "error", err)
+		m.log.Debug("metrics are those of the last time", logkeys.Error, err)
 		return m.last.Load()
 	}
 	m.last.Store(r)

@@ -9,6 +9,8 @@ import (
 	"go.opentelemetry.io/otel/exporters/otlp/otlpmetric/otlpmetrichttp"
 	"go.opentelemetry.io/otel/sdk/metric"
 	"go.opentelemetry.io/otel/sdk/metric/metricdata"
+
+	"github.com/tasker-engine/tasker/host/internal/logkeys"
 )
 
 // newExporter makes the exporter of a protocol; variables say where it exports to.
@@ -32,7 +34,7 @@ func (e *toldExporter) Export(ctx context.Context, data *metricdata.ResourceMetr
 	err := e.Exporter.Export(ctx, data)
 	switch {
 	case err != nil && e.failing.CompareAndSwap(false, true):
-		e.log.Warn("metrics cannot be pushed; it is tried again at every interval", "error", err)
+		e.log.Warn("metrics cannot be pushed; it is tried again at every interval", logkeys.Error, err)
 	case err == nil && e.failing.CompareAndSwap(true, false):
 		e.log.Info("metrics are pushed again")
 	}

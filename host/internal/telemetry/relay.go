@@ -16,6 +16,7 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
+	"github.com/tasker-engine/tasker/host/internal/logkeys"
 	"github.com/tasker-engine/tasker/plugin/sdk/event/trace"
 )
 
@@ -118,7 +119,7 @@ func (r *Relay) Put(otlp []byte) {
 	r.dropped.Add(uint64(gone))
 	if first {
 		r.opts.Logger.Warn("spans are dropped, the oldest first: they come faster than their receiver takes them",
-			"limit", fmt.Sprintf("%d MiB", MaxQueuedSpans>>20))
+			logkeys.Limit, fmt.Sprintf("%d MiB", MaxQueuedSpans>>20))
 	}
 	select {
 	case r.wake <- struct{}{}:
@@ -148,7 +149,7 @@ func (r *Relay) take() (frames [][]byte) {
 // it. It returns nil: spans that are lost are no reason to stop a host.
 func (r *Relay) Run(ctx context.Context) error {
 	if err := r.client.Start(ctx); err != nil {
-		r.opts.Logger.Error("no spans are exported", "error", err)
+		r.opts.Logger.Error("no spans are exported", logkeys.Error, err)
 		return nil
 	}
 	for ctx.Err() == nil {
@@ -197,7 +198,7 @@ func (r *Relay) deliver(ctx context.Context, frames [][]byte) bool {
 			return true
 		case !told:
 			told = true
-			r.opts.Logger.Warn("spans wait: their receiver is away", "error", err)
+			r.opts.Logger.Warn("spans wait: their receiver is away", logkeys.Error, err)
 		}
 		select {
 		case <-time.After(pause):
@@ -225,14 +226,14 @@ func (r *Relay) reached(wasAway bool) {
 	r.lossy = false
 	r.mu.Unlock()
 	if wasAway || lossy {
-		r.opts.Logger.Info("the receiver takes spans again", "dropped_so_far", r.dropped.Load())
+		r.opts.Logger.Info("the receiver takes spans again", logkeys.DroppedSoFar, r.dropped.Load())
 	}
 }
 
 // drop tells of frames that nobody will take.
 func (r *Relay) drop(frames int, why error) {
 	r.dropped.Add(uint64(frames)) //nolint:gosec // a count
-	r.opts.Logger.Warn("spans were dropped", "frames", frames, "error", why)
+	r.opts.Logger.Warn("spans were dropped", logkeys.Frames, frames, logkeys.Error, why)
 }
 
 // upload sends frames in one request. Some of them may be no OTLP: those are dropped.
