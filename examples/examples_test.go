@@ -35,6 +35,7 @@ func TestExamples(t *testing.T) {
 	t.Run("03-census", func(t *testing.T) { runReadme(t, &terminal{dir: dir, input: input}, "03-census", true) })
 	t.Run("census counts what is there", func(t *testing.T) { testCensus(t, dir, root, input) })
 	t.Run("census survives kill -9", func(t *testing.T) { testKill(t, dir, input) })
+	t.Run("a trace survives kill -9", func(t *testing.T) { testTrace(t, dir) })
 }
 
 // runReadme does what a README says, in a home of its own.
@@ -74,7 +75,7 @@ func (term *terminal) follow(t *testing.T, commands session, anyNumber bool) {
 }
 
 // looks are commands that may come too early for what subscribers do, and change nothing.
-var looks = regexp.MustCompile(`^(curl|cat|bin/tasker (subscriber (list|show|dead-letters (list|show))|event tail|plugin logs))\b`)
+var looks = regexp.MustCompile(`^(curl|cat|bin/tasker (task trace|subscriber (list|show|dead-letters (list|show))|event tail|plugin logs))\b`)
 
 // task is what `tasker run --json` prints, as far as these tests look.
 type task struct {
