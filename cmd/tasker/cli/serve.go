@@ -52,7 +52,7 @@ func (a *app) serve(c *cobra.Command) error {
 		defer close(announced)
 		a.announce(ctx, h, func(health *host.Health) {
 			opts.Logger.Info("serving", "home", cfg.Home, "pid", os.Getpid(), "version", opts.Version,
-				"health_addr", h.HealthAddr(), "problems", health.Problems)
+				"health_addr", h.HealthAddr(), "metrics_addr", h.MetricsAddr(), "problems", health.Problems)
 		})
 	}()
 	err = h.Run(ctx)

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"strings"
 	"time"
 
@@ -103,8 +102,8 @@ func statusNames() []string {
 func (f *listFlags) query(now time.Time) (host.Filter, host.Page, error) {
 	filter := host.Filter{Tag: f.tag, CorrelationID: f.correlationID, OldestFirst: f.oldestFirst}
 	for _, s := range f.statuses {
-		if !slices.Contains(statusNames(), s) {
-			return filter, host.Page{}, fmt.Errorf("--status: no status %q%s", s, didYouMean(s, statusNames()))
+		if err := oneOf(s, statusNames()...); err != nil {
+			return filter, host.Page{}, fmt.Errorf("--status: %w", err)
 		}
 		filter.Statuses = append(filter.Statuses, task.Status(s))
 	}

@@ -122,8 +122,10 @@ func (t *traceTree) title() string {
 	}
 	if len(t.roots) > 0 {
 		a := t.roots[0].attributes
-		text = strings.TrimSpace(fmt.Sprintf("%s/%s@%s  %s  %s",
-			a[trace.KeyTaskNamespace], a[trace.KeyTaskTemplate], a[trace.KeyTaskVersion], a[trace.KeyTaskStatus], text))
+		if status := a[trace.KeyTaskStatus]; status != "" { // it has ended
+			text = status + "  " + text
+		}
+		text = fmt.Sprintf("%s/%s@%s  %s", a[trace.KeyTaskNamespace], a[trace.KeyTaskTemplate], a[trace.KeyTaskVersion], text)
 	}
 	return text
 }
