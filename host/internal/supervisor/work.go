@@ -74,8 +74,10 @@ func (in *instance) dispatch(as []*task.Assignment) {
 		if len(in.attempts) == in.leaked {
 			in.sawLife() // an idle plugin does not tick
 		}
-		h := &held{id: a.ID, key: a.ID.String(), handler: a.Handler.Handler, meter: in.meters[a.Handler.Handler],
-			step: a.Step, correlation: a.CorrelationID, traceparent: a.Traceparent}
+		h := &held{
+			id: a.ID, key: a.ID.String(), handler: a.Handler.Handler, meter: in.meters[a.Handler.Handler],
+			step: a.Step, correlation: a.CorrelationID, traceparent: a.Traceparent,
+		}
 		in.attempts[h.key] = h
 		orders = append(orders, order{held: h, assignment: a})
 	}
