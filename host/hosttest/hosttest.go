@@ -111,7 +111,7 @@ func Start(tb testing.TB, options ...Option) *Host {
 		c.host.PluginDirs = append(c.host.PluginDirs, dir)
 	}
 	h := &Host{t: tb, opts: c.host, log: newCapture(c.expected), pids: &processes{}}
-	h.opts.Logger = hclog.New(&hclog.LoggerOptions{Name: "host", Level: hclog.Debug, Output: h.log, JSONFormat: true})
+	h.opts.Logger = hclog.New(&hclog.LoggerOptions{Name: "host", Level: hclog.Trace, Output: h.log, JSONFormat: true})
 	tb.Cleanup(h.cleanup)
 	h.start()
 	return h
