@@ -272,7 +272,7 @@ func testTrace(t *testing.T, dir string) {
 	if err := serve.Start(); err != nil {
 		t.Fatal(err)
 	}
-	spans.await(t, "the whole trace", func() bool { return spans.tree() == tracedTree })
+	spans.await(t, "the whole trace", func() bool { return spans.tree() == tracedTree && spans.handled() })
 	if err := serve.Process.Signal(os.Interrupt); err != nil {
 		t.Fatal(err)
 	}
@@ -285,6 +285,22 @@ func testTrace(t *testing.T, dir string) {
 			t.Errorf("the API was called within %q", parent)
 		}
 	}
+}
+
+// handled reports whether there is a span of a delivery, of a trace of its own, that links to a step of the task. Lock it.
+func (c *collector) handled() bool {
+	for _, s := range c.spans {
+		if s.GetName() != trace.SpanSubscriber || len(s.GetLinks()) != 1 || hex.EncodeToString(s.GetTraceId()) == callerTrace {
+			continue
+		}
+		link := s.GetLinks()[0]
+		step := c.spans[hex.EncodeToString(link.GetSpanId())]
+		if attribute(link.GetAttributes(), trace.KeyLinkKind) == trace.LinkHandled && step.GetName() == trace.SpanStep &&
+			hex.EncodeToString(link.GetTraceId()) == callerTrace {
+			return true
+		}
+	}
+	return false
 }
 
 // list has a line for each span. Lock it.

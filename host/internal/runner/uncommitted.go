@@ -78,8 +78,11 @@ func (r *Runner) isolate(e *entry, inputs []input, cause error) (again []input, 
 func (r *Runner) reload(e *entry, inputs []input, cause error, now bool) {
 	id := e.agg.Task.ID
 	stored, err := r.opts.Store.Load(context.Background(), id)
-	if errors.Is(err, task.ErrNotFound) { // the creation itself failed
-		r.drop(e, inputs, cause)
+	if errors.Is(err, task.ErrNotFound) {
+		if slices.ContainsFunc(inputs, creation) {
+			err = cause // why the creation failed; else the task was deleted meanwhile
+		}
+		r.drop(e, inputs, err)
 		return
 	}
 	var agg *engine.Aggregate

@@ -65,7 +65,7 @@ func (s *EventStream) Send(frame *pluginv1.DeliverRequest) error {
 	return nil
 }
 
-// Recv returns the next frame that is about events: log lines go to the plugin's log. It
+// Recv returns the next frame that is not a log line, which goes to the plugin's log. It
 // is to be called until it returns an error.
 func (s *EventStream) Recv() (*pluginv1.DeliverResponse, error) {
 	for {
@@ -77,7 +77,6 @@ func (s *EventStream) Recv() (*pluginv1.DeliverResponse, error) {
 		switch k := frame.GetKind().(type) {
 		case *pluginv1.DeliverResponse_Log:
 			s.in.launch.output.logged(sourceSubscriber, logkeys.About{}, k.Log.GetLevel(), k.Log.GetMessage(), k.Log.GetFields())
-		case *pluginv1.DeliverResponse_Spans: // nobody keeps them yet
 		case *pluginv1.DeliverResponse_Ack:
 			s.in.acked.Store(true)
 			return frame, nil

@@ -59,6 +59,9 @@ func TestEventStream(t *testing.T) {
 		if err := s.Send(batch(seq, "an event")); err != nil {
 			t.Fatal(err)
 		}
+		if got, err := s.Recv(); err != nil || got.GetSpans() == nil {
+			t.Fatalf("frame = %v, %v; want the spans", got, err)
+		}
 		if got, err := s.Recv(); err != nil || got.GetAck().GetThrough() != seq {
 			t.Fatalf("answer = %v, %v; want an ack of %d", got, err, seq)
 		}
@@ -190,6 +193,9 @@ func TestDrainWaitsForStreams(t *testing.T) {
 	h.inState("events", task.PluginDraining)
 	if err := s.Send(batch(1, "the last one")); err != nil {
 		t.Fatal(err)
+	}
+	if got, err := s.Recv(); err != nil || got.GetSpans() == nil {
+		t.Fatalf("frame = %v, %v; want the spans", got, err)
 	}
 	if got, err := s.Recv(); err != nil || got.GetAck().GetThrough() != 1 {
 		t.Fatalf("answer = %v, %v; want an ack", got, err)

@@ -118,7 +118,7 @@ func (r *Relay) Put(otlp []byte) {
 	r.mu.Unlock()
 	r.dropped.Add(uint64(gone))
 	if first {
-		r.opts.Logger.Warn("spans are dropped, the oldest first: they come faster than their receiver takes them",
+		r.opts.Logger.Warn("spans are dropped, the oldest first: their receiver is away, or slower than they come",
 			logkeys.Limit, fmt.Sprintf("%d MiB", MaxQueuedSpans>>20))
 	}
 	select {
