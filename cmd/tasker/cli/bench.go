@@ -128,7 +128,7 @@ func (b *benchmark) checkArgs(c *cobra.Command, given []string) error {
 	if b.all && len(given) > 0 {
 		return usageOf(c, errors.New("--all runs its own workloads"))
 	}
-	if b.tasks < 0 || b.long <= 0 || b.rate <= 0 {
+	if c.Flags().Changed("tasks") && b.tasks == 0 || b.tasks < 0 || b.long <= 0 || b.rate <= 0 {
 		return usageOf(c, errors.New("--tasks, --for and --rate: want more than 0"))
 	}
 	for _, name := range given {

@@ -249,6 +249,9 @@ func (r *configReader) setting(s setting, value ast.Node) {
 			return
 		}
 		err = r.cfg.apply(s, value.GetToken().Value)
+		if dir, ok := s.value(r.cfg).(*string); ok && s.dir && *dir != "" && !filepath.IsAbs(*dir) {
+			*dir = filepath.Join(filepath.Dir(r.path), *dir)
+		}
 	}
 	if err != nil {
 		r.add(value, s.key+": "+err.Error(), "")

@@ -28,8 +28,8 @@ func retentionSettings() []setting {
 			help: "How many finished tasks of each template are kept at most in each status, the newest. `0` means any number.",
 		},
 		{
-			key: "retention.export", value: func(c *config) any { return &c.Retention.Export },
-			help: "A directory to which tasks are written before they are removed: one JSON document a line, as `tasker task show --json` prints it, with results, in files by day. What cannot be written is not removed. Relative to the working directory. Empty means none.",
+			key: "retention.export", value: func(c *config) any { return &c.Retention.Export }, dir: true,
+			help: "A directory to which tasks are written before they are removed: one JSON document a line, as `tasker task show --json` prints it, with results, in files by day. What cannot be written is not removed. Empty means none.",
 		},
 	}
 }

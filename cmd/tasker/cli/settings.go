@@ -84,6 +84,7 @@ type setting struct {
 	flag  string // of `run` and `serve`; empty = none
 	value func(*config) any
 	check func(*config) error // nil = anything
+	dir   bool                // the value is a directory
 	help  string
 }
 

@@ -250,6 +250,9 @@ func (l *launch) describe(ctx context.Context) (*Manifest, error) {
 	if err != nil {
 		return nil, refuse(err)
 	}
+	if len(m.Handlers) == 0 {
+		l.process.yield() // tasks wait for nothing that it does
+	}
 	return m, nil
 }
 

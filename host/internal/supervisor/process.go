@@ -190,6 +190,9 @@ func (p *process) killedByHost() bool {
 // terminate asks the whole group to end.
 func (p *process) terminate() { p.signal(terminateGroup) }
 
+// yield has the process give way to the host and to handlers.
+func (p *process) yield() { p.signal(yieldProcessor) }
+
 // dump asks the process for its goroutines on stderr, after which a Go program exits.
 func (p *process) dump() { p.signal(dumpProcess) }
 

@@ -21,6 +21,16 @@ func terminateGroup(p *os.Process, _ platformState) error {
 	return syscall.Kill(-p.Pid, syscall.SIGTERM)
 }
 
+// yieldedNice is the nice value of processes that give way to others.
+const yieldedNice = 10
+
+// yieldProcessor has the process, with all its threads and what it starts, get the
+// processor when others do not want it. It is no error where that is not allowed.
+func yieldProcessor(p *os.Process, _ platformState) error {
+	_ = syscall.Setpriority(syscall.PRIO_PGRP, p.Pid, yieldedNice)
+	return nil
+}
+
 func dumpProcess(p *os.Process, _ platformState) error { return syscall.Kill(p.Pid, syscall.SIGQUIT) }
 
 func describeExit(state *os.ProcessState) exit {

@@ -67,6 +67,9 @@ func killGroup(p *os.Process, s platformState) error {
 // terminateGroup has no gentle form here: the lifeline was the request.
 func terminateGroup(*os.Process, platformState) error { return nil }
 
+// yieldProcessor has no form here.
+func yieldProcessor(*os.Process, platformState) error { return nil }
+
 // dumpProcess has no form here.
 func dumpProcess(*os.Process, platformState) error { return nil }
 

@@ -163,6 +163,9 @@ func (p *testPlugin) Describe(ctx context.Context, _ *pluginv1.DescribeRequest) 
 		m.ConfigSchema = []byte(`{"type":"object","properties":{"port":{"type":"integer"}},"required":["port"],"additionalProperties":false}`)
 	case "emitter":
 		m.Emits = emitterEvents()
+	case "listener":
+		m.Handlers = nil
+		m.Subscriptions = []*pluginv1.SubscriptionSpec{{Name: "audit", Events: []string{"task.*"}}}
 	case "events":
 		m.Subscriptions = []*pluginv1.SubscriptionSpec{{Name: "audit", Events: []string{"task.*"}}}
 		m.Emits = []*pluginv1.EventSpec{{Name: m.GetName() + ".heard", Version: 1}}
