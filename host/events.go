@@ -199,7 +199,7 @@ func (r reading) matcher(ctx context.Context, q api.EventQuery, gets matcher) (m
 			return false, nil
 		}
 		if filter != nil {
-			if ok, _ := filter.Match(expr.NewRawEvent(entry.Encoded)); !ok { // what cannot be evaluated does not match
+			if ok, _ := filter.Match(expr.NewEvent(entry.Encoded)); !ok { // what cannot be evaluated does not match
 				return false, nil
 			}
 		}

@@ -7,6 +7,8 @@ import (
 	"strings"
 	"testing"
 
+	"google.golang.org/protobuf/proto"
+
 	"github.com/tasker-engine/tasker/host/internal/expr"
 	catalog "github.com/tasker-engine/tasker/plugin/sdk/event"
 	eventv1 "github.com/tasker-engine/tasker/proto/tasker/event/v1"
@@ -71,7 +73,11 @@ func TestGuide(t *testing.T) {
 func TestGuideFilters(t *testing.T) {
 	const at = 1_700_000_000_000_000_000 // 23:13 in Berlin
 	event := func(typ, step string, at int64, payload string) *expr.Event {
-		return expr.NewEvent(&eventv1.Event{Type: typ, Step: step, At: at, Payload: []byte(payload)})
+		raw, err := proto.Marshal(&eventv1.Event{Type: typ, Step: step, At: at, Payload: []byte(payload)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return expr.NewEvent(raw)
 	}
 	example, ok := catalog.Lookup("task.failed")
 	if !ok {

@@ -48,7 +48,7 @@ func (e *entry) event() *expr.Event {
 	if v := e.view.Load(); v != nil {
 		return v
 	}
-	if e.view.CompareAndSwap(nil, expr.NewRawEvent(e.encoded)) && e.page != nil {
+	if e.view.CompareAndSwap(nil, expr.NewEvent(e.encoded)) && e.page != nil {
 		e.page.decoded.Add(int64(len(e.encoded)) * decodedFactor)
 	}
 	return e.view.Load()

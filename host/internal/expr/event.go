@@ -24,24 +24,16 @@ type Event struct {
 	payload  func() (any, error)
 }
 
-// NewEvent returns the event of an envelope, which must not change any more.
-func NewEvent(envelope *eventv1.Event) *Event {
-	return newEvent(func() (*eventv1.Event, error) { return envelope, nil })
-}
-
-// NewRawEvent returns the event of an encoded envelope, as the log holds it. The bytes
-// must not change any more. If they are no event, [Filter.Match] says so.
-func NewRawEvent(raw []byte) *Event {
-	return newEvent(sync.OnceValues(func() (*eventv1.Event, error) {
+// NewEvent returns the event of an encoded envelope, as the log holds it. The bytes must
+// not change any more. If they are no event, [Filter.Match] says so.
+func NewEvent(raw []byte) *Event {
+	envelope := sync.OnceValues(func() (*eventv1.Event, error) {
 		e := &eventv1.Event{}
 		if err := proto.Unmarshal(raw, e); err != nil {
 			return nil, fmt.Errorf("filters: no event: %w", err)
 		}
 		return e, nil
-	}))
-}
-
-func newEvent(envelope func() (*eventv1.Event, error)) *Event {
+	})
 	return &Event{envelope: envelope, payload: sync.OnceValues(func() (any, error) {
 		e, err := envelope()
 		if err != nil {

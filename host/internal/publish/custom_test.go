@@ -36,7 +36,7 @@ func TestEmitted(t *testing.T) {
 func TestBrokenEmit(t *testing.T) {
 	s := newSample(t)
 	for _, payload := range []string{"", "{", "1 2"} {
-		p := publish.ForTask(s.task, s.tmpl, at)
+		p := forTask(s.task, s.tmpl, at)
 		p.Emitted(&s.task.Steps[2], task.Emit{Name: "orders.shipped", Payload: []byte(payload)})
 		p.Emitted(&s.task.Steps[2], task.Emit{Name: "orders.paid", Payload: []byte("1")})
 		if events, _, err := p.Events(); err == nil || !strings.Contains(err.Error(), "orders.shipped") || len(events) != 0 {
@@ -78,7 +78,7 @@ func TestTemplateEvents(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			p := publish.ForTask(s.task, s.tmpl, at)
+			p := forTask(s.task, s.tmpl, at)
 			tt.call(p)
 			events, seq, err := p.Events()
 			if err != nil || seq != s.task.Seq+uint64(len(events)) {

@@ -152,7 +152,7 @@ func (s *sample) publish(tb testing.TB, c call) *eventv1.Event {
 	tb.Helper()
 	var got []store.Event
 	if c.onTask != nil {
-		p := publish.ForTask(s.task, s.tmpl, at)
+		p := forTask(s.task, s.tmpl, at)
 		c.onTask(p)
 		events, seq, err := p.Events()
 		if err != nil || seq != s.task.Seq+1 {
@@ -351,7 +351,7 @@ func TestErrorData(t *testing.T) {
 // TestSequence: events of one decision are numbered without gaps and keep their order.
 func TestSequence(t *testing.T) {
 	s := newSample(t)
-	p := publish.ForTask(s.task, s.tmpl, at)
+	p := forTask(s.task, s.tmpl, at)
 	p.TaskStarted()
 	p.StepStarted(&s.task.Steps[2])
 	p.StepCompleted(&s.task.Steps[2])
@@ -380,7 +380,7 @@ func TestBrokenJSON(t *testing.T) {
 		(*publish.Task).TaskInitialized,
 		func(p *publish.Task) { p.StepCompleted(&s.task.Steps[2]) },
 	} {
-		p := publish.ForTask(s.task, s.tmpl, at)
+		p := forTask(s.task, s.tmpl, at)
 		p.TaskStarted()
 		broken(p)
 		p.TaskCompleted()
@@ -445,4 +445,10 @@ func TestHostEventsWithChanges(t *testing.T) {
 	if submitted != 2 || len(told) != 2 || !errors.Is(errors.Join(told...), full) {
 		t.Errorf("%d submitted, told %v; want 2 and the error of each", submitted, told)
 	}
+}
+
+func forTask(t *task.Task, tmpl *template.Template, now time.Time) *publish.Task {
+	p := &publish.Task{}
+	p.Begin(t, tmpl, now)
+	return p
 }

@@ -40,15 +40,8 @@ type Task struct {
 	}
 }
 
-// ForTask starts a list of events about t. The events continue t.Seq; now is the time
-// of all of them.
-func ForTask(t *task.Task, tmpl *template.Template, now time.Time) *Task {
-	p := &Task{}
-	p.Begin(t, tmpl, now)
-	return p
-}
-
-// Begin is [ForTask] in the memory of p, whose earlier events are not valid any more.
+// Begin starts a list of events about t. The events continue t.Seq; now is the time of all
+// of them. The memory of p is used again: its earlier events are not valid any more.
 func (p *Task) Begin(t *task.Task, tmpl *template.Template, now time.Time) {
 	if cap(p.encoded) > maxMemory || cap(p.payload) > maxMemory {
 		*p = Task{} // one decision had much to tell

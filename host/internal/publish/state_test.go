@@ -58,7 +58,7 @@ func TestWorkflowState(t *testing.T) {
 		}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			if diff := cmp.Diff(*ForTask(tt.task, tt.specs, time.Now()).workflowState(), tt.want); diff != "" {
+			if diff := cmp.Diff(*forTask(tt.task, tt.specs, time.Now()).workflowState(), tt.want); diff != "" {
 				t.Errorf("workflowState() (-got +want):\n%s", diff)
 			}
 		})
@@ -72,12 +72,12 @@ func TestWorkflowStateIsBounded(t *testing.T) {
 	for i := range many.Steps[100:] {
 		many.Steps[100+i].Status = task.StepComplete
 	}
-	got := ForTask(many, specs, time.Now()).workflowState()
+	got := forTask(many, specs, time.Now()).workflowState()
 	if len(got.Steps) != 100 || got.Omitted != 900 || got.Counts["complete"] != 900 || !got.Steps[99].Blocked {
 		t.Errorf("%d steps, %d omitted, counts %v", len(got.Steps), got.Omitted, got.Counts)
 	}
 	many, specs = chain(maxStateScan + 1) // all are blocked, the last by a long chain
-	p := ForTask(many, specs, time.Now())
+	p := forTask(many, specs, time.Now())
 	if got := p.workflowState(); len(got.Steps) != maxStateSteps || got.Omitted != maxStateScan+1-maxStateSteps {
 		t.Errorf("%d steps, %d omitted", len(got.Steps), got.Omitted)
 	}
@@ -96,7 +96,7 @@ func TestDependents(t *testing.T) {
 	tmpl.Steps[0].Level = 3
 	tk.Steps[0].Attempt = &task.Attempt{Number: 1}
 	var e event.StepStarted
-	p := ForTask(tk, tmpl, time.Now())
+	p := forTask(tk, tmpl, time.Now())
 	p.StepStarted(&tk.Steps[0])
 	if err := json.Unmarshal(p.payload, &e); err != nil {
 		t.Fatal(err)
@@ -104,4 +104,10 @@ func TestDependents(t *testing.T) {
 	if len(e.Dependents) != maxDependents || e.Dependents[0] != "s1" || e.Level != 3 {
 		t.Errorf("%d dependents from %q on, level %d", len(e.Dependents), e.Dependents[0], e.Level)
 	}
+}
+
+func forTask(t *task.Task, tmpl *template.Template, now time.Time) *Task {
+	p := &Task{}
+	p.Begin(t, tmpl, now)
+	return p
 }
