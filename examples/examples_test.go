@@ -49,6 +49,8 @@ func runReadme(t *testing.T, term *terminal, example string, anyNumber bool) {
 func (term *terminal) begin(t *testing.T) {
 	t.Helper()
 	t.Setenv("TASKER_HOME", "")
+	t.Setenv("TASKER_DELIVERY_GRACE", "1m") // a machine that does much else delivers late
+	t.Setenv("TASKER_GRACE", "1m")
 	if err := os.RemoveAll(filepath.Join(term.dir, ".tasker")); err != nil {
 		t.Fatal(err)
 	}

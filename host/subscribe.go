@@ -102,10 +102,7 @@ func (h *Host) letSubscribersStart(ctx context.Context) {
 	}
 	for {
 		rung := h.settled.next()
-		starting := slices.ContainsFunc(h.supervisor.Plugins(), func(p supervisor.PluginInfo) bool {
-			return isStarting(&p) && p.State != task.PluginBackoff && (p.Manifest == nil || len(p.Manifest.Subscriptions) > 0)
-		})
-		if !starting {
+		if !slices.ContainsFunc(h.supervisor.Plugins(), h.subscribesSoon) {
 			return
 		}
 		select {
@@ -113,6 +110,19 @@ func (h *Host) letSubscribersStart(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		}
+	}
+}
+
+// subscribesSoon reports whether a plugin is about to get events. One that is ready is
+// connected a moment later.
+func (h *Host) subscribesSoon(p supervisor.PluginInfo) bool {
+	switch {
+	case p.Manifest != nil && len(p.Manifest.Subscriptions) == 0, p.State == task.PluginBackoff:
+		return false
+	case p.State == task.PluginReady, p.State == task.PluginDegraded:
+		return !h.delivery.Connected(p.Instance)
+	default:
+		return isStarting(&p)
 	}
 }
 

@@ -413,6 +413,14 @@ func (d *Delivery) Connect(instance string, declared []Subscription) {
 	}
 }
 
+// Connected reports whether an instance was connected, and is still known.
+func (d *Delivery) Connected(instance string) bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	_, ok := d.names[instance]
+	return ok
+}
+
 // Disconnect says that an instance is to get no more events, because it drains: what it
 // holds it may still answer. It does not wait.
 func (d *Delivery) Disconnect(instance string) { d.disconnect(instance, false) }
