@@ -77,6 +77,8 @@ type Options struct {
 	// not exist holds none. Paths are further plugin binaries of any name.
 	Dirs  []string
 	Paths []string
+	// Installed are plugins that were installed and approved.
+	Installed []Binary
 
 	RunDir  string // sockets and process records; short, private to this host
 	DataDir string // one working directory per plugin below it
