@@ -259,7 +259,9 @@ func testTrace(t *testing.T, dir string) {
 		t.Fatal(err)
 	}
 	<-api.held
-	spans.await(t, "what was before the kill", func() bool { return strings.Contains(spans.list(), "status_code=201") })
+	spans.await(t, "what was before the kill", func() bool { // the subscriber that tells of steps is new in this home
+		return strings.Contains(spans.list(), "status_code=201") && strings.Contains(spans.list(), trace.SpanStep+" name=charge")
+	})
 	if err := first.Process.Kill(); err != nil {
 		t.Fatal(err)
 	}
