@@ -32,6 +32,16 @@ func Dial(ctx context.Context, home string) (*Client, error) {
 	if err != nil {
 		return nil, err
 	}
+	return dial(ctx, home, r, r.Secret)
+}
+
+// DialToken connects to a host at its socket with a token of it, for a program that was
+// started by `tasker NAME` and knows no more. Error: [ErrNoHost].
+func DialToken(ctx context.Context, home, socket, token string) (*Client, error) {
+	return dial(ctx, home, Record{Socket: socket}, token)
+}
+
+func dial(ctx context.Context, home string, r Record, token string) (*Client, error) {
 	if err := probe(ctx, home, r); err != nil {
 		return nil, err
 	}
@@ -41,6 +51,7 @@ func Dial(ctx context.Context, home string) (*Client, error) {
 			return d.DialContext(ctx, "unix", r.Socket)
 		}),
 		grpc.WithTransportCredentials(insecure.NewCredentials()), // the directory is private to the user
+		grpc.WithPerRPCCredentials(bearer(token)),
 		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(maxMessage), grpc.MaxCallSendMsgSize(maxMessage)),
 	)
 	if err != nil {

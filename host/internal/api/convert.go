@@ -205,6 +205,28 @@ func pluginToWire(p PluginInfo) *hostv1.Plugin {
 		Emits:         each(p.Emits, emitToWire),
 		Manifest:      p.Manifest,
 		Notes:         p.Notes,
+		Usage:         usageToWire(p.Usage),
+		Finished:      p.Finished,
+	}
+}
+
+func usageToWire(u *PluginUsage) *hostv1.PluginUsage {
+	if u == nil {
+		return nil
+	}
+	return &hostv1.PluginUsage{
+		MemoryBytes: uint64(max(u.Memory, 0)), CpuTime: durationpb.New(u.CPUTime),
+		OpenFiles: count(u.OpenFiles), Threads: count(u.Threads),
+	}
+}
+
+func usageFromWire(u *hostv1.PluginUsage) *PluginUsage {
+	if u == nil {
+		return nil
+	}
+	return &PluginUsage{
+		Memory: int64(min(u.GetMemoryBytes(), math.MaxInt64)), CPUTime: u.GetCpuTime().AsDuration(), //nolint:gosec // it fits
+		OpenFiles: int(u.GetOpenFiles()), Threads: int(u.GetThreads()),
 	}
 }
 
@@ -228,6 +250,8 @@ func pluginFromWire(p *hostv1.Plugin) PluginInfo {
 		Emits:         each(p.GetEmits(), emitFromWire),
 		Manifest:      rawJSON(p.GetManifest()),
 		Notes:         p.GetNotes(),
+		Usage:         usageFromWire(p.GetUsage()),
+		Finished:      p.GetFinished(),
 	}
 }
 

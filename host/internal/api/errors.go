@@ -26,6 +26,7 @@ func errorKinds() []errorKind {
 		{ErrNoHost, "no_host", codes.Unavailable},
 		{ErrEmbedded, "embedded", codes.FailedPrecondition},
 		{ErrUnknownHandler, "unknown_handler", codes.FailedPrecondition},
+		{ErrDenied, "denied", codes.PermissionDenied},
 		{ErrNoMetrics, "no_metrics", codes.FailedPrecondition},
 		{task.ErrNotFound, "not_found", codes.NotFound},
 		{task.ErrAmbiguous, "ambiguous", codes.InvalidArgument},

@@ -76,7 +76,9 @@ func Listen(cfg Config) (*Server, error) {
 		s.stop()
 		return nil, err
 	}
-	s.grpc = grpc.NewServer(grpc.MaxRecvMsgSize(maxMessage), grpc.MaxSendMsgSize(maxMessage))
+	g := guard{secret: s.record.Secret}
+	s.grpc = grpc.NewServer(grpc.MaxRecvMsgSize(maxMessage), grpc.MaxSendMsgSize(maxMessage),
+		grpc.UnaryInterceptor(g.unary), grpc.StreamInterceptor(g.stream))
 	hostv1.RegisterControlServiceServer(s.grpc, &control{service: cfg.Service, embedded: cfg.Mode == ModeRun, stopping: s.stopping})
 	hostv1.RegisterDebugServiceServer(s.grpc, &debugger{metrics: cfg.Metrics, stopping: s.stopping})
 	return s, nil
@@ -95,7 +97,7 @@ func (s *Server) listen() error {
 			return errors.Join(err, s.socket.Close())
 		}
 	}
-	s.record = Record{Socket: path, PID: os.Getpid(), StartedAt: s.cfg.Now().UTC(), Mode: s.cfg.Mode, Version: s.cfg.Version}
+	s.record = Record{Socket: path, PID: os.Getpid(), StartedAt: s.cfg.Now().UTC(), Mode: s.cfg.Mode, Version: s.cfg.Version, Secret: newToken()}
 	if s.health != nil {
 		s.record.Health = s.health.Addr().String()
 	}

@@ -154,6 +154,17 @@ type PluginInfo struct {
 	Manifest json.RawMessage
 	// Notes say what of the declaration was accepted and refused, and why.
 	Notes []string
+
+	Usage    *PluginUsage // nil = it has no process, or the system does not tell
+	Finished uint64       // attempts that ended in its processes since the host started
+}
+
+// PluginUsage is what the process of a plugin uses of the machine.
+type PluginUsage struct {
+	Memory    int64         // resident, bytes
+	CPUTime   time.Duration // since the process began
+	OpenFiles int           // file descriptors
+	Threads   int
 }
 
 // HandlerInfo is one handler that a plugin offers.

@@ -29,6 +29,7 @@ type Record struct {
 	Mode      Mode      `json:"mode"`
 	Version   string    `json:"version"`
 	Health    string    `json:"health,omitempty"` // address of the health port
+	Secret    string    `json:"secret"`           // the token that may do everything; see [Record.Token]
 }
 
 // maxSocketPath is the length in bytes of the longest path that a unix socket can
