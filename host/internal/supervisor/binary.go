@@ -19,6 +19,9 @@ type Binary struct {
 	ManifestDigest string
 	// Granted are the permissions that were approved; nil = those that the manifest asks for.
 	Granted *Permissions
+	// Refused is why it must not be started, shown as its cause; nil = it may be. Path may
+	// then be the directory of the version.
+	Refused error
 }
 
 // Digest returns the SHA-256 of what the manifest says, hex: the same for two manifests

@@ -1,0 +1,321 @@
+package depot
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/tasker-engine/tasker/host/internal/supervisor"
+)
+
+// InstallRequest says what to install, and what is accepted.
+type InstallRequest struct {
+	// Source is the file or the http(s) URL of a package, or NAME[@VERSION] of the index;
+	// without a version the highest one that is no pre-release.
+	Source string
+	// Index is the directory or the http(s) URL of the index.json for names.
+	Index string
+	// Signer is the public key that must have signed, which replaces the pinned one;
+	// [Unsigned] wants none. Empty = the pinned one, at a first install the package's own.
+	Signer string
+	// Downgrade accepts a version or a protocol below the current one.
+	Downgrade bool
+	// Beside leaves the current version as it is, if there is one.
+	Beside bool
+	// Locked installs only what the lock has already, and leaves the lock as it is.
+	Locked bool
+	// Approve is asked at a first install, and when more is asked for than was approved;
+	// nothing is installed without a yes. nil = no.
+	Approve func(ctx context.Context, o *Offer) (bool, error)
+	// Progress is told how much of a download has come; total is -1 when it is not known.
+	// nil = nobody is told.
+	Progress func(done, total int64)
+}
+
+// Offer is what somebody is asked to approve.
+type Offer struct {
+	Manifest *Manifest
+	Source   string
+	Size     int64  // of the package, bytes
+	Signer   string // who signed, verified; empty = nobody
+	First    bool   // no version of the plugin is installed
+	Current  string // the version that is replaced; empty at a first install
+	Asks     []string
+	New      []string // of Asks, what was not approved before
+	Approved supervisor.Permissions
+}
+
+// Installation is what an install did.
+type Installation struct {
+	Name     string
+	Version  string
+	Manifest *Manifest
+	Signer   string
+	Already  bool   // the tree was there before
+	Current  bool   // the version is the current one now
+	Previous string // the version that was current before; empty = none or the same
+	Dir      string
+}
+
+// errRefused is the answer no to what an install asks.
+var errRefused = errors.New("not approved: nothing was installed")
+
+// Install brings a package into the depot: fetches it, compares it with the index, the
+// lock and the request, unpacks it beside what is there, and writes the lock. What does
+// not agree is a [*MismatchError], and nothing has changed.
+func (d *Depot) Install(ctx context.Context, req InstallRequest) (*Installation, error) {
+	p, err := d.fetch(ctx, &req)
+	if err != nil {
+		return nil, err
+	}
+	defer p.discard()
+	if err := p.inspect(); err != nil {
+		return nil, err
+	}
+	l, err := d.Lock()
+	if err != nil {
+		return nil, err
+	}
+	in := &install{depot: d, req: &req, pkg: p, m: p.manifest}
+	if err := in.check(ctx, l); err != nil {
+		return nil, err
+	}
+	return in.commit()
+}
+
+// install is one package on its way into the depot.
+type install struct {
+	depot *Depot
+	req   *InstallRequest
+	pkg   *pkg
+	m     *Manifest
+
+	signer  string
+	digest  string
+	trees   map[string]string
+	hash    string // of the tree for this platform
+	granted bool   // the permissions were approved now
+}
+
+// check compares the package with the lock and asks for what is new.
+func (in *install) check(ctx context.Context, l *Lock) error {
+	if err := in.m.supported(); err != nil {
+		return err
+	}
+	if _, err := in.m.Executable(in.depot.platform); err != nil {
+		return err
+	}
+	known := l.Plugins[in.m.Name]
+	if err := in.checkSigner(known); err != nil {
+		return err
+	}
+	var err error
+	if in.digest, err = in.m.Digest(); err != nil {
+		return fmt.Errorf("package %s: %w", in.req.Source, err)
+	}
+	in.trees = in.m.treeHashes(in.pkg.manifestSum)
+	in.hash, _, _ = (&Pinned{Trees: in.trees}).Tree(in.depot.platform)
+	if known == nil {
+		if in.req.Locked {
+			return in.mismatch("plugin "+in.m.Name, "one of the lock", in.m.Version, "without --locked: tasker plugin install "+in.req.Source)
+		}
+		return in.approve(ctx, nil)
+	}
+	if pinned := known.Versions[in.m.Version]; pinned != nil {
+		return in.checkPinned(ctx, known, pinned)
+	}
+	if in.req.Locked {
+		return in.mismatch("version of "+in.m.Name, known.Version, in.m.Version, "without --locked: tasker plugin install "+in.req.Source)
+	}
+	if err := in.checkDowngrade(known); err != nil {
+		return err
+	}
+	return in.approve(ctx, known)
+}
+
+func (in *install) mismatch(what, expected, found, accept string) error {
+	return &MismatchError{What: what, Expected: expected, Found: found, Accept: accept}
+}
+
+// checkSigner finds who must have signed, and whether that one has.
+func (in *install) checkSigner(known *Locked) error {
+	want := in.m.Signer
+	if known != nil {
+		want = known.Signer
+	}
+	if in.req.Signer != "" {
+		want = in.req.Signer
+	}
+	if in.req.Signer == Unsigned {
+		return nil
+	}
+	what := "signer of " + in.m.Name + " " + in.m.Version
+	accept := "tasker plugin install " + in.req.Source + " --signer "
+	if want == "" {
+		if in.m.Signer != "" { // the lock knows the plugin as unsigned: from now on it is signed
+			return in.mismatch(what, signerName(want), in.m.Signer, accept+in.m.Signer)
+		}
+		return nil
+	}
+	if len(in.pkg.signature) == 0 {
+		return in.mismatch(what, want, "no signature: there is no "+filepath.Base(in.req.Source)+SignatureSuffix, accept+Unsigned)
+	}
+	if in.m.Signer != want && in.m.Signer != "" {
+		return in.mismatch(what, want, in.m.Signer, accept+in.m.Signer)
+	}
+	ok, err := in.pkg.signedBy(want)
+	if err != nil {
+		return err
+	}
+	if !ok {
+		return in.mismatch(what, "a signature by "+want, "one that is not by it, or of another package", "get the package again; do not accept it")
+	}
+	in.signer = want
+	return nil
+}
+
+// checkPinned compares a package with the version of the lock that it claims to be.
+func (in *install) checkPinned(ctx context.Context, known *Locked, pinned *Pinned) error {
+	again := fmt.Sprintf("tasker plugin remove %s@%s && tasker plugin install %s", in.m.Name, in.m.Version, in.req.Source)
+	if in.digest != pinned.Manifest {
+		return in.mismatch(fmt.Sprintf("manifest of %s %s", in.m.Name, in.m.Version), pinned.Manifest, in.digest, again)
+	}
+	want, _, ok := pinned.Tree(in.depot.platform)
+	if !ok && in.req.Locked {
+		return in.mismatch(fmt.Sprintf("platform of %s %s", in.m.Name, in.m.Version), strings.Join(sortedKeys(pinned.Trees), ", "),
+			in.depot.platform, "without --locked: tasker plugin install "+in.req.Source)
+	}
+	if ok && want != in.hash {
+		return in.mismatch(fmt.Sprintf("tree of %s %s", in.m.Name, in.m.Version), want, in.hash, again)
+	}
+	if beyond := Beyond(in.m.Permissions, pinned.Permissions); len(beyond) > 0 {
+		if in.req.Locked {
+			return notApproved(in.m.Name, in.m.Version, pinned.Permissions, beyond)
+		}
+		return in.approve(ctx, known)
+	}
+	return nil
+}
+
+// checkDowngrade refuses what is older than the current version.
+func (in *install) checkDowngrade(known *Locked) error {
+	if in.req.Downgrade {
+		return nil
+	}
+	accept := "tasker plugin install " + in.req.Source + " --downgrade"
+	if compareVersions(in.m.Version, known.Version) < 0 {
+		return in.mismatch("version of "+in.m.Name, "at least "+known.Version, in.m.Version, accept)
+	}
+	if current := known.Versions[known.Version]; in.m.Protocol < current.Protocol {
+		return in.mismatch("protocol of "+in.m.Name+" "+in.m.Version, fmt.Sprintf("at least version %d", current.Protocol),
+			fmt.Sprintf("version %d", in.m.Protocol), accept)
+	}
+	return nil
+}
+
+// approve asks for what was not approved before.
+func (in *install) approve(ctx context.Context, known *Locked) error {
+	o := &Offer{
+		Manifest: in.m, Source: in.req.Source, Size: in.pkg.size, Signer: in.signer, First: known == nil, Asks: Asks(in.m.Permissions),
+	}
+	if known != nil {
+		o.Current, o.Approved = known.Version, known.Versions[known.Version].Permissions
+	}
+	o.New = Beyond(in.m.Permissions, o.Approved)
+	if in.granted = true; known != nil && len(o.New) == 0 {
+		return nil
+	}
+	if in.req.Approve == nil {
+		return in.mismatch(fmt.Sprintf("permissions of %s %s", in.m.Name, in.m.Version), orNone(strings.Join(Asks(o.Approved), ", ")),
+			orNone(strings.Join(o.Asks, ", ")), "tasker plugin install "+in.req.Source+" --approve")
+	}
+	yes, err := in.req.Approve(ctx, o)
+	if err == nil && !yes {
+		err = errRefused
+	}
+	return err
+}
+
+// commit unpacks the package and writes the lock.
+func (in *install) commit() (*Installation, error) {
+	out := &Installation{
+		Name: in.m.Name, Version: in.m.Version, Manifest: in.m, Signer: in.signer, Dir: in.depot.Dir(in.m.Name, in.m.Version),
+	}
+	err := in.depot.change(func(l *Lock) error {
+		var err error
+		if out.Already, err = in.place(out.Dir); err != nil {
+			return err
+		}
+		if in.req.Locked {
+			out.Current = l.Plugins[in.m.Name] != nil && l.Plugins[in.m.Name].Version == in.m.Version
+			return nil
+		}
+		in.enter(l, out)
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+// enter writes the version into the lock.
+func (in *install) enter(l *Lock, out *Installation) {
+	p := l.Plugins[in.m.Name]
+	if p == nil {
+		p = &Locked{Version: in.m.Version, Versions: make(map[string]*Pinned)}
+		l.Plugins[in.m.Name] = p
+	}
+	p.Signer = in.signer
+	pinned := p.Versions[in.m.Version]
+	if pinned == nil {
+		pinned = &Pinned{Source: in.pkg.source, Protocol: in.m.Protocol, Manifest: in.digest, Trees: in.trees}
+		p.Versions[in.m.Version] = pinned
+	}
+	if in.granted {
+		pinned.Permissions = in.m.Permissions
+	}
+	for platform, hash := range in.trees {
+		if _, ok := pinned.Trees[platform]; !ok {
+			pinned.Trees[platform] = hash
+		}
+	}
+	if before := p.Version; !in.req.Beside && before != in.m.Version {
+		p.activate(in.m.Version)
+		out.Previous = before
+	}
+	out.Current = p.Version == in.m.Version
+}
+
+// place unpacks the package into its directory, unless the same tree lies there.
+func (in *install) place(dir string) (already bool, err error) {
+	files, err := readTree(dir)
+	switch {
+	case err == nil && treeHash(files) == in.hash:
+		return true, nil
+	case err == nil:
+		return false, in.mismatch(fmt.Sprintf("tree of %s %s", in.m.Name, in.m.Version), in.hash, treeHash(files)+" in "+dir,
+			fmt.Sprintf("tasker plugin remove --tree %s@%s, then install again", in.m.Name, in.m.Version))
+	case !errors.Is(err, os.ErrNotExist):
+		return false, err
+	}
+	stage, err := os.MkdirTemp(filepath.Join(in.depot.home, treesDir), ".stage-*")
+	if err != nil {
+		return false, fmt.Errorf("install: %w", err)
+	}
+	defer func() { _ = os.RemoveAll(stage) }() // gone once it was renamed
+	tree := filepath.Join(stage, "tree")
+	if err := in.pkg.unpack(tree, in.depot.platform); err != nil {
+		return false, err
+	}
+	if err := os.MkdirAll(filepath.Dir(dir), dirMode); err != nil {
+		return false, fmt.Errorf("install: %w", err)
+	}
+	if err := os.Rename(tree, dir); err != nil {
+		return false, fmt.Errorf("install: %w", err)
+	}
+	return false, nil
+}
