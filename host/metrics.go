@@ -171,7 +171,8 @@ func pluginMetrics(plugins []supervisor.Metrics) (out []telemetry.Plugin) {
 			continue // the name is another one's
 		}
 		m := telemetry.Plugin{
-			Name: p.Name, State: string(p.State), States: states, HasUsage: p.HasUsage, RSS: p.RSS, CPU: p.CPU,
+			Name: p.Name, State: string(p.State), States: states, HasUsage: p.HasUsage,
+			Memory: p.Used.Memory, OpenFiles: p.Used.OpenFiles, Threads: p.Used.Threads, CPU: p.CPU,
 			Restarts: max(p.Starts-1, 0), Crashes: p.Crashes, Handlers: make(map[string]telemetry.Handler, len(p.Handlers)),
 		}
 		for name, h := range p.Handlers {

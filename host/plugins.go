@@ -269,6 +269,10 @@ func pluginInfo(p *supervisor.PluginInfo) (api.PluginInfo, error) {
 		Instance: p.Instance, PID: p.PID, Restarts: p.Crashes, Capacity: p.Capacity, InFlight: p.InFlight, Leaked: p.Leaked,
 		Notes: slices.Concat(p.Accepted, p.Refused, p.Warnings),
 	}
+	if u, ok := p.Usage(); ok {
+		usage := api.PluginUsage(u)
+		out.Usage = &usage
+	}
 	if p.Manifest == nil {
 		return out, nil
 	}

@@ -14,7 +14,7 @@ type Metrics struct {
 	PluginInfo
 
 	HasUsage bool          // of a process that runs, where the system tells
-	RSS      int64         // bytes in memory
+	Used     Usage         // by it
 	CPU      time.Duration // that its processes used since the host started, as far as it was seen
 	Handlers map[string]HandlerMetrics
 }
@@ -186,14 +186,11 @@ func (s *Supervisor) Metrics() []Metrics {
 	var out []Metrics
 	for _, info := range s.Plugins() {
 		m := Metrics{PluginInfo: info, Handlers: s.meters.snapshot(info.Name)}
-		var cpu time.Duration
 		pid := 0
-		if info.PID != 0 {
-			if m.RSS, cpu, m.HasUsage = usage(info.PID); m.HasUsage {
-				pid = info.PID
-			}
+		if m.Used, m.HasUsage = info.Usage(); m.HasUsage {
+			pid = info.PID
 		}
-		m.CPU = s.meters.used(info.Name, pid, cpu)
+		m.CPU = s.meters.used(info.Name, pid, m.Used.CPUTime)
 		out = append(out, m)
 	}
 	return out

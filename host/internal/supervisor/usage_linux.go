@@ -1,40 +1,24 @@
 package supervisor
 
 import (
-	"bytes"
-	"fmt"
-	"os"
-	"strconv"
 	"time"
+
+	"github.com/prometheus/procfs"
 )
 
-// ticksPerSecond is the unit of processor times in /proc, the same on all of Linux's
-// platforms that Go runs on.
-const ticksPerSecond = 100
-
-// Fields of /proc/PID/stat, counted from the one behind the command.
-const (
-	statUser   = 11
-	statSystem = 12
-	statRSS    = 21
-)
-
-// usage returns what a process has in memory and has used of the processors; ok is false
-// when there is no such process any more.
-func usage(pid int) (rss int64, cpu time.Duration, ok bool) {
-	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+// usageOf returns what a process uses; ok is false when there is no such process any more.
+func usageOf(pid int) (u Usage, ok bool) {
+	p, err := procfs.NewProc(pid)
 	if err != nil {
-		return 0, 0, false
+		return Usage{}, false
 	}
-	end := bytes.LastIndexByte(text, ')') // a command may hold spaces and brackets
-	fields := bytes.Fields(text[end+1:])
-	if end < 0 || len(fields) <= statRSS {
-		return 0, 0, false
+	stat, err := p.Stat()
+	if err != nil || stat.State == "Z" {
+		return Usage{}, false
 	}
-	number := func(i int) int64 {
-		n, _ := strconv.ParseInt(string(fields[i]), 10, 64) // the kernel wrote it
-		return n
+	u = Usage{
+		Memory: int64(stat.ResidentMemory()), CPUTime: time.Duration(stat.CPUTime() * float64(time.Second)), Threads: stat.NumThreads,
 	}
-	ticks := number(statUser) + number(statSystem)
-	return number(statRSS) * int64(os.Getpagesize()), time.Duration(ticks) * (time.Second / ticksPerSecond), true
+	u.OpenFiles, _ = p.FileDescriptorsLen() // it may end, or be another user's
+	return u, true
 }

@@ -233,17 +233,30 @@ func pluginMetrics() []Metric {
 			}
 		}
 	}
+	used := func(value func(Plugin) float64) func(*Reading, emit) {
+		return func(r *Reading, e emit) {
+			for _, p := range r.Plugins {
+				if p.HasUsage {
+					e(value(p), p.Name)
+				}
+			}
+		}
+	}
 	return []Metric{
 		{
 			Name: "tasker.plugin.memory", Kind: Gauge, Unit: "By", Attributes: []string{KeyPlugin},
 			Description: "Resident memory of the plugin's process. On Linux.",
-			values: func(r *Reading, e emit) {
-				for _, p := range r.Plugins {
-					if p.HasUsage {
-						e(float64(p.RSS), p.Name)
-					}
-				}
-			},
+			values:      used(func(p Plugin) float64 { return float64(p.Memory) }),
+		},
+		{
+			Name: "tasker.plugin.files.open", Kind: Gauge, Unit: "{file}", Attributes: []string{KeyPlugin},
+			Description: "Open file descriptors of the plugin's process. On Linux.",
+			values:      used(func(p Plugin) float64 { return float64(p.OpenFiles) }),
+		},
+		{
+			Name: "tasker.plugin.threads", Kind: Gauge, Unit: "{thread}", Attributes: []string{KeyPlugin},
+			Description: "Threads of the plugin's process. On Linux.",
+			values:      used(func(p Plugin) float64 { return float64(p.Threads) }),
 		},
 		{
 			Name: "tasker.plugin.cpu.time", Kind: Counter, Unit: "s", Attributes: []string{KeyPlugin},

@@ -39,7 +39,7 @@ func sample() *Reading {
 			Operations: map[string]Operation{"submit": {Calls: 10, Reads: 1, Puts: 30, Slow: 2}},
 		},
 		Plugins: []Plugin{{
-			Name: "orders", State: "ready", States: []string{"ready", "quarantined"}, HasUsage: true, RSS: 1 << 20, CPU: time.Second,
+			Name: "orders", State: "ready", States: []string{"ready", "quarantined"}, HasUsage: true, Memory: 1 << 20, OpenFiles: 12, Threads: 7, CPU: time.Second,
 			Restarts: 2, Crashes: 1,
 			Handlers: map[string]Handler{"charge": {
 				Outcomes: map[string]uint64{"succeeded": 6, "lost": 0}, Wire: latency.Snapshot(), Handler: latency.Snapshot(),

@@ -57,11 +57,14 @@ type Plugin struct {
 	Name     string
 	State    string
 	States   []string // that a plugin can be in
-	HasUsage bool     // RSS is known
-	RSS      int64
+	HasUsage bool     // what its process uses is known
+	Memory   int64    // bytes
 	CPU      time.Duration
 	Restarts int
 	Crashes  int
+
+	OpenFiles, Threads int
+
 	Handlers map[string]Handler
 }
 

@@ -3437,7 +3437,11 @@ type Plugin struct {
 	// All that it declared, JSON.
 	Manifest []byte `protobuf:"bytes,17,opt,name=manifest,proto3" json:"manifest,omitempty"`
 	// What of the declaration was accepted and refused, and why.
-	Notes         []string `protobuf:"bytes,18,rep,name=notes,proto3" json:"notes,omitempty"`
+	Notes []string `protobuf:"bytes,18,rep,name=notes,proto3" json:"notes,omitempty"`
+	// What its process uses. Unset = it has none, or the system does not tell.
+	Usage *PluginUsage `protobuf:"bytes,19,opt,name=usage,proto3" json:"usage,omitempty"`
+	// Attempts that ended in its processes since the host started.
+	Finished      uint64 `protobuf:"varint,20,opt,name=finished,proto3" json:"finished,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -3598,6 +3602,93 @@ func (x *Plugin) GetNotes() []string {
 	return nil
 }
 
+func (x *Plugin) GetUsage() *PluginUsage {
+	if x != nil {
+		return x.Usage
+	}
+	return nil
+}
+
+func (x *Plugin) GetFinished() uint64 {
+	if x != nil {
+		return x.Finished
+	}
+	return 0
+}
+
+// PluginUsage is what the process of a plugin uses of the machine.
+type PluginUsage struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Resident memory in bytes.
+	MemoryBytes uint64 `protobuf:"varint,1,opt,name=memory_bytes,json=memoryBytes,proto3" json:"memory_bytes,omitempty"`
+	// Processor time since the process began.
+	CpuTime *durationpb.Duration `protobuf:"bytes,2,opt,name=cpu_time,json=cpuTime,proto3" json:"cpu_time,omitempty"`
+	// Open file descriptors.
+	OpenFiles uint32 `protobuf:"varint,3,opt,name=open_files,json=openFiles,proto3" json:"open_files,omitempty"`
+	// Threads.
+	Threads       uint32 `protobuf:"varint,4,opt,name=threads,proto3" json:"threads,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PluginUsage) Reset() {
+	*x = PluginUsage{}
+	mi := &file_tasker_host_v1_control_proto_msgTypes[47]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PluginUsage) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PluginUsage) ProtoMessage() {}
+
+func (x *PluginUsage) ProtoReflect() protoreflect.Message {
+	mi := &file_tasker_host_v1_control_proto_msgTypes[47]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PluginUsage.ProtoReflect.Descriptor instead.
+func (*PluginUsage) Descriptor() ([]byte, []int) {
+	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{47}
+}
+
+func (x *PluginUsage) GetMemoryBytes() uint64 {
+	if x != nil {
+		return x.MemoryBytes
+	}
+	return 0
+}
+
+func (x *PluginUsage) GetCpuTime() *durationpb.Duration {
+	if x != nil {
+		return x.CpuTime
+	}
+	return nil
+}
+
+func (x *PluginUsage) GetOpenFiles() uint32 {
+	if x != nil {
+		return x.OpenFiles
+	}
+	return 0
+}
+
+func (x *PluginUsage) GetThreads() uint32 {
+	if x != nil {
+		return x.Threads
+	}
+	return 0
+}
+
 // Handler is a handler that a plugin offers.
 type Handler struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -3625,7 +3716,7 @@ type Handler struct {
 
 func (x *Handler) Reset() {
 	*x = Handler{}
-	mi := &file_tasker_host_v1_control_proto_msgTypes[47]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[48]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3637,7 +3728,7 @@ func (x *Handler) String() string {
 func (*Handler) ProtoMessage() {}
 
 func (x *Handler) ProtoReflect() protoreflect.Message {
-	mi := &file_tasker_host_v1_control_proto_msgTypes[47]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[48]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3650,7 +3741,7 @@ func (x *Handler) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Handler.ProtoReflect.Descriptor instead.
 func (*Handler) Descriptor() ([]byte, []int) {
-	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{47}
+	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{48}
 }
 
 func (x *Handler) GetName() string {
@@ -3731,7 +3822,7 @@ type Subscription struct {
 
 func (x *Subscription) Reset() {
 	*x = Subscription{}
-	mi := &file_tasker_host_v1_control_proto_msgTypes[48]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[49]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3743,7 +3834,7 @@ func (x *Subscription) String() string {
 func (*Subscription) ProtoMessage() {}
 
 func (x *Subscription) ProtoReflect() protoreflect.Message {
-	mi := &file_tasker_host_v1_control_proto_msgTypes[48]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[49]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3756,7 +3847,7 @@ func (x *Subscription) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Subscription.ProtoReflect.Descriptor instead.
 func (*Subscription) Descriptor() ([]byte, []int) {
-	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{48}
+	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{49}
 }
 
 func (x *Subscription) GetName() string {
@@ -3795,7 +3886,7 @@ type Emit struct {
 
 func (x *Emit) Reset() {
 	*x = Emit{}
-	mi := &file_tasker_host_v1_control_proto_msgTypes[49]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[50]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3807,7 +3898,7 @@ func (x *Emit) String() string {
 func (*Emit) ProtoMessage() {}
 
 func (x *Emit) ProtoReflect() protoreflect.Message {
-	mi := &file_tasker_host_v1_control_proto_msgTypes[49]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[50]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3820,7 +3911,7 @@ func (x *Emit) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Emit.ProtoReflect.Descriptor instead.
 func (*Emit) Descriptor() ([]byte, []int) {
-	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{49}
+	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{50}
 }
 
 func (x *Emit) GetName() string {
@@ -3857,7 +3948,7 @@ type ListPluginLogsRequest struct {
 
 func (x *ListPluginLogsRequest) Reset() {
 	*x = ListPluginLogsRequest{}
-	mi := &file_tasker_host_v1_control_proto_msgTypes[50]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[51]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3869,7 +3960,7 @@ func (x *ListPluginLogsRequest) String() string {
 func (*ListPluginLogsRequest) ProtoMessage() {}
 
 func (x *ListPluginLogsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tasker_host_v1_control_proto_msgTypes[50]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[51]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3882,7 +3973,7 @@ func (x *ListPluginLogsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListPluginLogsRequest.ProtoReflect.Descriptor instead.
 func (*ListPluginLogsRequest) Descriptor() ([]byte, []int) {
-	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{50}
+	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{51}
 }
 
 func (x *ListPluginLogsRequest) GetPlugin() string {
@@ -3910,7 +4001,7 @@ type ListPluginLogsResponse struct {
 
 func (x *ListPluginLogsResponse) Reset() {
 	*x = ListPluginLogsResponse{}
-	mi := &file_tasker_host_v1_control_proto_msgTypes[51]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[52]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3922,7 +4013,7 @@ func (x *ListPluginLogsResponse) String() string {
 func (*ListPluginLogsResponse) ProtoMessage() {}
 
 func (x *ListPluginLogsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_tasker_host_v1_control_proto_msgTypes[51]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[52]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3935,7 +4026,7 @@ func (x *ListPluginLogsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListPluginLogsResponse.ProtoReflect.Descriptor instead.
 func (*ListPluginLogsResponse) Descriptor() ([]byte, []int) {
-	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{51}
+	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{52}
 }
 
 func (x *ListPluginLogsResponse) GetLines() []string {
@@ -3956,7 +4047,7 @@ type ListCrashesRequest struct {
 
 func (x *ListCrashesRequest) Reset() {
 	*x = ListCrashesRequest{}
-	mi := &file_tasker_host_v1_control_proto_msgTypes[52]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[53]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3968,7 +4059,7 @@ func (x *ListCrashesRequest) String() string {
 func (*ListCrashesRequest) ProtoMessage() {}
 
 func (x *ListCrashesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tasker_host_v1_control_proto_msgTypes[52]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[53]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3981,7 +4072,7 @@ func (x *ListCrashesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListCrashesRequest.ProtoReflect.Descriptor instead.
 func (*ListCrashesRequest) Descriptor() ([]byte, []int) {
-	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{52}
+	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{53}
 }
 
 func (x *ListCrashesRequest) GetPlugin() string {
@@ -4002,7 +4093,7 @@ type ListCrashesResponse struct {
 
 func (x *ListCrashesResponse) Reset() {
 	*x = ListCrashesResponse{}
-	mi := &file_tasker_host_v1_control_proto_msgTypes[53]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[54]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4014,7 +4105,7 @@ func (x *ListCrashesResponse) String() string {
 func (*ListCrashesResponse) ProtoMessage() {}
 
 func (x *ListCrashesResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_tasker_host_v1_control_proto_msgTypes[53]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[54]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4027,7 +4118,7 @@ func (x *ListCrashesResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListCrashesResponse.ProtoReflect.Descriptor instead.
 func (*ListCrashesResponse) Descriptor() ([]byte, []int) {
-	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{53}
+	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{54}
 }
 
 func (x *ListCrashesResponse) GetCrashes() []*Crash {
@@ -4068,7 +4159,7 @@ type Crash struct {
 
 func (x *Crash) Reset() {
 	*x = Crash{}
-	mi := &file_tasker_host_v1_control_proto_msgTypes[54]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[55]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4080,7 +4171,7 @@ func (x *Crash) String() string {
 func (*Crash) ProtoMessage() {}
 
 func (x *Crash) ProtoReflect() protoreflect.Message {
-	mi := &file_tasker_host_v1_control_proto_msgTypes[54]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[55]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4093,7 +4184,7 @@ func (x *Crash) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Crash.ProtoReflect.Descriptor instead.
 func (*Crash) Descriptor() ([]byte, []int) {
-	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{54}
+	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{55}
 }
 
 func (x *Crash) GetPlugin() string {
@@ -4184,7 +4275,7 @@ type ResumePluginRequest struct {
 
 func (x *ResumePluginRequest) Reset() {
 	*x = ResumePluginRequest{}
-	mi := &file_tasker_host_v1_control_proto_msgTypes[55]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[56]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4196,7 +4287,7 @@ func (x *ResumePluginRequest) String() string {
 func (*ResumePluginRequest) ProtoMessage() {}
 
 func (x *ResumePluginRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tasker_host_v1_control_proto_msgTypes[55]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[56]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4209,7 +4300,7 @@ func (x *ResumePluginRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ResumePluginRequest.ProtoReflect.Descriptor instead.
 func (*ResumePluginRequest) Descriptor() ([]byte, []int) {
-	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{55}
+	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{56}
 }
 
 func (x *ResumePluginRequest) GetPlugin() string {
@@ -4228,7 +4319,7 @@ type ResumePluginResponse struct {
 
 func (x *ResumePluginResponse) Reset() {
 	*x = ResumePluginResponse{}
-	mi := &file_tasker_host_v1_control_proto_msgTypes[56]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[57]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4240,7 +4331,7 @@ func (x *ResumePluginResponse) String() string {
 func (*ResumePluginResponse) ProtoMessage() {}
 
 func (x *ResumePluginResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_tasker_host_v1_control_proto_msgTypes[56]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[57]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4253,7 +4344,7 @@ func (x *ResumePluginResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ResumePluginResponse.ProtoReflect.Descriptor instead.
 func (*ResumePluginResponse) Descriptor() ([]byte, []int) {
-	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{56}
+	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{57}
 }
 
 // TailEventsRequest selects events.
@@ -4281,7 +4372,7 @@ type TailEventsRequest struct {
 
 func (x *TailEventsRequest) Reset() {
 	*x = TailEventsRequest{}
-	mi := &file_tasker_host_v1_control_proto_msgTypes[57]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[58]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4293,7 +4384,7 @@ func (x *TailEventsRequest) String() string {
 func (*TailEventsRequest) ProtoMessage() {}
 
 func (x *TailEventsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tasker_host_v1_control_proto_msgTypes[57]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[58]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4306,7 +4397,7 @@ func (x *TailEventsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TailEventsRequest.ProtoReflect.Descriptor instead.
 func (*TailEventsRequest) Descriptor() ([]byte, []int) {
-	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{57}
+	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{58}
 }
 
 func (x *TailEventsRequest) GetFrom() uint64 {
@@ -4376,7 +4467,7 @@ type TailEventsResponse struct {
 
 func (x *TailEventsResponse) Reset() {
 	*x = TailEventsResponse{}
-	mi := &file_tasker_host_v1_control_proto_msgTypes[58]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[59]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4388,7 +4479,7 @@ func (x *TailEventsResponse) String() string {
 func (*TailEventsResponse) ProtoMessage() {}
 
 func (x *TailEventsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_tasker_host_v1_control_proto_msgTypes[58]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[59]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4401,7 +4492,7 @@ func (x *TailEventsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TailEventsResponse.ProtoReflect.Descriptor instead.
 func (*TailEventsResponse) Descriptor() ([]byte, []int) {
-	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{58}
+	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{59}
 }
 
 func (x *TailEventsResponse) GetEntries() []*LogEntry {
@@ -4424,7 +4515,7 @@ type LogEntry struct {
 
 func (x *LogEntry) Reset() {
 	*x = LogEntry{}
-	mi := &file_tasker_host_v1_control_proto_msgTypes[59]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[60]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4436,7 +4527,7 @@ func (x *LogEntry) String() string {
 func (*LogEntry) ProtoMessage() {}
 
 func (x *LogEntry) ProtoReflect() protoreflect.Message {
-	mi := &file_tasker_host_v1_control_proto_msgTypes[59]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[60]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4449,7 +4540,7 @@ func (x *LogEntry) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LogEntry.ProtoReflect.Descriptor instead.
 func (*LogEntry) Descriptor() ([]byte, []int) {
-	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{59}
+	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{60}
 }
 
 func (x *LogEntry) GetSeq() uint64 {
@@ -4475,7 +4566,7 @@ type ListCatalogRequest struct {
 
 func (x *ListCatalogRequest) Reset() {
 	*x = ListCatalogRequest{}
-	mi := &file_tasker_host_v1_control_proto_msgTypes[60]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[61]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4487,7 +4578,7 @@ func (x *ListCatalogRequest) String() string {
 func (*ListCatalogRequest) ProtoMessage() {}
 
 func (x *ListCatalogRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tasker_host_v1_control_proto_msgTypes[60]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[61]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4500,7 +4591,7 @@ func (x *ListCatalogRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListCatalogRequest.ProtoReflect.Descriptor instead.
 func (*ListCatalogRequest) Descriptor() ([]byte, []int) {
-	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{60}
+	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{61}
 }
 
 // ListCatalogResponse holds them.
@@ -4514,7 +4605,7 @@ type ListCatalogResponse struct {
 
 func (x *ListCatalogResponse) Reset() {
 	*x = ListCatalogResponse{}
-	mi := &file_tasker_host_v1_control_proto_msgTypes[61]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[62]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4526,7 +4617,7 @@ func (x *ListCatalogResponse) String() string {
 func (*ListCatalogResponse) ProtoMessage() {}
 
 func (x *ListCatalogResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_tasker_host_v1_control_proto_msgTypes[61]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[62]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4539,7 +4630,7 @@ func (x *ListCatalogResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListCatalogResponse.ProtoReflect.Descriptor instead.
 func (*ListCatalogResponse) Descriptor() ([]byte, []int) {
-	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{61}
+	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{62}
 }
 
 func (x *ListCatalogResponse) GetEntries() []*CatalogEntry {
@@ -4584,7 +4675,7 @@ type CatalogEntry struct {
 
 func (x *CatalogEntry) Reset() {
 	*x = CatalogEntry{}
-	mi := &file_tasker_host_v1_control_proto_msgTypes[62]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[63]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4596,7 +4687,7 @@ func (x *CatalogEntry) String() string {
 func (*CatalogEntry) ProtoMessage() {}
 
 func (x *CatalogEntry) ProtoReflect() protoreflect.Message {
-	mi := &file_tasker_host_v1_control_proto_msgTypes[62]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[63]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4609,7 +4700,7 @@ func (x *CatalogEntry) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CatalogEntry.ProtoReflect.Descriptor instead.
 func (*CatalogEntry) Descriptor() ([]byte, []int) {
-	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{62}
+	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{63}
 }
 
 func (x *CatalogEntry) GetName() string {
@@ -4712,7 +4803,7 @@ type ListSubscriptionsRequest struct {
 
 func (x *ListSubscriptionsRequest) Reset() {
 	*x = ListSubscriptionsRequest{}
-	mi := &file_tasker_host_v1_control_proto_msgTypes[63]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[64]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4724,7 +4815,7 @@ func (x *ListSubscriptionsRequest) String() string {
 func (*ListSubscriptionsRequest) ProtoMessage() {}
 
 func (x *ListSubscriptionsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tasker_host_v1_control_proto_msgTypes[63]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[64]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4737,7 +4828,7 @@ func (x *ListSubscriptionsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListSubscriptionsRequest.ProtoReflect.Descriptor instead.
 func (*ListSubscriptionsRequest) Descriptor() ([]byte, []int) {
-	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{63}
+	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{64}
 }
 
 // ListSubscriptionsResponse holds them by name.
@@ -4751,7 +4842,7 @@ type ListSubscriptionsResponse struct {
 
 func (x *ListSubscriptionsResponse) Reset() {
 	*x = ListSubscriptionsResponse{}
-	mi := &file_tasker_host_v1_control_proto_msgTypes[64]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[65]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4763,7 +4854,7 @@ func (x *ListSubscriptionsResponse) String() string {
 func (*ListSubscriptionsResponse) ProtoMessage() {}
 
 func (x *ListSubscriptionsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_tasker_host_v1_control_proto_msgTypes[64]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[65]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4776,7 +4867,7 @@ func (x *ListSubscriptionsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListSubscriptionsResponse.ProtoReflect.Descriptor instead.
 func (*ListSubscriptionsResponse) Descriptor() ([]byte, []int) {
-	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{64}
+	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{65}
 }
 
 func (x *ListSubscriptionsResponse) GetSubscriptions() []*SubscriptionStatus {
@@ -4845,7 +4936,7 @@ type SubscriptionStatus struct {
 
 func (x *SubscriptionStatus) Reset() {
 	*x = SubscriptionStatus{}
-	mi := &file_tasker_host_v1_control_proto_msgTypes[65]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[66]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4857,7 +4948,7 @@ func (x *SubscriptionStatus) String() string {
 func (*SubscriptionStatus) ProtoMessage() {}
 
 func (x *SubscriptionStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_tasker_host_v1_control_proto_msgTypes[65]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[66]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4870,7 +4961,7 @@ func (x *SubscriptionStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SubscriptionStatus.ProtoReflect.Descriptor instead.
 func (*SubscriptionStatus) Descriptor() ([]byte, []int) {
-	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{65}
+	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{66}
 }
 
 func (x *SubscriptionStatus) GetName() string {
@@ -5067,7 +5158,7 @@ type Outage struct {
 
 func (x *Outage) Reset() {
 	*x = Outage{}
-	mi := &file_tasker_host_v1_control_proto_msgTypes[66]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[67]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5079,7 +5170,7 @@ func (x *Outage) String() string {
 func (*Outage) ProtoMessage() {}
 
 func (x *Outage) ProtoReflect() protoreflect.Message {
-	mi := &file_tasker_host_v1_control_proto_msgTypes[66]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[67]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5092,7 +5183,7 @@ func (x *Outage) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Outage.ProtoReflect.Descriptor instead.
 func (*Outage) Descriptor() ([]byte, []int) {
-	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{66}
+	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{67}
 }
 
 func (x *Outage) GetSince() *timestamppb.Timestamp {
@@ -5145,7 +5236,7 @@ type SubscriptionPause struct {
 
 func (x *SubscriptionPause) Reset() {
 	*x = SubscriptionPause{}
-	mi := &file_tasker_host_v1_control_proto_msgTypes[67]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[68]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5157,7 +5248,7 @@ func (x *SubscriptionPause) String() string {
 func (*SubscriptionPause) ProtoMessage() {}
 
 func (x *SubscriptionPause) ProtoReflect() protoreflect.Message {
-	mi := &file_tasker_host_v1_control_proto_msgTypes[67]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[68]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5170,7 +5261,7 @@ func (x *SubscriptionPause) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SubscriptionPause.ProtoReflect.Descriptor instead.
 func (*SubscriptionPause) Descriptor() ([]byte, []int) {
-	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{67}
+	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{68}
 }
 
 func (x *SubscriptionPause) GetAt() *timestamppb.Timestamp {
@@ -5213,7 +5304,7 @@ type FailingEvent struct {
 
 func (x *FailingEvent) Reset() {
 	*x = FailingEvent{}
-	mi := &file_tasker_host_v1_control_proto_msgTypes[68]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[69]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5225,7 +5316,7 @@ func (x *FailingEvent) String() string {
 func (*FailingEvent) ProtoMessage() {}
 
 func (x *FailingEvent) ProtoReflect() protoreflect.Message {
-	mi := &file_tasker_host_v1_control_proto_msgTypes[68]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[69]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5238,7 +5329,7 @@ func (x *FailingEvent) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FailingEvent.ProtoReflect.Descriptor instead.
 func (*FailingEvent) Descriptor() ([]byte, []int) {
-	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{68}
+	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{69}
 }
 
 func (x *FailingEvent) GetSeq() uint64 {
@@ -5291,7 +5382,7 @@ type ReplayPart struct {
 
 func (x *ReplayPart) Reset() {
 	*x = ReplayPart{}
-	mi := &file_tasker_host_v1_control_proto_msgTypes[69]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[70]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5303,7 +5394,7 @@ func (x *ReplayPart) String() string {
 func (*ReplayPart) ProtoMessage() {}
 
 func (x *ReplayPart) ProtoReflect() protoreflect.Message {
-	mi := &file_tasker_host_v1_control_proto_msgTypes[69]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[70]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5316,7 +5407,7 @@ func (x *ReplayPart) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReplayPart.ProtoReflect.Descriptor instead.
 func (*ReplayPart) Descriptor() ([]byte, []int) {
-	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{69}
+	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{70}
 }
 
 func (x *ReplayPart) GetNext() uint64 {
@@ -5363,7 +5454,7 @@ type Binding struct {
 
 func (x *Binding) Reset() {
 	*x = Binding{}
-	mi := &file_tasker_host_v1_control_proto_msgTypes[70]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[71]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5375,7 +5466,7 @@ func (x *Binding) String() string {
 func (*Binding) ProtoMessage() {}
 
 func (x *Binding) ProtoReflect() protoreflect.Message {
-	mi := &file_tasker_host_v1_control_proto_msgTypes[70]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[71]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5388,7 +5479,7 @@ func (x *Binding) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Binding.ProtoReflect.Descriptor instead.
 func (*Binding) Descriptor() ([]byte, []int) {
-	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{70}
+	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{71}
 }
 
 func (x *Binding) GetSource() string {
@@ -5453,7 +5544,7 @@ type Position struct {
 
 func (x *Position) Reset() {
 	*x = Position{}
-	mi := &file_tasker_host_v1_control_proto_msgTypes[71]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[72]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5465,7 +5556,7 @@ func (x *Position) String() string {
 func (*Position) ProtoMessage() {}
 
 func (x *Position) ProtoReflect() protoreflect.Message {
-	mi := &file_tasker_host_v1_control_proto_msgTypes[71]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[72]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5478,7 +5569,7 @@ func (x *Position) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Position.ProtoReflect.Descriptor instead.
 func (*Position) Descriptor() ([]byte, []int) {
-	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{71}
+	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{72}
 }
 
 func (x *Position) GetSeq() uint64 {
@@ -5506,7 +5597,7 @@ type PauseSubscriptionRequest struct {
 
 func (x *PauseSubscriptionRequest) Reset() {
 	*x = PauseSubscriptionRequest{}
-	mi := &file_tasker_host_v1_control_proto_msgTypes[72]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[73]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5518,7 +5609,7 @@ func (x *PauseSubscriptionRequest) String() string {
 func (*PauseSubscriptionRequest) ProtoMessage() {}
 
 func (x *PauseSubscriptionRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tasker_host_v1_control_proto_msgTypes[72]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[73]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5531,7 +5622,7 @@ func (x *PauseSubscriptionRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PauseSubscriptionRequest.ProtoReflect.Descriptor instead.
 func (*PauseSubscriptionRequest) Descriptor() ([]byte, []int) {
-	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{72}
+	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{73}
 }
 
 func (x *PauseSubscriptionRequest) GetOperation() *Operation {
@@ -5550,7 +5641,7 @@ type PauseSubscriptionResponse struct {
 
 func (x *PauseSubscriptionResponse) Reset() {
 	*x = PauseSubscriptionResponse{}
-	mi := &file_tasker_host_v1_control_proto_msgTypes[73]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[74]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5562,7 +5653,7 @@ func (x *PauseSubscriptionResponse) String() string {
 func (*PauseSubscriptionResponse) ProtoMessage() {}
 
 func (x *PauseSubscriptionResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_tasker_host_v1_control_proto_msgTypes[73]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[74]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5575,7 +5666,7 @@ func (x *PauseSubscriptionResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PauseSubscriptionResponse.ProtoReflect.Descriptor instead.
 func (*PauseSubscriptionResponse) Descriptor() ([]byte, []int) {
-	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{73}
+	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{74}
 }
 
 // ResumeSubscriptionRequest ends a pause.
@@ -5589,7 +5680,7 @@ type ResumeSubscriptionRequest struct {
 
 func (x *ResumeSubscriptionRequest) Reset() {
 	*x = ResumeSubscriptionRequest{}
-	mi := &file_tasker_host_v1_control_proto_msgTypes[74]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[75]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5601,7 +5692,7 @@ func (x *ResumeSubscriptionRequest) String() string {
 func (*ResumeSubscriptionRequest) ProtoMessage() {}
 
 func (x *ResumeSubscriptionRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tasker_host_v1_control_proto_msgTypes[74]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[75]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5614,7 +5705,7 @@ func (x *ResumeSubscriptionRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ResumeSubscriptionRequest.ProtoReflect.Descriptor instead.
 func (*ResumeSubscriptionRequest) Descriptor() ([]byte, []int) {
-	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{74}
+	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{75}
 }
 
 func (x *ResumeSubscriptionRequest) GetName() string {
@@ -5633,7 +5724,7 @@ type ResumeSubscriptionResponse struct {
 
 func (x *ResumeSubscriptionResponse) Reset() {
 	*x = ResumeSubscriptionResponse{}
-	mi := &file_tasker_host_v1_control_proto_msgTypes[75]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[76]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5645,7 +5736,7 @@ func (x *ResumeSubscriptionResponse) String() string {
 func (*ResumeSubscriptionResponse) ProtoMessage() {}
 
 func (x *ResumeSubscriptionResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_tasker_host_v1_control_proto_msgTypes[75]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[76]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5658,7 +5749,7 @@ func (x *ResumeSubscriptionResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ResumeSubscriptionResponse.ProtoReflect.Descriptor instead.
 func (*ResumeSubscriptionResponse) Descriptor() ([]byte, []int) {
-	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{75}
+	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{76}
 }
 
 // RewindSubscriptionRequest moves a cursor.
@@ -5674,7 +5765,7 @@ type RewindSubscriptionRequest struct {
 
 func (x *RewindSubscriptionRequest) Reset() {
 	*x = RewindSubscriptionRequest{}
-	mi := &file_tasker_host_v1_control_proto_msgTypes[76]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[77]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5686,7 +5777,7 @@ func (x *RewindSubscriptionRequest) String() string {
 func (*RewindSubscriptionRequest) ProtoMessage() {}
 
 func (x *RewindSubscriptionRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tasker_host_v1_control_proto_msgTypes[76]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[77]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5699,7 +5790,7 @@ func (x *RewindSubscriptionRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RewindSubscriptionRequest.ProtoReflect.Descriptor instead.
 func (*RewindSubscriptionRequest) Descriptor() ([]byte, []int) {
-	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{76}
+	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{77}
 }
 
 func (x *RewindSubscriptionRequest) GetName() string {
@@ -5727,7 +5818,7 @@ type RewindSubscriptionResponse struct {
 
 func (x *RewindSubscriptionResponse) Reset() {
 	*x = RewindSubscriptionResponse{}
-	mi := &file_tasker_host_v1_control_proto_msgTypes[77]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[78]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5739,7 +5830,7 @@ func (x *RewindSubscriptionResponse) String() string {
 func (*RewindSubscriptionResponse) ProtoMessage() {}
 
 func (x *RewindSubscriptionResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_tasker_host_v1_control_proto_msgTypes[77]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[78]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5752,7 +5843,7 @@ func (x *RewindSubscriptionResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RewindSubscriptionResponse.ProtoReflect.Descriptor instead.
 func (*RewindSubscriptionResponse) Descriptor() ([]byte, []int) {
-	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{77}
+	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{78}
 }
 
 func (x *RewindSubscriptionResponse) GetNext() uint64 {
@@ -5779,7 +5870,7 @@ type ReplaySubscriptionRequest struct {
 
 func (x *ReplaySubscriptionRequest) Reset() {
 	*x = ReplaySubscriptionRequest{}
-	mi := &file_tasker_host_v1_control_proto_msgTypes[78]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[79]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5791,7 +5882,7 @@ func (x *ReplaySubscriptionRequest) String() string {
 func (*ReplaySubscriptionRequest) ProtoMessage() {}
 
 func (x *ReplaySubscriptionRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tasker_host_v1_control_proto_msgTypes[78]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[79]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5804,7 +5895,7 @@ func (x *ReplaySubscriptionRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReplaySubscriptionRequest.ProtoReflect.Descriptor instead.
 func (*ReplaySubscriptionRequest) Descriptor() ([]byte, []int) {
-	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{78}
+	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{79}
 }
 
 func (x *ReplaySubscriptionRequest) GetName() string {
@@ -5844,7 +5935,7 @@ type ReplaySubscriptionResponse struct {
 
 func (x *ReplaySubscriptionResponse) Reset() {
 	*x = ReplaySubscriptionResponse{}
-	mi := &file_tasker_host_v1_control_proto_msgTypes[79]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[80]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5856,7 +5947,7 @@ func (x *ReplaySubscriptionResponse) String() string {
 func (*ReplaySubscriptionResponse) ProtoMessage() {}
 
 func (x *ReplaySubscriptionResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_tasker_host_v1_control_proto_msgTypes[79]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[80]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5869,7 +5960,7 @@ func (x *ReplaySubscriptionResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReplaySubscriptionResponse.ProtoReflect.Descriptor instead.
 func (*ReplaySubscriptionResponse) Descriptor() ([]byte, []int) {
-	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{79}
+	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{80}
 }
 
 // ForgetSubscriptionRequest names a subscription.
@@ -5883,7 +5974,7 @@ type ForgetSubscriptionRequest struct {
 
 func (x *ForgetSubscriptionRequest) Reset() {
 	*x = ForgetSubscriptionRequest{}
-	mi := &file_tasker_host_v1_control_proto_msgTypes[80]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[81]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5895,7 +5986,7 @@ func (x *ForgetSubscriptionRequest) String() string {
 func (*ForgetSubscriptionRequest) ProtoMessage() {}
 
 func (x *ForgetSubscriptionRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tasker_host_v1_control_proto_msgTypes[80]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[81]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5908,7 +5999,7 @@ func (x *ForgetSubscriptionRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ForgetSubscriptionRequest.ProtoReflect.Descriptor instead.
 func (*ForgetSubscriptionRequest) Descriptor() ([]byte, []int) {
-	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{80}
+	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{81}
 }
 
 func (x *ForgetSubscriptionRequest) GetName() string {
@@ -5927,7 +6018,7 @@ type ForgetSubscriptionResponse struct {
 
 func (x *ForgetSubscriptionResponse) Reset() {
 	*x = ForgetSubscriptionResponse{}
-	mi := &file_tasker_host_v1_control_proto_msgTypes[81]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[82]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5939,7 +6030,7 @@ func (x *ForgetSubscriptionResponse) String() string {
 func (*ForgetSubscriptionResponse) ProtoMessage() {}
 
 func (x *ForgetSubscriptionResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_tasker_host_v1_control_proto_msgTypes[81]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[82]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5952,7 +6043,7 @@ func (x *ForgetSubscriptionResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ForgetSubscriptionResponse.ProtoReflect.Descriptor instead.
 func (*ForgetSubscriptionResponse) Descriptor() ([]byte, []int) {
-	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{81}
+	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{82}
 }
 
 // ListDeadLettersRequest selects dead letters.
@@ -5970,7 +6061,7 @@ type ListDeadLettersRequest struct {
 
 func (x *ListDeadLettersRequest) Reset() {
 	*x = ListDeadLettersRequest{}
-	mi := &file_tasker_host_v1_control_proto_msgTypes[82]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[83]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5982,7 +6073,7 @@ func (x *ListDeadLettersRequest) String() string {
 func (*ListDeadLettersRequest) ProtoMessage() {}
 
 func (x *ListDeadLettersRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tasker_host_v1_control_proto_msgTypes[82]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[83]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5995,7 +6086,7 @@ func (x *ListDeadLettersRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListDeadLettersRequest.ProtoReflect.Descriptor instead.
 func (*ListDeadLettersRequest) Descriptor() ([]byte, []int) {
-	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{82}
+	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{83}
 }
 
 func (x *ListDeadLettersRequest) GetName() string {
@@ -6032,7 +6123,7 @@ type ListDeadLettersResponse struct {
 
 func (x *ListDeadLettersResponse) Reset() {
 	*x = ListDeadLettersResponse{}
-	mi := &file_tasker_host_v1_control_proto_msgTypes[83]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[84]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6044,7 +6135,7 @@ func (x *ListDeadLettersResponse) String() string {
 func (*ListDeadLettersResponse) ProtoMessage() {}
 
 func (x *ListDeadLettersResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_tasker_host_v1_control_proto_msgTypes[83]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[84]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6057,7 +6148,7 @@ func (x *ListDeadLettersResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListDeadLettersResponse.ProtoReflect.Descriptor instead.
 func (*ListDeadLettersResponse) Descriptor() ([]byte, []int) {
-	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{83}
+	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{84}
 }
 
 func (x *ListDeadLettersResponse) GetLetters() []*DeadLetter {
@@ -6097,7 +6188,7 @@ type DeadLetter struct {
 
 func (x *DeadLetter) Reset() {
 	*x = DeadLetter{}
-	mi := &file_tasker_host_v1_control_proto_msgTypes[84]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[85]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6109,7 +6200,7 @@ func (x *DeadLetter) String() string {
 func (*DeadLetter) ProtoMessage() {}
 
 func (x *DeadLetter) ProtoReflect() protoreflect.Message {
-	mi := &file_tasker_host_v1_control_proto_msgTypes[84]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[85]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6122,7 +6213,7 @@ func (x *DeadLetter) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeadLetter.ProtoReflect.Descriptor instead.
 func (*DeadLetter) Descriptor() ([]byte, []int) {
-	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{84}
+	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{85}
 }
 
 func (x *DeadLetter) GetSubscription() string {
@@ -6187,7 +6278,7 @@ type RetryDeadLettersRequest struct {
 
 func (x *RetryDeadLettersRequest) Reset() {
 	*x = RetryDeadLettersRequest{}
-	mi := &file_tasker_host_v1_control_proto_msgTypes[85]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[86]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6199,7 +6290,7 @@ func (x *RetryDeadLettersRequest) String() string {
 func (*RetryDeadLettersRequest) ProtoMessage() {}
 
 func (x *RetryDeadLettersRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tasker_host_v1_control_proto_msgTypes[85]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[86]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6212,7 +6303,7 @@ func (x *RetryDeadLettersRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RetryDeadLettersRequest.ProtoReflect.Descriptor instead.
 func (*RetryDeadLettersRequest) Descriptor() ([]byte, []int) {
-	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{85}
+	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{86}
 }
 
 func (x *RetryDeadLettersRequest) GetName() string {
@@ -6240,7 +6331,7 @@ type RetryDeadLettersResponse struct {
 
 func (x *RetryDeadLettersResponse) Reset() {
 	*x = RetryDeadLettersResponse{}
-	mi := &file_tasker_host_v1_control_proto_msgTypes[86]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[87]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6252,7 +6343,7 @@ func (x *RetryDeadLettersResponse) String() string {
 func (*RetryDeadLettersResponse) ProtoMessage() {}
 
 func (x *RetryDeadLettersResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_tasker_host_v1_control_proto_msgTypes[86]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[87]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6265,7 +6356,7 @@ func (x *RetryDeadLettersResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RetryDeadLettersResponse.ProtoReflect.Descriptor instead.
 func (*RetryDeadLettersResponse) Descriptor() ([]byte, []int) {
-	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{86}
+	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{87}
 }
 
 func (x *RetryDeadLettersResponse) GetCount() uint32 {
@@ -6288,7 +6379,7 @@ type DiscardDeadLettersRequest struct {
 
 func (x *DiscardDeadLettersRequest) Reset() {
 	*x = DiscardDeadLettersRequest{}
-	mi := &file_tasker_host_v1_control_proto_msgTypes[87]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[88]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6300,7 +6391,7 @@ func (x *DiscardDeadLettersRequest) String() string {
 func (*DiscardDeadLettersRequest) ProtoMessage() {}
 
 func (x *DiscardDeadLettersRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tasker_host_v1_control_proto_msgTypes[87]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[88]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6313,7 +6404,7 @@ func (x *DiscardDeadLettersRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DiscardDeadLettersRequest.ProtoReflect.Descriptor instead.
 func (*DiscardDeadLettersRequest) Descriptor() ([]byte, []int) {
-	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{87}
+	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{88}
 }
 
 func (x *DiscardDeadLettersRequest) GetName() string {
@@ -6341,7 +6432,7 @@ type DiscardDeadLettersResponse struct {
 
 func (x *DiscardDeadLettersResponse) Reset() {
 	*x = DiscardDeadLettersResponse{}
-	mi := &file_tasker_host_v1_control_proto_msgTypes[88]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[89]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6353,7 +6444,7 @@ func (x *DiscardDeadLettersResponse) String() string {
 func (*DiscardDeadLettersResponse) ProtoMessage() {}
 
 func (x *DiscardDeadLettersResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_tasker_host_v1_control_proto_msgTypes[88]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[89]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6366,7 +6457,7 @@ func (x *DiscardDeadLettersResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DiscardDeadLettersResponse.ProtoReflect.Descriptor instead.
 func (*DiscardDeadLettersResponse) Descriptor() ([]byte, []int) {
-	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{88}
+	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{89}
 }
 
 func (x *DiscardDeadLettersResponse) GetCount() uint32 {
@@ -6395,7 +6486,7 @@ type TryEventRequest struct {
 
 func (x *TryEventRequest) Reset() {
 	*x = TryEventRequest{}
-	mi := &file_tasker_host_v1_control_proto_msgTypes[89]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[90]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6407,7 +6498,7 @@ func (x *TryEventRequest) String() string {
 func (*TryEventRequest) ProtoMessage() {}
 
 func (x *TryEventRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tasker_host_v1_control_proto_msgTypes[89]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[90]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6420,7 +6511,7 @@ func (x *TryEventRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TryEventRequest.ProtoReflect.Descriptor instead.
 func (*TryEventRequest) Descriptor() ([]byte, []int) {
-	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{89}
+	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{90}
 }
 
 func (x *TryEventRequest) GetSubscription() string {
@@ -6475,7 +6566,7 @@ type TryEventResponse struct {
 
 func (x *TryEventResponse) Reset() {
 	*x = TryEventResponse{}
-	mi := &file_tasker_host_v1_control_proto_msgTypes[90]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[91]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6487,7 +6578,7 @@ func (x *TryEventResponse) String() string {
 func (*TryEventResponse) ProtoMessage() {}
 
 func (x *TryEventResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_tasker_host_v1_control_proto_msgTypes[90]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[91]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6500,7 +6591,7 @@ func (x *TryEventResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TryEventResponse.ProtoReflect.Descriptor instead.
 func (*TryEventResponse) Descriptor() ([]byte, []int) {
-	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{90}
+	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{91}
 }
 
 func (x *TryEventResponse) GetVerdict() string {
@@ -6540,7 +6631,7 @@ type GetHealthRequest struct {
 
 func (x *GetHealthRequest) Reset() {
 	*x = GetHealthRequest{}
-	mi := &file_tasker_host_v1_control_proto_msgTypes[91]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[92]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6552,7 +6643,7 @@ func (x *GetHealthRequest) String() string {
 func (*GetHealthRequest) ProtoMessage() {}
 
 func (x *GetHealthRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tasker_host_v1_control_proto_msgTypes[91]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[92]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6565,7 +6656,7 @@ func (x *GetHealthRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetHealthRequest.ProtoReflect.Descriptor instead.
 func (*GetHealthRequest) Descriptor() ([]byte, []int) {
-	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{91}
+	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{92}
 }
 
 // GetHealthResponse says it.
@@ -6601,7 +6692,7 @@ type GetHealthResponse struct {
 
 func (x *GetHealthResponse) Reset() {
 	*x = GetHealthResponse{}
-	mi := &file_tasker_host_v1_control_proto_msgTypes[92]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[93]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6613,7 +6704,7 @@ func (x *GetHealthResponse) String() string {
 func (*GetHealthResponse) ProtoMessage() {}
 
 func (x *GetHealthResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_tasker_host_v1_control_proto_msgTypes[92]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[93]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6626,7 +6717,7 @@ func (x *GetHealthResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetHealthResponse.ProtoReflect.Descriptor instead.
 func (*GetHealthResponse) Descriptor() ([]byte, []int) {
-	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{92}
+	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{93}
 }
 
 func (x *GetHealthResponse) GetReady() bool {
@@ -6734,7 +6825,7 @@ type StoreHealth struct {
 
 func (x *StoreHealth) Reset() {
 	*x = StoreHealth{}
-	mi := &file_tasker_host_v1_control_proto_msgTypes[93]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[94]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6746,7 +6837,7 @@ func (x *StoreHealth) String() string {
 func (*StoreHealth) ProtoMessage() {}
 
 func (x *StoreHealth) ProtoReflect() protoreflect.Message {
-	mi := &file_tasker_host_v1_control_proto_msgTypes[93]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[94]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6759,7 +6850,7 @@ func (x *StoreHealth) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StoreHealth.ProtoReflect.Descriptor instead.
 func (*StoreHealth) Descriptor() ([]byte, []int) {
-	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{93}
+	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{94}
 }
 
 func (x *StoreHealth) GetOk() bool {
@@ -6813,7 +6904,7 @@ type GetStoreStatsRequest struct {
 
 func (x *GetStoreStatsRequest) Reset() {
 	*x = GetStoreStatsRequest{}
-	mi := &file_tasker_host_v1_control_proto_msgTypes[94]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[95]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6825,7 +6916,7 @@ func (x *GetStoreStatsRequest) String() string {
 func (*GetStoreStatsRequest) ProtoMessage() {}
 
 func (x *GetStoreStatsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tasker_host_v1_control_proto_msgTypes[94]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[95]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6838,7 +6929,7 @@ func (x *GetStoreStatsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetStoreStatsRequest.ProtoReflect.Descriptor instead.
 func (*GetStoreStatsRequest) Descriptor() ([]byte, []int) {
-	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{94}
+	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{95}
 }
 
 // GetStoreStatsResponse says it.
@@ -6876,7 +6967,7 @@ type GetStoreStatsResponse struct {
 
 func (x *GetStoreStatsResponse) Reset() {
 	*x = GetStoreStatsResponse{}
-	mi := &file_tasker_host_v1_control_proto_msgTypes[95]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[96]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6888,7 +6979,7 @@ func (x *GetStoreStatsResponse) String() string {
 func (*GetStoreStatsResponse) ProtoMessage() {}
 
 func (x *GetStoreStatsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_tasker_host_v1_control_proto_msgTypes[95]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[96]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6901,7 +6992,7 @@ func (x *GetStoreStatsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetStoreStatsResponse.ProtoReflect.Descriptor instead.
 func (*GetStoreStatsResponse) Descriptor() ([]byte, []int) {
-	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{95}
+	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{96}
 }
 
 func (x *GetStoreStatsResponse) GetSchemaVersion() int64 {
@@ -7008,7 +7099,7 @@ type Deleted struct {
 
 func (x *Deleted) Reset() {
 	*x = Deleted{}
-	mi := &file_tasker_host_v1_control_proto_msgTypes[96]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[97]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7020,7 +7111,7 @@ func (x *Deleted) String() string {
 func (*Deleted) ProtoMessage() {}
 
 func (x *Deleted) ProtoReflect() protoreflect.Message {
-	mi := &file_tasker_host_v1_control_proto_msgTypes[96]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[97]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7033,7 +7124,7 @@ func (x *Deleted) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Deleted.ProtoReflect.Descriptor instead.
 func (*Deleted) Descriptor() ([]byte, []int) {
-	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{96}
+	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{97}
 }
 
 func (x *Deleted) GetTasks() uint64 {
@@ -7061,7 +7152,7 @@ type GetStoreSizesRequest struct {
 
 func (x *GetStoreSizesRequest) Reset() {
 	*x = GetStoreSizesRequest{}
-	mi := &file_tasker_host_v1_control_proto_msgTypes[97]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[98]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7073,7 +7164,7 @@ func (x *GetStoreSizesRequest) String() string {
 func (*GetStoreSizesRequest) ProtoMessage() {}
 
 func (x *GetStoreSizesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tasker_host_v1_control_proto_msgTypes[97]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[98]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7086,7 +7177,7 @@ func (x *GetStoreSizesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetStoreSizesRequest.ProtoReflect.Descriptor instead.
 func (*GetStoreSizesRequest) Descriptor() ([]byte, []int) {
-	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{97}
+	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{98}
 }
 
 func (x *GetStoreSizesRequest) GetSamples() uint32 {
@@ -7119,7 +7210,7 @@ type GetStoreSizesResponse struct {
 
 func (x *GetStoreSizesResponse) Reset() {
 	*x = GetStoreSizesResponse{}
-	mi := &file_tasker_host_v1_control_proto_msgTypes[98]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[99]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7131,7 +7222,7 @@ func (x *GetStoreSizesResponse) String() string {
 func (*GetStoreSizesResponse) ProtoMessage() {}
 
 func (x *GetStoreSizesResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_tasker_host_v1_control_proto_msgTypes[98]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[99]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7144,7 +7235,7 @@ func (x *GetStoreSizesResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetStoreSizesResponse.ProtoReflect.Descriptor instead.
 func (*GetStoreSizesResponse) Descriptor() ([]byte, []int) {
-	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{98}
+	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{99}
 }
 
 func (x *GetStoreSizesResponse) GetFileBytes() int64 {
@@ -7213,7 +7304,7 @@ type BucketSize struct {
 
 func (x *BucketSize) Reset() {
 	*x = BucketSize{}
-	mi := &file_tasker_host_v1_control_proto_msgTypes[99]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[100]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7225,7 +7316,7 @@ func (x *BucketSize) String() string {
 func (*BucketSize) ProtoMessage() {}
 
 func (x *BucketSize) ProtoReflect() protoreflect.Message {
-	mi := &file_tasker_host_v1_control_proto_msgTypes[99]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[100]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7238,7 +7329,7 @@ func (x *BucketSize) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BucketSize.ProtoReflect.Descriptor instead.
 func (*BucketSize) Descriptor() ([]byte, []int) {
-	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{99}
+	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{100}
 }
 
 func (x *BucketSize) GetName() string {
@@ -7292,7 +7383,7 @@ type TaskSize struct {
 
 func (x *TaskSize) Reset() {
 	*x = TaskSize{}
-	mi := &file_tasker_host_v1_control_proto_msgTypes[100]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[101]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7304,7 +7395,7 @@ func (x *TaskSize) String() string {
 func (*TaskSize) ProtoMessage() {}
 
 func (x *TaskSize) ProtoReflect() protoreflect.Message {
-	mi := &file_tasker_host_v1_control_proto_msgTypes[100]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[101]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7317,7 +7408,7 @@ func (x *TaskSize) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TaskSize.ProtoReflect.Descriptor instead.
 func (*TaskSize) Descriptor() ([]byte, []int) {
-	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{100}
+	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{101}
 }
 
 func (x *TaskSize) GetNamespace() string {
@@ -7380,7 +7471,7 @@ type PruneStoreRequest struct {
 
 func (x *PruneStoreRequest) Reset() {
 	*x = PruneStoreRequest{}
-	mi := &file_tasker_host_v1_control_proto_msgTypes[101]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[102]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7392,7 +7483,7 @@ func (x *PruneStoreRequest) String() string {
 func (*PruneStoreRequest) ProtoMessage() {}
 
 func (x *PruneStoreRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tasker_host_v1_control_proto_msgTypes[101]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[102]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7405,7 +7496,7 @@ func (x *PruneStoreRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PruneStoreRequest.ProtoReflect.Descriptor instead.
 func (*PruneStoreRequest) Descriptor() ([]byte, []int) {
-	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{101}
+	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{102}
 }
 
 func (x *PruneStoreRequest) GetDryRun() bool {
@@ -7430,7 +7521,7 @@ type PruneStoreResponse struct {
 
 func (x *PruneStoreResponse) Reset() {
 	*x = PruneStoreResponse{}
-	mi := &file_tasker_host_v1_control_proto_msgTypes[102]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[103]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7442,7 +7533,7 @@ func (x *PruneStoreResponse) String() string {
 func (*PruneStoreResponse) ProtoMessage() {}
 
 func (x *PruneStoreResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_tasker_host_v1_control_proto_msgTypes[102]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[103]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7455,7 +7546,7 @@ func (x *PruneStoreResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PruneStoreResponse.ProtoReflect.Descriptor instead.
 func (*PruneStoreResponse) Descriptor() ([]byte, []int) {
-	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{102}
+	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{103}
 }
 
 func (x *PruneStoreResponse) GetGroups() []*Pruned {
@@ -7496,7 +7587,7 @@ type Pruned struct {
 
 func (x *Pruned) Reset() {
 	*x = Pruned{}
-	mi := &file_tasker_host_v1_control_proto_msgTypes[103]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[104]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7508,7 +7599,7 @@ func (x *Pruned) String() string {
 func (*Pruned) ProtoMessage() {}
 
 func (x *Pruned) ProtoReflect() protoreflect.Message {
-	mi := &file_tasker_host_v1_control_proto_msgTypes[103]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[104]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7521,7 +7612,7 @@ func (x *Pruned) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Pruned.ProtoReflect.Descriptor instead.
 func (*Pruned) Descriptor() ([]byte, []int) {
-	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{103}
+	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{104}
 }
 
 func (x *Pruned) GetNamespace() string {
@@ -7563,7 +7654,7 @@ type DeleteTasksRequest struct {
 
 func (x *DeleteTasksRequest) Reset() {
 	*x = DeleteTasksRequest{}
-	mi := &file_tasker_host_v1_control_proto_msgTypes[104]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[105]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7575,7 +7666,7 @@ func (x *DeleteTasksRequest) String() string {
 func (*DeleteTasksRequest) ProtoMessage() {}
 
 func (x *DeleteTasksRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tasker_host_v1_control_proto_msgTypes[104]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[105]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7588,7 +7679,7 @@ func (x *DeleteTasksRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteTasksRequest.ProtoReflect.Descriptor instead.
 func (*DeleteTasksRequest) Descriptor() ([]byte, []int) {
-	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{104}
+	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{105}
 }
 
 func (x *DeleteTasksRequest) GetIds() []string {
@@ -7609,7 +7700,7 @@ type DeleteTasksResponse struct {
 
 func (x *DeleteTasksResponse) Reset() {
 	*x = DeleteTasksResponse{}
-	mi := &file_tasker_host_v1_control_proto_msgTypes[105]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[106]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7621,7 +7712,7 @@ func (x *DeleteTasksResponse) String() string {
 func (*DeleteTasksResponse) ProtoMessage() {}
 
 func (x *DeleteTasksResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_tasker_host_v1_control_proto_msgTypes[105]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[106]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7634,7 +7725,7 @@ func (x *DeleteTasksResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteTasksResponse.ProtoReflect.Descriptor instead.
 func (*DeleteTasksResponse) Descriptor() ([]byte, []int) {
-	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{105}
+	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{106}
 }
 
 func (x *DeleteTasksResponse) GetDeleted() *Deleted {
@@ -7659,7 +7750,7 @@ type BucketStats struct {
 
 func (x *BucketStats) Reset() {
 	*x = BucketStats{}
-	mi := &file_tasker_host_v1_control_proto_msgTypes[106]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[107]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7671,7 +7762,7 @@ func (x *BucketStats) String() string {
 func (*BucketStats) ProtoMessage() {}
 
 func (x *BucketStats) ProtoReflect() protoreflect.Message {
-	mi := &file_tasker_host_v1_control_proto_msgTypes[106]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[107]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7684,7 +7775,7 @@ func (x *BucketStats) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BucketStats.ProtoReflect.Descriptor instead.
 func (*BucketStats) Descriptor() ([]byte, []int) {
-	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{106}
+	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{107}
 }
 
 func (x *BucketStats) GetName() string {
@@ -7723,7 +7814,7 @@ type OperationStats struct {
 
 func (x *OperationStats) Reset() {
 	*x = OperationStats{}
-	mi := &file_tasker_host_v1_control_proto_msgTypes[107]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[108]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7735,7 +7826,7 @@ func (x *OperationStats) String() string {
 func (*OperationStats) ProtoMessage() {}
 
 func (x *OperationStats) ProtoReflect() protoreflect.Message {
-	mi := &file_tasker_host_v1_control_proto_msgTypes[107]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[108]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7748,7 +7839,7 @@ func (x *OperationStats) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use OperationStats.ProtoReflect.Descriptor instead.
 func (*OperationStats) Descriptor() ([]byte, []int) {
-	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{107}
+	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{108}
 }
 
 func (x *OperationStats) GetCalls() uint64 {
@@ -7783,7 +7874,7 @@ type BackupStoreRequest struct {
 
 func (x *BackupStoreRequest) Reset() {
 	*x = BackupStoreRequest{}
-	mi := &file_tasker_host_v1_control_proto_msgTypes[108]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[109]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7795,7 +7886,7 @@ func (x *BackupStoreRequest) String() string {
 func (*BackupStoreRequest) ProtoMessage() {}
 
 func (x *BackupStoreRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tasker_host_v1_control_proto_msgTypes[108]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[109]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7808,7 +7899,7 @@ func (x *BackupStoreRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BackupStoreRequest.ProtoReflect.Descriptor instead.
 func (*BackupStoreRequest) Descriptor() ([]byte, []int) {
-	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{108}
+	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{109}
 }
 
 func (x *BackupStoreRequest) GetPath() string {
@@ -7839,7 +7930,7 @@ type BackupStoreResponse struct {
 
 func (x *BackupStoreResponse) Reset() {
 	*x = BackupStoreResponse{}
-	mi := &file_tasker_host_v1_control_proto_msgTypes[109]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[110]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7851,7 +7942,7 @@ func (x *BackupStoreResponse) String() string {
 func (*BackupStoreResponse) ProtoMessage() {}
 
 func (x *BackupStoreResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_tasker_host_v1_control_proto_msgTypes[109]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[110]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7864,7 +7955,7 @@ func (x *BackupStoreResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BackupStoreResponse.ProtoReflect.Descriptor instead.
 func (*BackupStoreResponse) Descriptor() ([]byte, []int) {
-	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{109}
+	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{110}
 }
 
 func (x *BackupStoreResponse) GetPath() string {
@@ -8174,7 +8265,7 @@ const file_tasker_host_v1_control_proto_rawDesc = "" +
 	" \x01(\fR\bsnapshot\"\x14\n" +
 	"\x12ListPluginsRequest\"G\n" +
 	"\x13ListPluginsResponse\x120\n" +
-	"\aplugins\x18\x01 \x03(\v2\x16.tasker.host.v1.PluginR\aplugins\"\xd1\x04\n" +
+	"\aplugins\x18\x01 \x03(\v2\x16.tasker.host.v1.PluginR\aplugins\"\xa0\x05\n" +
 	"\x06Plugin\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x18\n" +
 	"\aversion\x18\x02 \x01(\tR\aversion\x12\x12\n" +
@@ -8194,7 +8285,15 @@ const file_tasker_host_v1_control_proto_rawDesc = "" +
 	"\rsubscriptions\x18\x0f \x03(\v2\x1c.tasker.host.v1.SubscriptionR\rsubscriptions\x12*\n" +
 	"\x05emits\x18\x10 \x03(\v2\x14.tasker.host.v1.EmitR\x05emits\x12\x1a\n" +
 	"\bmanifest\x18\x11 \x01(\fR\bmanifest\x12\x14\n" +
-	"\x05notes\x18\x12 \x03(\tR\x05notes\"\xc4\x02\n" +
+	"\x05notes\x18\x12 \x03(\tR\x05notes\x121\n" +
+	"\x05usage\x18\x13 \x01(\v2\x1b.tasker.host.v1.PluginUsageR\x05usage\x12\x1a\n" +
+	"\bfinished\x18\x14 \x01(\x04R\bfinished\"\x9f\x01\n" +
+	"\vPluginUsage\x12!\n" +
+	"\fmemory_bytes\x18\x01 \x01(\x04R\vmemoryBytes\x124\n" +
+	"\bcpu_time\x18\x02 \x01(\v2\x19.google.protobuf.DurationR\acpuTime\x12\x1d\n" +
+	"\n" +
+	"open_files\x18\x03 \x01(\rR\topenFiles\x12\x18\n" +
+	"\athreads\x18\x04 \x01(\rR\athreads\"\xc4\x02\n" +
 	"\aHandler\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x18\n" +
 	"\aversion\x18\x02 \x01(\rR\aversion\x12 \n" +
@@ -8573,7 +8672,7 @@ func file_tasker_host_v1_control_proto_rawDescGZIP() []byte {
 	return file_tasker_host_v1_control_proto_rawDescData
 }
 
-var file_tasker_host_v1_control_proto_msgTypes = make([]protoimpl.MessageInfo, 114)
+var file_tasker_host_v1_control_proto_msgTypes = make([]protoimpl.MessageInfo, 115)
 var file_tasker_host_v1_control_proto_goTypes = []any{
 	(*ErrorInfo)(nil),                  // 0: tasker.host.v1.ErrorInfo
 	(*TaskRequest)(nil),                // 1: tasker.host.v1.TaskRequest
@@ -8622,79 +8721,80 @@ var file_tasker_host_v1_control_proto_goTypes = []any{
 	(*ListPluginsRequest)(nil),         // 44: tasker.host.v1.ListPluginsRequest
 	(*ListPluginsResponse)(nil),        // 45: tasker.host.v1.ListPluginsResponse
 	(*Plugin)(nil),                     // 46: tasker.host.v1.Plugin
-	(*Handler)(nil),                    // 47: tasker.host.v1.Handler
-	(*Subscription)(nil),               // 48: tasker.host.v1.Subscription
-	(*Emit)(nil),                       // 49: tasker.host.v1.Emit
-	(*ListPluginLogsRequest)(nil),      // 50: tasker.host.v1.ListPluginLogsRequest
-	(*ListPluginLogsResponse)(nil),     // 51: tasker.host.v1.ListPluginLogsResponse
-	(*ListCrashesRequest)(nil),         // 52: tasker.host.v1.ListCrashesRequest
-	(*ListCrashesResponse)(nil),        // 53: tasker.host.v1.ListCrashesResponse
-	(*Crash)(nil),                      // 54: tasker.host.v1.Crash
-	(*ResumePluginRequest)(nil),        // 55: tasker.host.v1.ResumePluginRequest
-	(*ResumePluginResponse)(nil),       // 56: tasker.host.v1.ResumePluginResponse
-	(*TailEventsRequest)(nil),          // 57: tasker.host.v1.TailEventsRequest
-	(*TailEventsResponse)(nil),         // 58: tasker.host.v1.TailEventsResponse
-	(*LogEntry)(nil),                   // 59: tasker.host.v1.LogEntry
-	(*ListCatalogRequest)(nil),         // 60: tasker.host.v1.ListCatalogRequest
-	(*ListCatalogResponse)(nil),        // 61: tasker.host.v1.ListCatalogResponse
-	(*CatalogEntry)(nil),               // 62: tasker.host.v1.CatalogEntry
-	(*ListSubscriptionsRequest)(nil),   // 63: tasker.host.v1.ListSubscriptionsRequest
-	(*ListSubscriptionsResponse)(nil),  // 64: tasker.host.v1.ListSubscriptionsResponse
-	(*SubscriptionStatus)(nil),         // 65: tasker.host.v1.SubscriptionStatus
-	(*Outage)(nil),                     // 66: tasker.host.v1.Outage
-	(*SubscriptionPause)(nil),          // 67: tasker.host.v1.SubscriptionPause
-	(*FailingEvent)(nil),               // 68: tasker.host.v1.FailingEvent
-	(*ReplayPart)(nil),                 // 69: tasker.host.v1.ReplayPart
-	(*Binding)(nil),                    // 70: tasker.host.v1.Binding
-	(*Position)(nil),                   // 71: tasker.host.v1.Position
-	(*PauseSubscriptionRequest)(nil),   // 72: tasker.host.v1.PauseSubscriptionRequest
-	(*PauseSubscriptionResponse)(nil),  // 73: tasker.host.v1.PauseSubscriptionResponse
-	(*ResumeSubscriptionRequest)(nil),  // 74: tasker.host.v1.ResumeSubscriptionRequest
-	(*ResumeSubscriptionResponse)(nil), // 75: tasker.host.v1.ResumeSubscriptionResponse
-	(*RewindSubscriptionRequest)(nil),  // 76: tasker.host.v1.RewindSubscriptionRequest
-	(*RewindSubscriptionResponse)(nil), // 77: tasker.host.v1.RewindSubscriptionResponse
-	(*ReplaySubscriptionRequest)(nil),  // 78: tasker.host.v1.ReplaySubscriptionRequest
-	(*ReplaySubscriptionResponse)(nil), // 79: tasker.host.v1.ReplaySubscriptionResponse
-	(*ForgetSubscriptionRequest)(nil),  // 80: tasker.host.v1.ForgetSubscriptionRequest
-	(*ForgetSubscriptionResponse)(nil), // 81: tasker.host.v1.ForgetSubscriptionResponse
-	(*ListDeadLettersRequest)(nil),     // 82: tasker.host.v1.ListDeadLettersRequest
-	(*ListDeadLettersResponse)(nil),    // 83: tasker.host.v1.ListDeadLettersResponse
-	(*DeadLetter)(nil),                 // 84: tasker.host.v1.DeadLetter
-	(*RetryDeadLettersRequest)(nil),    // 85: tasker.host.v1.RetryDeadLettersRequest
-	(*RetryDeadLettersResponse)(nil),   // 86: tasker.host.v1.RetryDeadLettersResponse
-	(*DiscardDeadLettersRequest)(nil),  // 87: tasker.host.v1.DiscardDeadLettersRequest
-	(*DiscardDeadLettersResponse)(nil), // 88: tasker.host.v1.DiscardDeadLettersResponse
-	(*TryEventRequest)(nil),            // 89: tasker.host.v1.TryEventRequest
-	(*TryEventResponse)(nil),           // 90: tasker.host.v1.TryEventResponse
-	(*GetHealthRequest)(nil),           // 91: tasker.host.v1.GetHealthRequest
-	(*GetHealthResponse)(nil),          // 92: tasker.host.v1.GetHealthResponse
-	(*StoreHealth)(nil),                // 93: tasker.host.v1.StoreHealth
-	(*GetStoreStatsRequest)(nil),       // 94: tasker.host.v1.GetStoreStatsRequest
-	(*GetStoreStatsResponse)(nil),      // 95: tasker.host.v1.GetStoreStatsResponse
-	(*Deleted)(nil),                    // 96: tasker.host.v1.Deleted
-	(*GetStoreSizesRequest)(nil),       // 97: tasker.host.v1.GetStoreSizesRequest
-	(*GetStoreSizesResponse)(nil),      // 98: tasker.host.v1.GetStoreSizesResponse
-	(*BucketSize)(nil),                 // 99: tasker.host.v1.BucketSize
-	(*TaskSize)(nil),                   // 100: tasker.host.v1.TaskSize
-	(*PruneStoreRequest)(nil),          // 101: tasker.host.v1.PruneStoreRequest
-	(*PruneStoreResponse)(nil),         // 102: tasker.host.v1.PruneStoreResponse
-	(*Pruned)(nil),                     // 103: tasker.host.v1.Pruned
-	(*DeleteTasksRequest)(nil),         // 104: tasker.host.v1.DeleteTasksRequest
-	(*DeleteTasksResponse)(nil),        // 105: tasker.host.v1.DeleteTasksResponse
-	(*BucketStats)(nil),                // 106: tasker.host.v1.BucketStats
-	(*OperationStats)(nil),             // 107: tasker.host.v1.OperationStats
-	(*BackupStoreRequest)(nil),         // 108: tasker.host.v1.BackupStoreRequest
-	(*BackupStoreResponse)(nil),        // 109: tasker.host.v1.BackupStoreResponse
-	nil,                                // 110: tasker.host.v1.GetHealthResponse.PluginsEntry
-	nil,                                // 111: tasker.host.v1.GetHealthResponse.TasksEntry
-	nil,                                // 112: tasker.host.v1.GetStoreStatsResponse.TasksEntry
-	nil,                                // 113: tasker.host.v1.GetStoreStatsResponse.OperationsEntry
-	(*durationpb.Duration)(nil),        // 114: google.protobuf.Duration
-	(*timestamppb.Timestamp)(nil),      // 115: google.protobuf.Timestamp
+	(*PluginUsage)(nil),                // 47: tasker.host.v1.PluginUsage
+	(*Handler)(nil),                    // 48: tasker.host.v1.Handler
+	(*Subscription)(nil),               // 49: tasker.host.v1.Subscription
+	(*Emit)(nil),                       // 50: tasker.host.v1.Emit
+	(*ListPluginLogsRequest)(nil),      // 51: tasker.host.v1.ListPluginLogsRequest
+	(*ListPluginLogsResponse)(nil),     // 52: tasker.host.v1.ListPluginLogsResponse
+	(*ListCrashesRequest)(nil),         // 53: tasker.host.v1.ListCrashesRequest
+	(*ListCrashesResponse)(nil),        // 54: tasker.host.v1.ListCrashesResponse
+	(*Crash)(nil),                      // 55: tasker.host.v1.Crash
+	(*ResumePluginRequest)(nil),        // 56: tasker.host.v1.ResumePluginRequest
+	(*ResumePluginResponse)(nil),       // 57: tasker.host.v1.ResumePluginResponse
+	(*TailEventsRequest)(nil),          // 58: tasker.host.v1.TailEventsRequest
+	(*TailEventsResponse)(nil),         // 59: tasker.host.v1.TailEventsResponse
+	(*LogEntry)(nil),                   // 60: tasker.host.v1.LogEntry
+	(*ListCatalogRequest)(nil),         // 61: tasker.host.v1.ListCatalogRequest
+	(*ListCatalogResponse)(nil),        // 62: tasker.host.v1.ListCatalogResponse
+	(*CatalogEntry)(nil),               // 63: tasker.host.v1.CatalogEntry
+	(*ListSubscriptionsRequest)(nil),   // 64: tasker.host.v1.ListSubscriptionsRequest
+	(*ListSubscriptionsResponse)(nil),  // 65: tasker.host.v1.ListSubscriptionsResponse
+	(*SubscriptionStatus)(nil),         // 66: tasker.host.v1.SubscriptionStatus
+	(*Outage)(nil),                     // 67: tasker.host.v1.Outage
+	(*SubscriptionPause)(nil),          // 68: tasker.host.v1.SubscriptionPause
+	(*FailingEvent)(nil),               // 69: tasker.host.v1.FailingEvent
+	(*ReplayPart)(nil),                 // 70: tasker.host.v1.ReplayPart
+	(*Binding)(nil),                    // 71: tasker.host.v1.Binding
+	(*Position)(nil),                   // 72: tasker.host.v1.Position
+	(*PauseSubscriptionRequest)(nil),   // 73: tasker.host.v1.PauseSubscriptionRequest
+	(*PauseSubscriptionResponse)(nil),  // 74: tasker.host.v1.PauseSubscriptionResponse
+	(*ResumeSubscriptionRequest)(nil),  // 75: tasker.host.v1.ResumeSubscriptionRequest
+	(*ResumeSubscriptionResponse)(nil), // 76: tasker.host.v1.ResumeSubscriptionResponse
+	(*RewindSubscriptionRequest)(nil),  // 77: tasker.host.v1.RewindSubscriptionRequest
+	(*RewindSubscriptionResponse)(nil), // 78: tasker.host.v1.RewindSubscriptionResponse
+	(*ReplaySubscriptionRequest)(nil),  // 79: tasker.host.v1.ReplaySubscriptionRequest
+	(*ReplaySubscriptionResponse)(nil), // 80: tasker.host.v1.ReplaySubscriptionResponse
+	(*ForgetSubscriptionRequest)(nil),  // 81: tasker.host.v1.ForgetSubscriptionRequest
+	(*ForgetSubscriptionResponse)(nil), // 82: tasker.host.v1.ForgetSubscriptionResponse
+	(*ListDeadLettersRequest)(nil),     // 83: tasker.host.v1.ListDeadLettersRequest
+	(*ListDeadLettersResponse)(nil),    // 84: tasker.host.v1.ListDeadLettersResponse
+	(*DeadLetter)(nil),                 // 85: tasker.host.v1.DeadLetter
+	(*RetryDeadLettersRequest)(nil),    // 86: tasker.host.v1.RetryDeadLettersRequest
+	(*RetryDeadLettersResponse)(nil),   // 87: tasker.host.v1.RetryDeadLettersResponse
+	(*DiscardDeadLettersRequest)(nil),  // 88: tasker.host.v1.DiscardDeadLettersRequest
+	(*DiscardDeadLettersResponse)(nil), // 89: tasker.host.v1.DiscardDeadLettersResponse
+	(*TryEventRequest)(nil),            // 90: tasker.host.v1.TryEventRequest
+	(*TryEventResponse)(nil),           // 91: tasker.host.v1.TryEventResponse
+	(*GetHealthRequest)(nil),           // 92: tasker.host.v1.GetHealthRequest
+	(*GetHealthResponse)(nil),          // 93: tasker.host.v1.GetHealthResponse
+	(*StoreHealth)(nil),                // 94: tasker.host.v1.StoreHealth
+	(*GetStoreStatsRequest)(nil),       // 95: tasker.host.v1.GetStoreStatsRequest
+	(*GetStoreStatsResponse)(nil),      // 96: tasker.host.v1.GetStoreStatsResponse
+	(*Deleted)(nil),                    // 97: tasker.host.v1.Deleted
+	(*GetStoreSizesRequest)(nil),       // 98: tasker.host.v1.GetStoreSizesRequest
+	(*GetStoreSizesResponse)(nil),      // 99: tasker.host.v1.GetStoreSizesResponse
+	(*BucketSize)(nil),                 // 100: tasker.host.v1.BucketSize
+	(*TaskSize)(nil),                   // 101: tasker.host.v1.TaskSize
+	(*PruneStoreRequest)(nil),          // 102: tasker.host.v1.PruneStoreRequest
+	(*PruneStoreResponse)(nil),         // 103: tasker.host.v1.PruneStoreResponse
+	(*Pruned)(nil),                     // 104: tasker.host.v1.Pruned
+	(*DeleteTasksRequest)(nil),         // 105: tasker.host.v1.DeleteTasksRequest
+	(*DeleteTasksResponse)(nil),        // 106: tasker.host.v1.DeleteTasksResponse
+	(*BucketStats)(nil),                // 107: tasker.host.v1.BucketStats
+	(*OperationStats)(nil),             // 108: tasker.host.v1.OperationStats
+	(*BackupStoreRequest)(nil),         // 109: tasker.host.v1.BackupStoreRequest
+	(*BackupStoreResponse)(nil),        // 110: tasker.host.v1.BackupStoreResponse
+	nil,                                // 111: tasker.host.v1.GetHealthResponse.PluginsEntry
+	nil,                                // 112: tasker.host.v1.GetHealthResponse.TasksEntry
+	nil,                                // 113: tasker.host.v1.GetStoreStatsResponse.TasksEntry
+	nil,                                // 114: tasker.host.v1.GetStoreStatsResponse.OperationsEntry
+	(*durationpb.Duration)(nil),        // 115: google.protobuf.Duration
+	(*timestamppb.Timestamp)(nil),      // 116: google.protobuf.Timestamp
 }
 var file_tasker_host_v1_control_proto_depIdxs = []int32{
-	114, // 0: tasker.host.v1.TaskRequest.key_ttl:type_name -> google.protobuf.Duration
-	114, // 1: tasker.host.v1.TaskRequest.deadline:type_name -> google.protobuf.Duration
+	115, // 0: tasker.host.v1.TaskRequest.key_ttl:type_name -> google.protobuf.Duration
+	115, // 1: tasker.host.v1.TaskRequest.deadline:type_name -> google.protobuf.Duration
 	1,   // 2: tasker.host.v1.CreateTaskRequest.task:type_name -> tasker.host.v1.TaskRequest
 	1,   // 3: tasker.host.v1.FindUnfinishedTaskRequest.task:type_name -> tasker.host.v1.TaskRequest
 	10,  // 4: tasker.host.v1.GetTaskResponse.part:type_name -> tasker.host.v1.TaskPart
@@ -8704,46 +8804,46 @@ var file_tasker_host_v1_control_proto_depIdxs = []int32{
 	16,  // 8: tasker.host.v1.Task.stop:type_name -> tasker.host.v1.Stop
 	18,  // 9: tasker.host.v1.Task.failure:type_name -> tasker.host.v1.Failure
 	17,  // 10: tasker.host.v1.Task.resolution:type_name -> tasker.host.v1.Resolution
-	115, // 11: tasker.host.v1.Task.started_at:type_name -> google.protobuf.Timestamp
-	115, // 12: tasker.host.v1.Task.completed_at:type_name -> google.protobuf.Timestamp
-	115, // 13: tasker.host.v1.Task.updated_at:type_name -> google.protobuf.Timestamp
+	116, // 11: tasker.host.v1.Task.started_at:type_name -> google.protobuf.Timestamp
+	116, // 12: tasker.host.v1.Task.completed_at:type_name -> google.protobuf.Timestamp
+	116, // 13: tasker.host.v1.Task.updated_at:type_name -> google.protobuf.Timestamp
 	13,  // 14: tasker.host.v1.TaskSpec.template:type_name -> tasker.host.v1.TemplateRef
 	14,  // 15: tasker.host.v1.TaskSpec.input:type_name -> tasker.host.v1.Value
-	115, // 16: tasker.host.v1.TaskSpec.deadline:type_name -> google.protobuf.Timestamp
-	115, // 17: tasker.host.v1.TaskSpec.created_at:type_name -> google.protobuf.Timestamp
-	114, // 18: tasker.host.v1.TaskSpec.key_ttl:type_name -> google.protobuf.Duration
+	116, // 16: tasker.host.v1.TaskSpec.deadline:type_name -> google.protobuf.Timestamp
+	116, // 17: tasker.host.v1.TaskSpec.created_at:type_name -> google.protobuf.Timestamp
+	115, // 18: tasker.host.v1.TaskSpec.key_ttl:type_name -> google.protobuf.Duration
 	15,  // 19: tasker.host.v1.Value.ref:type_name -> tasker.host.v1.BlobRef
-	115, // 20: tasker.host.v1.Stop.at:type_name -> google.protobuf.Timestamp
-	115, // 21: tasker.host.v1.Resolution.at:type_name -> google.protobuf.Timestamp
-	114, // 22: tasker.host.v1.Failure.retry_after:type_name -> google.protobuf.Duration
+	116, // 20: tasker.host.v1.Stop.at:type_name -> google.protobuf.Timestamp
+	116, // 21: tasker.host.v1.Resolution.at:type_name -> google.protobuf.Timestamp
+	115, // 22: tasker.host.v1.Failure.retry_after:type_name -> google.protobuf.Duration
 	20,  // 23: tasker.host.v1.Step.attempt:type_name -> tasker.host.v1.Attempt
-	115, // 24: tasker.host.v1.Step.started_at:type_name -> google.protobuf.Timestamp
-	115, // 25: tasker.host.v1.Step.completed_at:type_name -> google.protobuf.Timestamp
-	115, // 26: tasker.host.v1.Step.ready_at:type_name -> google.protobuf.Timestamp
-	115, // 27: tasker.host.v1.Step.retry_at:type_name -> google.protobuf.Timestamp
-	115, // 28: tasker.host.v1.Step.hold_until:type_name -> google.protobuf.Timestamp
+	116, // 24: tasker.host.v1.Step.started_at:type_name -> google.protobuf.Timestamp
+	116, // 25: tasker.host.v1.Step.completed_at:type_name -> google.protobuf.Timestamp
+	116, // 26: tasker.host.v1.Step.ready_at:type_name -> google.protobuf.Timestamp
+	116, // 27: tasker.host.v1.Step.retry_at:type_name -> google.protobuf.Timestamp
+	116, // 28: tasker.host.v1.Step.hold_until:type_name -> google.protobuf.Timestamp
 	14,  // 29: tasker.host.v1.Step.results:type_name -> tasker.host.v1.Value
 	18,  // 30: tasker.host.v1.Step.failure:type_name -> tasker.host.v1.Failure
 	17,  // 31: tasker.host.v1.Step.resolution:type_name -> tasker.host.v1.Resolution
 	21,  // 32: tasker.host.v1.Step.late:type_name -> tasker.host.v1.LateResult
 	22,  // 33: tasker.host.v1.Step.reason:type_name -> tasker.host.v1.Reason
-	115, // 34: tasker.host.v1.Attempt.started_at:type_name -> google.protobuf.Timestamp
-	115, // 35: tasker.host.v1.Attempt.ended_at:type_name -> google.protobuf.Timestamp
+	116, // 34: tasker.host.v1.Attempt.started_at:type_name -> google.protobuf.Timestamp
+	116, // 35: tasker.host.v1.Attempt.ended_at:type_name -> google.protobuf.Timestamp
 	18,  // 36: tasker.host.v1.Attempt.failure:type_name -> tasker.host.v1.Failure
-	115, // 37: tasker.host.v1.Attempt.beat_at:type_name -> google.protobuf.Timestamp
+	116, // 37: tasker.host.v1.Attempt.beat_at:type_name -> google.protobuf.Timestamp
 	14,  // 38: tasker.host.v1.Attempt.input:type_name -> tasker.host.v1.Value
-	115, // 39: tasker.host.v1.LateResult.at:type_name -> google.protobuf.Timestamp
-	115, // 40: tasker.host.v1.Reason.since:type_name -> google.protobuf.Timestamp
-	115, // 41: tasker.host.v1.Reason.until:type_name -> google.protobuf.Timestamp
-	115, // 42: tasker.host.v1.ListTasksRequest.created_from:type_name -> google.protobuf.Timestamp
-	115, // 43: tasker.host.v1.ListTasksRequest.created_to:type_name -> google.protobuf.Timestamp
+	116, // 39: tasker.host.v1.LateResult.at:type_name -> google.protobuf.Timestamp
+	116, // 40: tasker.host.v1.Reason.since:type_name -> google.protobuf.Timestamp
+	116, // 41: tasker.host.v1.Reason.until:type_name -> google.protobuf.Timestamp
+	116, // 42: tasker.host.v1.ListTasksRequest.created_from:type_name -> google.protobuf.Timestamp
+	116, // 43: tasker.host.v1.ListTasksRequest.created_to:type_name -> google.protobuf.Timestamp
 	25,  // 44: tasker.host.v1.ListTasksResponse.tasks:type_name -> tasker.host.v1.TaskSummary
 	12,  // 45: tasker.host.v1.TaskSummary.spec:type_name -> tasker.host.v1.TaskSpec
 	16,  // 46: tasker.host.v1.TaskSummary.stop:type_name -> tasker.host.v1.Stop
 	18,  // 47: tasker.host.v1.TaskSummary.failure:type_name -> tasker.host.v1.Failure
-	115, // 48: tasker.host.v1.TaskSummary.started_at:type_name -> google.protobuf.Timestamp
-	115, // 49: tasker.host.v1.TaskSummary.completed_at:type_name -> google.protobuf.Timestamp
-	115, // 50: tasker.host.v1.TaskSummary.updated_at:type_name -> google.protobuf.Timestamp
+	116, // 48: tasker.host.v1.TaskSummary.started_at:type_name -> google.protobuf.Timestamp
+	116, // 49: tasker.host.v1.TaskSummary.completed_at:type_name -> google.protobuf.Timestamp
+	116, // 50: tasker.host.v1.TaskSummary.updated_at:type_name -> google.protobuf.Timestamp
 	10,  // 51: tasker.host.v1.WatchTaskResponse.part:type_name -> tasker.host.v1.TaskPart
 	28,  // 52: tasker.host.v1.CancelTaskRequest.operation:type_name -> tasker.host.v1.Operation
 	28,  // 53: tasker.host.v1.PauseTaskRequest.operation:type_name -> tasker.host.v1.Operation
@@ -8754,133 +8854,135 @@ var file_tasker_host_v1_control_proto_depIdxs = []int32{
 	43,  // 58: tasker.host.v1.GetTemplateResponse.template:type_name -> tasker.host.v1.Template
 	13,  // 59: tasker.host.v1.Template.ref:type_name -> tasker.host.v1.TemplateRef
 	46,  // 60: tasker.host.v1.ListPluginsResponse.plugins:type_name -> tasker.host.v1.Plugin
-	115, // 61: tasker.host.v1.Plugin.since:type_name -> google.protobuf.Timestamp
-	115, // 62: tasker.host.v1.Plugin.retry_at:type_name -> google.protobuf.Timestamp
-	47,  // 63: tasker.host.v1.Plugin.handlers:type_name -> tasker.host.v1.Handler
-	48,  // 64: tasker.host.v1.Plugin.subscriptions:type_name -> tasker.host.v1.Subscription
-	49,  // 65: tasker.host.v1.Plugin.emits:type_name -> tasker.host.v1.Emit
-	114, // 66: tasker.host.v1.Handler.timeout:type_name -> google.protobuf.Duration
-	54,  // 67: tasker.host.v1.ListCrashesResponse.crashes:type_name -> tasker.host.v1.Crash
-	115, // 68: tasker.host.v1.Crash.at:type_name -> google.protobuf.Timestamp
-	115, // 69: tasker.host.v1.TailEventsRequest.since:type_name -> google.protobuf.Timestamp
-	59,  // 70: tasker.host.v1.TailEventsResponse.entries:type_name -> tasker.host.v1.LogEntry
-	62,  // 71: tasker.host.v1.ListCatalogResponse.entries:type_name -> tasker.host.v1.CatalogEntry
-	65,  // 72: tasker.host.v1.ListSubscriptionsResponse.subscriptions:type_name -> tasker.host.v1.SubscriptionStatus
-	114, // 73: tasker.host.v1.SubscriptionStatus.timeout:type_name -> google.protobuf.Duration
-	114, // 74: tasker.host.v1.SubscriptionStatus.behind_for:type_name -> google.protobuf.Duration
-	67,  // 75: tasker.host.v1.SubscriptionStatus.paused:type_name -> tasker.host.v1.SubscriptionPause
-	68,  // 76: tasker.host.v1.SubscriptionStatus.failing:type_name -> tasker.host.v1.FailingEvent
-	69,  // 77: tasker.host.v1.SubscriptionStatus.replays:type_name -> tasker.host.v1.ReplayPart
-	70,  // 78: tasker.host.v1.SubscriptionStatus.bindings:type_name -> tasker.host.v1.Binding
-	115, // 79: tasker.host.v1.SubscriptionStatus.created_at:type_name -> google.protobuf.Timestamp
-	115, // 80: tasker.host.v1.SubscriptionStatus.acked_at:type_name -> google.protobuf.Timestamp
-	66,  // 81: tasker.host.v1.SubscriptionStatus.unavailable:type_name -> tasker.host.v1.Outage
-	115, // 82: tasker.host.v1.Outage.since:type_name -> google.protobuf.Timestamp
-	115, // 83: tasker.host.v1.Outage.next_try:type_name -> google.protobuf.Timestamp
-	115, // 84: tasker.host.v1.SubscriptionPause.at:type_name -> google.protobuf.Timestamp
-	115, // 85: tasker.host.v1.FailingEvent.retry_at:type_name -> google.protobuf.Timestamp
-	13,  // 86: tasker.host.v1.Binding.template:type_name -> tasker.host.v1.TemplateRef
-	115, // 87: tasker.host.v1.Position.at:type_name -> google.protobuf.Timestamp
-	28,  // 88: tasker.host.v1.PauseSubscriptionRequest.operation:type_name -> tasker.host.v1.Operation
-	71,  // 89: tasker.host.v1.RewindSubscriptionRequest.to:type_name -> tasker.host.v1.Position
-	71,  // 90: tasker.host.v1.ReplaySubscriptionRequest.from:type_name -> tasker.host.v1.Position
-	71,  // 91: tasker.host.v1.ReplaySubscriptionRequest.to:type_name -> tasker.host.v1.Position
-	84,  // 92: tasker.host.v1.ListDeadLettersResponse.letters:type_name -> tasker.host.v1.DeadLetter
-	115, // 93: tasker.host.v1.DeadLetter.at:type_name -> google.protobuf.Timestamp
-	114, // 94: tasker.host.v1.TryEventRequest.timeout:type_name -> google.protobuf.Duration
-	114, // 95: tasker.host.v1.TryEventResponse.took:type_name -> google.protobuf.Duration
-	115, // 96: tasker.host.v1.GetHealthResponse.since:type_name -> google.protobuf.Timestamp
-	93,  // 97: tasker.host.v1.GetHealthResponse.store:type_name -> tasker.host.v1.StoreHealth
-	110, // 98: tasker.host.v1.GetHealthResponse.plugins:type_name -> tasker.host.v1.GetHealthResponse.PluginsEntry
-	111, // 99: tasker.host.v1.GetHealthResponse.tasks:type_name -> tasker.host.v1.GetHealthResponse.TasksEntry
-	106, // 100: tasker.host.v1.GetStoreStatsResponse.buckets:type_name -> tasker.host.v1.BucketStats
-	112, // 101: tasker.host.v1.GetStoreStatsResponse.tasks:type_name -> tasker.host.v1.GetStoreStatsResponse.TasksEntry
-	113, // 102: tasker.host.v1.GetStoreStatsResponse.operations:type_name -> tasker.host.v1.GetStoreStatsResponse.OperationsEntry
-	114, // 103: tasker.host.v1.GetStoreStatsResponse.commit_time:type_name -> google.protobuf.Duration
-	96,  // 104: tasker.host.v1.GetStoreStatsResponse.deleted:type_name -> tasker.host.v1.Deleted
-	99,  // 105: tasker.host.v1.GetStoreSizesResponse.buckets:type_name -> tasker.host.v1.BucketSize
-	100, // 106: tasker.host.v1.GetStoreSizesResponse.finished:type_name -> tasker.host.v1.TaskSize
-	115, // 107: tasker.host.v1.TaskSize.oldest:type_name -> google.protobuf.Timestamp
-	103, // 108: tasker.host.v1.PruneStoreResponse.groups:type_name -> tasker.host.v1.Pruned
-	115, // 109: tasker.host.v1.PruneStoreResponse.next:type_name -> google.protobuf.Timestamp
-	96,  // 110: tasker.host.v1.DeleteTasksResponse.deleted:type_name -> tasker.host.v1.Deleted
-	114, // 111: tasker.host.v1.BackupStoreResponse.took:type_name -> google.protobuf.Duration
-	107, // 112: tasker.host.v1.GetStoreStatsResponse.OperationsEntry.value:type_name -> tasker.host.v1.OperationStats
-	2,   // 113: tasker.host.v1.ControlService.CreateTask:input_type -> tasker.host.v1.CreateTaskRequest
-	4,   // 114: tasker.host.v1.ControlService.FindUnfinishedTask:input_type -> tasker.host.v1.FindUnfinishedTaskRequest
-	6,   // 115: tasker.host.v1.ControlService.GetTask:input_type -> tasker.host.v1.GetTaskRequest
-	8,   // 116: tasker.host.v1.ControlService.GetTaskTrace:input_type -> tasker.host.v1.GetTaskTraceRequest
-	23,  // 117: tasker.host.v1.ControlService.ListTasks:input_type -> tasker.host.v1.ListTasksRequest
-	26,  // 118: tasker.host.v1.ControlService.WatchTask:input_type -> tasker.host.v1.WatchTaskRequest
-	29,  // 119: tasker.host.v1.ControlService.CancelTask:input_type -> tasker.host.v1.CancelTaskRequest
-	31,  // 120: tasker.host.v1.ControlService.PauseTask:input_type -> tasker.host.v1.PauseTaskRequest
-	33,  // 121: tasker.host.v1.ControlService.ResumeTask:input_type -> tasker.host.v1.ResumeTaskRequest
-	35,  // 122: tasker.host.v1.ControlService.RetryTask:input_type -> tasker.host.v1.RetryTaskRequest
-	37,  // 123: tasker.host.v1.ControlService.ResolveTask:input_type -> tasker.host.v1.ResolveTaskRequest
-	39,  // 124: tasker.host.v1.ControlService.ListTemplates:input_type -> tasker.host.v1.ListTemplatesRequest
-	41,  // 125: tasker.host.v1.ControlService.GetTemplate:input_type -> tasker.host.v1.GetTemplateRequest
-	44,  // 126: tasker.host.v1.ControlService.ListPlugins:input_type -> tasker.host.v1.ListPluginsRequest
-	50,  // 127: tasker.host.v1.ControlService.ListPluginLogs:input_type -> tasker.host.v1.ListPluginLogsRequest
-	52,  // 128: tasker.host.v1.ControlService.ListCrashes:input_type -> tasker.host.v1.ListCrashesRequest
-	55,  // 129: tasker.host.v1.ControlService.ResumePlugin:input_type -> tasker.host.v1.ResumePluginRequest
-	57,  // 130: tasker.host.v1.ControlService.TailEvents:input_type -> tasker.host.v1.TailEventsRequest
-	60,  // 131: tasker.host.v1.ControlService.ListCatalog:input_type -> tasker.host.v1.ListCatalogRequest
-	63,  // 132: tasker.host.v1.ControlService.ListSubscriptions:input_type -> tasker.host.v1.ListSubscriptionsRequest
-	72,  // 133: tasker.host.v1.ControlService.PauseSubscription:input_type -> tasker.host.v1.PauseSubscriptionRequest
-	74,  // 134: tasker.host.v1.ControlService.ResumeSubscription:input_type -> tasker.host.v1.ResumeSubscriptionRequest
-	76,  // 135: tasker.host.v1.ControlService.RewindSubscription:input_type -> tasker.host.v1.RewindSubscriptionRequest
-	78,  // 136: tasker.host.v1.ControlService.ReplaySubscription:input_type -> tasker.host.v1.ReplaySubscriptionRequest
-	80,  // 137: tasker.host.v1.ControlService.ForgetSubscription:input_type -> tasker.host.v1.ForgetSubscriptionRequest
-	82,  // 138: tasker.host.v1.ControlService.ListDeadLetters:input_type -> tasker.host.v1.ListDeadLettersRequest
-	85,  // 139: tasker.host.v1.ControlService.RetryDeadLetters:input_type -> tasker.host.v1.RetryDeadLettersRequest
-	87,  // 140: tasker.host.v1.ControlService.DiscardDeadLetters:input_type -> tasker.host.v1.DiscardDeadLettersRequest
-	89,  // 141: tasker.host.v1.ControlService.TryEvent:input_type -> tasker.host.v1.TryEventRequest
-	91,  // 142: tasker.host.v1.ControlService.GetHealth:input_type -> tasker.host.v1.GetHealthRequest
-	94,  // 143: tasker.host.v1.ControlService.GetStoreStats:input_type -> tasker.host.v1.GetStoreStatsRequest
-	97,  // 144: tasker.host.v1.ControlService.GetStoreSizes:input_type -> tasker.host.v1.GetStoreSizesRequest
-	101, // 145: tasker.host.v1.ControlService.PruneStore:input_type -> tasker.host.v1.PruneStoreRequest
-	104, // 146: tasker.host.v1.ControlService.DeleteTasks:input_type -> tasker.host.v1.DeleteTasksRequest
-	108, // 147: tasker.host.v1.ControlService.BackupStore:input_type -> tasker.host.v1.BackupStoreRequest
-	3,   // 148: tasker.host.v1.ControlService.CreateTask:output_type -> tasker.host.v1.CreateTaskResponse
-	5,   // 149: tasker.host.v1.ControlService.FindUnfinishedTask:output_type -> tasker.host.v1.FindUnfinishedTaskResponse
-	7,   // 150: tasker.host.v1.ControlService.GetTask:output_type -> tasker.host.v1.GetTaskResponse
-	9,   // 151: tasker.host.v1.ControlService.GetTaskTrace:output_type -> tasker.host.v1.GetTaskTraceResponse
-	24,  // 152: tasker.host.v1.ControlService.ListTasks:output_type -> tasker.host.v1.ListTasksResponse
-	27,  // 153: tasker.host.v1.ControlService.WatchTask:output_type -> tasker.host.v1.WatchTaskResponse
-	30,  // 154: tasker.host.v1.ControlService.CancelTask:output_type -> tasker.host.v1.CancelTaskResponse
-	32,  // 155: tasker.host.v1.ControlService.PauseTask:output_type -> tasker.host.v1.PauseTaskResponse
-	34,  // 156: tasker.host.v1.ControlService.ResumeTask:output_type -> tasker.host.v1.ResumeTaskResponse
-	36,  // 157: tasker.host.v1.ControlService.RetryTask:output_type -> tasker.host.v1.RetryTaskResponse
-	38,  // 158: tasker.host.v1.ControlService.ResolveTask:output_type -> tasker.host.v1.ResolveTaskResponse
-	40,  // 159: tasker.host.v1.ControlService.ListTemplates:output_type -> tasker.host.v1.ListTemplatesResponse
-	42,  // 160: tasker.host.v1.ControlService.GetTemplate:output_type -> tasker.host.v1.GetTemplateResponse
-	45,  // 161: tasker.host.v1.ControlService.ListPlugins:output_type -> tasker.host.v1.ListPluginsResponse
-	51,  // 162: tasker.host.v1.ControlService.ListPluginLogs:output_type -> tasker.host.v1.ListPluginLogsResponse
-	53,  // 163: tasker.host.v1.ControlService.ListCrashes:output_type -> tasker.host.v1.ListCrashesResponse
-	56,  // 164: tasker.host.v1.ControlService.ResumePlugin:output_type -> tasker.host.v1.ResumePluginResponse
-	58,  // 165: tasker.host.v1.ControlService.TailEvents:output_type -> tasker.host.v1.TailEventsResponse
-	61,  // 166: tasker.host.v1.ControlService.ListCatalog:output_type -> tasker.host.v1.ListCatalogResponse
-	64,  // 167: tasker.host.v1.ControlService.ListSubscriptions:output_type -> tasker.host.v1.ListSubscriptionsResponse
-	73,  // 168: tasker.host.v1.ControlService.PauseSubscription:output_type -> tasker.host.v1.PauseSubscriptionResponse
-	75,  // 169: tasker.host.v1.ControlService.ResumeSubscription:output_type -> tasker.host.v1.ResumeSubscriptionResponse
-	77,  // 170: tasker.host.v1.ControlService.RewindSubscription:output_type -> tasker.host.v1.RewindSubscriptionResponse
-	79,  // 171: tasker.host.v1.ControlService.ReplaySubscription:output_type -> tasker.host.v1.ReplaySubscriptionResponse
-	81,  // 172: tasker.host.v1.ControlService.ForgetSubscription:output_type -> tasker.host.v1.ForgetSubscriptionResponse
-	83,  // 173: tasker.host.v1.ControlService.ListDeadLetters:output_type -> tasker.host.v1.ListDeadLettersResponse
-	86,  // 174: tasker.host.v1.ControlService.RetryDeadLetters:output_type -> tasker.host.v1.RetryDeadLettersResponse
-	88,  // 175: tasker.host.v1.ControlService.DiscardDeadLetters:output_type -> tasker.host.v1.DiscardDeadLettersResponse
-	90,  // 176: tasker.host.v1.ControlService.TryEvent:output_type -> tasker.host.v1.TryEventResponse
-	92,  // 177: tasker.host.v1.ControlService.GetHealth:output_type -> tasker.host.v1.GetHealthResponse
-	95,  // 178: tasker.host.v1.ControlService.GetStoreStats:output_type -> tasker.host.v1.GetStoreStatsResponse
-	98,  // 179: tasker.host.v1.ControlService.GetStoreSizes:output_type -> tasker.host.v1.GetStoreSizesResponse
-	102, // 180: tasker.host.v1.ControlService.PruneStore:output_type -> tasker.host.v1.PruneStoreResponse
-	105, // 181: tasker.host.v1.ControlService.DeleteTasks:output_type -> tasker.host.v1.DeleteTasksResponse
-	109, // 182: tasker.host.v1.ControlService.BackupStore:output_type -> tasker.host.v1.BackupStoreResponse
-	148, // [148:183] is the sub-list for method output_type
-	113, // [113:148] is the sub-list for method input_type
-	113, // [113:113] is the sub-list for extension type_name
-	113, // [113:113] is the sub-list for extension extendee
-	0,   // [0:113] is the sub-list for field type_name
+	116, // 61: tasker.host.v1.Plugin.since:type_name -> google.protobuf.Timestamp
+	116, // 62: tasker.host.v1.Plugin.retry_at:type_name -> google.protobuf.Timestamp
+	48,  // 63: tasker.host.v1.Plugin.handlers:type_name -> tasker.host.v1.Handler
+	49,  // 64: tasker.host.v1.Plugin.subscriptions:type_name -> tasker.host.v1.Subscription
+	50,  // 65: tasker.host.v1.Plugin.emits:type_name -> tasker.host.v1.Emit
+	47,  // 66: tasker.host.v1.Plugin.usage:type_name -> tasker.host.v1.PluginUsage
+	115, // 67: tasker.host.v1.PluginUsage.cpu_time:type_name -> google.protobuf.Duration
+	115, // 68: tasker.host.v1.Handler.timeout:type_name -> google.protobuf.Duration
+	55,  // 69: tasker.host.v1.ListCrashesResponse.crashes:type_name -> tasker.host.v1.Crash
+	116, // 70: tasker.host.v1.Crash.at:type_name -> google.protobuf.Timestamp
+	116, // 71: tasker.host.v1.TailEventsRequest.since:type_name -> google.protobuf.Timestamp
+	60,  // 72: tasker.host.v1.TailEventsResponse.entries:type_name -> tasker.host.v1.LogEntry
+	63,  // 73: tasker.host.v1.ListCatalogResponse.entries:type_name -> tasker.host.v1.CatalogEntry
+	66,  // 74: tasker.host.v1.ListSubscriptionsResponse.subscriptions:type_name -> tasker.host.v1.SubscriptionStatus
+	115, // 75: tasker.host.v1.SubscriptionStatus.timeout:type_name -> google.protobuf.Duration
+	115, // 76: tasker.host.v1.SubscriptionStatus.behind_for:type_name -> google.protobuf.Duration
+	68,  // 77: tasker.host.v1.SubscriptionStatus.paused:type_name -> tasker.host.v1.SubscriptionPause
+	69,  // 78: tasker.host.v1.SubscriptionStatus.failing:type_name -> tasker.host.v1.FailingEvent
+	70,  // 79: tasker.host.v1.SubscriptionStatus.replays:type_name -> tasker.host.v1.ReplayPart
+	71,  // 80: tasker.host.v1.SubscriptionStatus.bindings:type_name -> tasker.host.v1.Binding
+	116, // 81: tasker.host.v1.SubscriptionStatus.created_at:type_name -> google.protobuf.Timestamp
+	116, // 82: tasker.host.v1.SubscriptionStatus.acked_at:type_name -> google.protobuf.Timestamp
+	67,  // 83: tasker.host.v1.SubscriptionStatus.unavailable:type_name -> tasker.host.v1.Outage
+	116, // 84: tasker.host.v1.Outage.since:type_name -> google.protobuf.Timestamp
+	116, // 85: tasker.host.v1.Outage.next_try:type_name -> google.protobuf.Timestamp
+	116, // 86: tasker.host.v1.SubscriptionPause.at:type_name -> google.protobuf.Timestamp
+	116, // 87: tasker.host.v1.FailingEvent.retry_at:type_name -> google.protobuf.Timestamp
+	13,  // 88: tasker.host.v1.Binding.template:type_name -> tasker.host.v1.TemplateRef
+	116, // 89: tasker.host.v1.Position.at:type_name -> google.protobuf.Timestamp
+	28,  // 90: tasker.host.v1.PauseSubscriptionRequest.operation:type_name -> tasker.host.v1.Operation
+	72,  // 91: tasker.host.v1.RewindSubscriptionRequest.to:type_name -> tasker.host.v1.Position
+	72,  // 92: tasker.host.v1.ReplaySubscriptionRequest.from:type_name -> tasker.host.v1.Position
+	72,  // 93: tasker.host.v1.ReplaySubscriptionRequest.to:type_name -> tasker.host.v1.Position
+	85,  // 94: tasker.host.v1.ListDeadLettersResponse.letters:type_name -> tasker.host.v1.DeadLetter
+	116, // 95: tasker.host.v1.DeadLetter.at:type_name -> google.protobuf.Timestamp
+	115, // 96: tasker.host.v1.TryEventRequest.timeout:type_name -> google.protobuf.Duration
+	115, // 97: tasker.host.v1.TryEventResponse.took:type_name -> google.protobuf.Duration
+	116, // 98: tasker.host.v1.GetHealthResponse.since:type_name -> google.protobuf.Timestamp
+	94,  // 99: tasker.host.v1.GetHealthResponse.store:type_name -> tasker.host.v1.StoreHealth
+	111, // 100: tasker.host.v1.GetHealthResponse.plugins:type_name -> tasker.host.v1.GetHealthResponse.PluginsEntry
+	112, // 101: tasker.host.v1.GetHealthResponse.tasks:type_name -> tasker.host.v1.GetHealthResponse.TasksEntry
+	107, // 102: tasker.host.v1.GetStoreStatsResponse.buckets:type_name -> tasker.host.v1.BucketStats
+	113, // 103: tasker.host.v1.GetStoreStatsResponse.tasks:type_name -> tasker.host.v1.GetStoreStatsResponse.TasksEntry
+	114, // 104: tasker.host.v1.GetStoreStatsResponse.operations:type_name -> tasker.host.v1.GetStoreStatsResponse.OperationsEntry
+	115, // 105: tasker.host.v1.GetStoreStatsResponse.commit_time:type_name -> google.protobuf.Duration
+	97,  // 106: tasker.host.v1.GetStoreStatsResponse.deleted:type_name -> tasker.host.v1.Deleted
+	100, // 107: tasker.host.v1.GetStoreSizesResponse.buckets:type_name -> tasker.host.v1.BucketSize
+	101, // 108: tasker.host.v1.GetStoreSizesResponse.finished:type_name -> tasker.host.v1.TaskSize
+	116, // 109: tasker.host.v1.TaskSize.oldest:type_name -> google.protobuf.Timestamp
+	104, // 110: tasker.host.v1.PruneStoreResponse.groups:type_name -> tasker.host.v1.Pruned
+	116, // 111: tasker.host.v1.PruneStoreResponse.next:type_name -> google.protobuf.Timestamp
+	97,  // 112: tasker.host.v1.DeleteTasksResponse.deleted:type_name -> tasker.host.v1.Deleted
+	115, // 113: tasker.host.v1.BackupStoreResponse.took:type_name -> google.protobuf.Duration
+	108, // 114: tasker.host.v1.GetStoreStatsResponse.OperationsEntry.value:type_name -> tasker.host.v1.OperationStats
+	2,   // 115: tasker.host.v1.ControlService.CreateTask:input_type -> tasker.host.v1.CreateTaskRequest
+	4,   // 116: tasker.host.v1.ControlService.FindUnfinishedTask:input_type -> tasker.host.v1.FindUnfinishedTaskRequest
+	6,   // 117: tasker.host.v1.ControlService.GetTask:input_type -> tasker.host.v1.GetTaskRequest
+	8,   // 118: tasker.host.v1.ControlService.GetTaskTrace:input_type -> tasker.host.v1.GetTaskTraceRequest
+	23,  // 119: tasker.host.v1.ControlService.ListTasks:input_type -> tasker.host.v1.ListTasksRequest
+	26,  // 120: tasker.host.v1.ControlService.WatchTask:input_type -> tasker.host.v1.WatchTaskRequest
+	29,  // 121: tasker.host.v1.ControlService.CancelTask:input_type -> tasker.host.v1.CancelTaskRequest
+	31,  // 122: tasker.host.v1.ControlService.PauseTask:input_type -> tasker.host.v1.PauseTaskRequest
+	33,  // 123: tasker.host.v1.ControlService.ResumeTask:input_type -> tasker.host.v1.ResumeTaskRequest
+	35,  // 124: tasker.host.v1.ControlService.RetryTask:input_type -> tasker.host.v1.RetryTaskRequest
+	37,  // 125: tasker.host.v1.ControlService.ResolveTask:input_type -> tasker.host.v1.ResolveTaskRequest
+	39,  // 126: tasker.host.v1.ControlService.ListTemplates:input_type -> tasker.host.v1.ListTemplatesRequest
+	41,  // 127: tasker.host.v1.ControlService.GetTemplate:input_type -> tasker.host.v1.GetTemplateRequest
+	44,  // 128: tasker.host.v1.ControlService.ListPlugins:input_type -> tasker.host.v1.ListPluginsRequest
+	51,  // 129: tasker.host.v1.ControlService.ListPluginLogs:input_type -> tasker.host.v1.ListPluginLogsRequest
+	53,  // 130: tasker.host.v1.ControlService.ListCrashes:input_type -> tasker.host.v1.ListCrashesRequest
+	56,  // 131: tasker.host.v1.ControlService.ResumePlugin:input_type -> tasker.host.v1.ResumePluginRequest
+	58,  // 132: tasker.host.v1.ControlService.TailEvents:input_type -> tasker.host.v1.TailEventsRequest
+	61,  // 133: tasker.host.v1.ControlService.ListCatalog:input_type -> tasker.host.v1.ListCatalogRequest
+	64,  // 134: tasker.host.v1.ControlService.ListSubscriptions:input_type -> tasker.host.v1.ListSubscriptionsRequest
+	73,  // 135: tasker.host.v1.ControlService.PauseSubscription:input_type -> tasker.host.v1.PauseSubscriptionRequest
+	75,  // 136: tasker.host.v1.ControlService.ResumeSubscription:input_type -> tasker.host.v1.ResumeSubscriptionRequest
+	77,  // 137: tasker.host.v1.ControlService.RewindSubscription:input_type -> tasker.host.v1.RewindSubscriptionRequest
+	79,  // 138: tasker.host.v1.ControlService.ReplaySubscription:input_type -> tasker.host.v1.ReplaySubscriptionRequest
+	81,  // 139: tasker.host.v1.ControlService.ForgetSubscription:input_type -> tasker.host.v1.ForgetSubscriptionRequest
+	83,  // 140: tasker.host.v1.ControlService.ListDeadLetters:input_type -> tasker.host.v1.ListDeadLettersRequest
+	86,  // 141: tasker.host.v1.ControlService.RetryDeadLetters:input_type -> tasker.host.v1.RetryDeadLettersRequest
+	88,  // 142: tasker.host.v1.ControlService.DiscardDeadLetters:input_type -> tasker.host.v1.DiscardDeadLettersRequest
+	90,  // 143: tasker.host.v1.ControlService.TryEvent:input_type -> tasker.host.v1.TryEventRequest
+	92,  // 144: tasker.host.v1.ControlService.GetHealth:input_type -> tasker.host.v1.GetHealthRequest
+	95,  // 145: tasker.host.v1.ControlService.GetStoreStats:input_type -> tasker.host.v1.GetStoreStatsRequest
+	98,  // 146: tasker.host.v1.ControlService.GetStoreSizes:input_type -> tasker.host.v1.GetStoreSizesRequest
+	102, // 147: tasker.host.v1.ControlService.PruneStore:input_type -> tasker.host.v1.PruneStoreRequest
+	105, // 148: tasker.host.v1.ControlService.DeleteTasks:input_type -> tasker.host.v1.DeleteTasksRequest
+	109, // 149: tasker.host.v1.ControlService.BackupStore:input_type -> tasker.host.v1.BackupStoreRequest
+	3,   // 150: tasker.host.v1.ControlService.CreateTask:output_type -> tasker.host.v1.CreateTaskResponse
+	5,   // 151: tasker.host.v1.ControlService.FindUnfinishedTask:output_type -> tasker.host.v1.FindUnfinishedTaskResponse
+	7,   // 152: tasker.host.v1.ControlService.GetTask:output_type -> tasker.host.v1.GetTaskResponse
+	9,   // 153: tasker.host.v1.ControlService.GetTaskTrace:output_type -> tasker.host.v1.GetTaskTraceResponse
+	24,  // 154: tasker.host.v1.ControlService.ListTasks:output_type -> tasker.host.v1.ListTasksResponse
+	27,  // 155: tasker.host.v1.ControlService.WatchTask:output_type -> tasker.host.v1.WatchTaskResponse
+	30,  // 156: tasker.host.v1.ControlService.CancelTask:output_type -> tasker.host.v1.CancelTaskResponse
+	32,  // 157: tasker.host.v1.ControlService.PauseTask:output_type -> tasker.host.v1.PauseTaskResponse
+	34,  // 158: tasker.host.v1.ControlService.ResumeTask:output_type -> tasker.host.v1.ResumeTaskResponse
+	36,  // 159: tasker.host.v1.ControlService.RetryTask:output_type -> tasker.host.v1.RetryTaskResponse
+	38,  // 160: tasker.host.v1.ControlService.ResolveTask:output_type -> tasker.host.v1.ResolveTaskResponse
+	40,  // 161: tasker.host.v1.ControlService.ListTemplates:output_type -> tasker.host.v1.ListTemplatesResponse
+	42,  // 162: tasker.host.v1.ControlService.GetTemplate:output_type -> tasker.host.v1.GetTemplateResponse
+	45,  // 163: tasker.host.v1.ControlService.ListPlugins:output_type -> tasker.host.v1.ListPluginsResponse
+	52,  // 164: tasker.host.v1.ControlService.ListPluginLogs:output_type -> tasker.host.v1.ListPluginLogsResponse
+	54,  // 165: tasker.host.v1.ControlService.ListCrashes:output_type -> tasker.host.v1.ListCrashesResponse
+	57,  // 166: tasker.host.v1.ControlService.ResumePlugin:output_type -> tasker.host.v1.ResumePluginResponse
+	59,  // 167: tasker.host.v1.ControlService.TailEvents:output_type -> tasker.host.v1.TailEventsResponse
+	62,  // 168: tasker.host.v1.ControlService.ListCatalog:output_type -> tasker.host.v1.ListCatalogResponse
+	65,  // 169: tasker.host.v1.ControlService.ListSubscriptions:output_type -> tasker.host.v1.ListSubscriptionsResponse
+	74,  // 170: tasker.host.v1.ControlService.PauseSubscription:output_type -> tasker.host.v1.PauseSubscriptionResponse
+	76,  // 171: tasker.host.v1.ControlService.ResumeSubscription:output_type -> tasker.host.v1.ResumeSubscriptionResponse
+	78,  // 172: tasker.host.v1.ControlService.RewindSubscription:output_type -> tasker.host.v1.RewindSubscriptionResponse
+	80,  // 173: tasker.host.v1.ControlService.ReplaySubscription:output_type -> tasker.host.v1.ReplaySubscriptionResponse
+	82,  // 174: tasker.host.v1.ControlService.ForgetSubscription:output_type -> tasker.host.v1.ForgetSubscriptionResponse
+	84,  // 175: tasker.host.v1.ControlService.ListDeadLetters:output_type -> tasker.host.v1.ListDeadLettersResponse
+	87,  // 176: tasker.host.v1.ControlService.RetryDeadLetters:output_type -> tasker.host.v1.RetryDeadLettersResponse
+	89,  // 177: tasker.host.v1.ControlService.DiscardDeadLetters:output_type -> tasker.host.v1.DiscardDeadLettersResponse
+	91,  // 178: tasker.host.v1.ControlService.TryEvent:output_type -> tasker.host.v1.TryEventResponse
+	93,  // 179: tasker.host.v1.ControlService.GetHealth:output_type -> tasker.host.v1.GetHealthResponse
+	96,  // 180: tasker.host.v1.ControlService.GetStoreStats:output_type -> tasker.host.v1.GetStoreStatsResponse
+	99,  // 181: tasker.host.v1.ControlService.GetStoreSizes:output_type -> tasker.host.v1.GetStoreSizesResponse
+	103, // 182: tasker.host.v1.ControlService.PruneStore:output_type -> tasker.host.v1.PruneStoreResponse
+	106, // 183: tasker.host.v1.ControlService.DeleteTasks:output_type -> tasker.host.v1.DeleteTasksResponse
+	110, // 184: tasker.host.v1.ControlService.BackupStore:output_type -> tasker.host.v1.BackupStoreResponse
+	150, // [150:185] is the sub-list for method output_type
+	115, // [115:150] is the sub-list for method input_type
+	115, // [115:115] is the sub-list for extension type_name
+	115, // [115:115] is the sub-list for extension extendee
+	0,   // [0:115] is the sub-list for field type_name
 }
 
 func init() { file_tasker_host_v1_control_proto_init() }
@@ -8888,14 +8990,14 @@ func file_tasker_host_v1_control_proto_init() {
 	if File_tasker_host_v1_control_proto != nil {
 		return
 	}
-	file_tasker_host_v1_control_proto_msgTypes[62].OneofWrappers = []any{}
+	file_tasker_host_v1_control_proto_msgTypes[63].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_tasker_host_v1_control_proto_rawDesc), len(file_tasker_host_v1_control_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   114,
+			NumMessages:   115,
 			NumExtensions: 0,
 			NumServices:   1,
 		},
