@@ -34,7 +34,7 @@ type Plugins interface {
 	Cancel(instance string, id task.AttemptID, reason string)
 }
 
-// Options configure a runner. All fields but Metered are required.
+// Options configure a runner. All fields but Metered and Idle are required.
 type Options struct {
 	Store  store.Store
 	Engine engine.Host
@@ -43,6 +43,10 @@ type Options struct {
 	Now func() time.Time
 	// Metered measures rounds and queues for [Runner.Metrics].
 	Metered bool
+	// Idle is called by the loop before it waits with nothing to decide and no commit in flight; next is its
+	// first timer, zero for none. It must not wait for the runner. Who sets Now may set it forward here, to
+	// that timer at most: that is how a simulation passes time. nil = nobody is told.
+	Idle func(next time.Time)
 }
 
 // Named limits of the runner.
@@ -174,6 +178,7 @@ func (r *Runner) Run(ctx context.Context, plugins Plugins) error {
 		if done == nil && r.commits == 0 {
 			return nil
 		}
+		r.tellIdle()
 		clock.Reset(r.untilNext())
 		select {
 		case <-r.wake:
@@ -213,6 +218,24 @@ func (r *Runner) send(m message) bool {
 		}
 	}
 	return true
+}
+
+// tellIdle calls [Options.Idle] if nothing is going on.
+func (r *Runner) tellIdle() {
+	if r.opts.Idle == nil || r.commits > 0 {
+		return
+	}
+	r.mu.Lock()
+	told := len(r.inbox) > 0
+	r.mu.Unlock()
+	if told {
+		return
+	}
+	var next time.Time
+	if len(r.timers) > 0 {
+		next = r.timers[0].at
+	}
+	r.opts.Idle(next)
 }
 
 // take returns the messages that have come, and leaves memory for the next ones.
