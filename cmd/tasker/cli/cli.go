@@ -77,7 +77,7 @@ of any process.`,
 	c.PersistentPreRun = a.noteHome
 	c.PersistentFlags().String("home", "", "`DIR` that holds everything (default $TASKER_HOME, else .tasker)")
 	c.AddCommand(
-		a.runCommand(), a.serveCommand(), a.taskCommand(), a.templateCommand(), a.pluginCommand(), a.eventCommand(),
+		a.initCommand(), a.runCommand(), a.serveCommand(), a.taskCommand(), a.templateCommand(), a.pluginCommand(), a.eventCommand(),
 		a.subscriberCommand(), a.storeCommand(), a.configCommand(), a.healthCommand(), a.debugCommand(), a.benchCommand(), a.versionCommand(),
 	)
 	return c
