@@ -26,6 +26,8 @@ type (
 	Health = api.Health
 	// BackupInfo says what a backup holds.
 	BackupInfo = api.BackupInfo
+	// Access is what a caller of the control API may do.
+	Access = api.Access
 	// Mode is what a host was started for.
 	Mode = api.Mode
 	// Hinter is implemented by errors that know their remedy.
@@ -57,6 +59,12 @@ const (
 	ModeNone  = api.ModeNone  // no host runs: a reader answers
 )
 
+// The kinds of access.
+const (
+	AccessRead  = api.AccessRead  // ask
+	AccessWrite = api.AccessWrite // ask and change
+)
+
 // Limits of listings.
 const (
 	DefaultPage = store.DefaultPage
@@ -79,10 +87,17 @@ var (
 	// ErrUnknownHandler is returned where a task is refused because no plugin offers its
 	// handlers.
 	ErrUnknownHandler = api.ErrUnknownHandler
+	// ErrDenied is returned for a call that the caller's token does not allow.
+	ErrDenied = api.ErrDenied
 )
 
 // Client is a [Service] that asks a host in another process.
 type Client = api.Client
+
+// DialToken connects to a host at its socket with a token of it. Error: [ErrNoHost].
+func DialToken(ctx context.Context, home, socket, token string) (*Client, error) {
+	return api.DialToken(ctx, home, socket, token)
+}
 
 // Dial connects to the host that runs in the home. Error: [ErrNoHost].
 func Dial(ctx context.Context, home string) (*Client, error) { return api.Dial(ctx, home) }

@@ -47,6 +47,12 @@ func Run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 
 	a := &app{stdin: stdin, out: &answer{w: stdout}, stderr: stderr, lookup: os.LookupEnv, now: time.Now}
 	root := a.root() //nolint:contextcheck // commands get their context from cobra
+	if v, rest := a.verbOf(root, args); v != nil {
+		return a.finish(a.runVerb(ctx, root, v, rest))
+	}
+	if len(args) == 0 || !builtin(root, args[0]) || args[0] == "help" || strings.HasPrefix(args[0], "__") {
+		a.listVerbs(root) // to be shown
+	}
 	root.SetArgs(args)
 	return a.finish(root.ExecuteContext(ctx))
 }

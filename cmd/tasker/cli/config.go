@@ -213,6 +213,11 @@ func (r *configReader) top(key string, keyNode, value ast.Node) {
 		r.cfg.origins[key] = r.path
 		r.mapping(value, "plugins.", r.plugin)
 		return
+	case "commands":
+		r.cfg.Commands = make(map[string]commandConfig)
+		r.cfg.origins[key] = r.path
+		r.mapping(value, "commands.", r.command)
+		return
 	case "home":
 		r.add(keyNode, "home cannot be set in a file that lies in the home", "use --home or TASKER_HOME")
 		return
@@ -225,7 +230,7 @@ func (r *configReader) top(key string, keyNode, value ast.Node) {
 		}
 		keys = append(keys, s.key)
 	}
-	hint := strings.TrimPrefix(didYouMean(key, append(keys, "subscriptions", "plugins", "retention.rules")), "; ")
+	hint := strings.TrimPrefix(didYouMean(key, append(keys, "subscriptions", "plugins", "commands", "retention.rules")), "; ")
 	r.add(keyNode, fmt.Sprintf("unknown key %q", key), hint)
 }
 

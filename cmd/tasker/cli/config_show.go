@@ -126,6 +126,9 @@ func (cfg *config) show(reveal bool) []settingJSON {
 			lines = append(lines, settingJSON{"plugins." + name + ".start_timeout", p.StartTimeout.String(), origin})
 		}
 	}
+	for _, name := range slices.Sorted(maps.Keys(cfg.Commands)) {
+		lines = append(lines, settingJSON{"commands." + name + ".access", string(cfg.Commands[name].Access), cfg.origins["commands"]})
+	}
 	return lines
 }
 

@@ -23,6 +23,9 @@ const (
 
 // running connects to the host that runs in the home.
 func (a *app) running(ctx context.Context, cfg *config) (*host.Client, error) {
+	if socket, token, ok := a.given(cfg.Home); ok {
+		return host.DialToken(ctx, cfg.Home, socket, token)
+	}
 	return host.Dial(ctx, cfg.Home)
 }
 
@@ -30,7 +33,7 @@ func (a *app) running(ctx context.Context, cfg *config) (*host.Client, error) {
 // the home itself. The caller calls done.
 func (a *app) reading(ctx context.Context, cfg *config) (s host.Service, done func(), err error) {
 	err = whileLocked(ctx, func() error {
-		client, err := host.Dial(ctx, cfg.Home)
+		client, err := a.running(ctx, cfg)
 		if err == nil {
 			s, done = client, func() { _ = client.Close() } // nothing was written
 			return nil

@@ -140,6 +140,13 @@ counts. A template's own ` + "`retention`" + ` can only narrow all of this. Each
 | ` + "`retention.rules.last`" + ` | As ` + "`retention.last`" + `. |
 `)
 	b.WriteString(`
+A program ` + "`tasker-NAME` that `tasker NAME`" + ` runs, below ` + "`commands`" + ` and by its name, in the file only:
+
+| key | meaning |
+|---|---|
+| ` + "`commands.access`" + ` | What it may ask of the host: ` + "`read`, the default, or `write`" + `. |
+`)
+	b.WriteString(`
 For each plugin, below ` + "`plugins.NAME`" + ` and in the file only:
 
 | key | meaning |

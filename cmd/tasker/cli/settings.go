@@ -43,6 +43,7 @@ type config struct {
 	Subscriptions  []template.HostSubscription
 	Retention      retentionConfig
 	Plugins        map[string]pluginConfig
+	Commands       map[string]commandConfig
 
 	// origins says for each key where its value comes from.
 	origins map[string]string

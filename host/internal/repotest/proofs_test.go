@@ -56,6 +56,7 @@ func configProofs() map[string]string {
 		"subscriptions.filter":              "host TestHostSubscriptions/filter",
 		"subscriptions.config":              "host TestHostSubscriptions/config",
 		"subscriptions.enabled":             "host TestHostSubscriptions/enabled",
+		"commands.access":                   "host/internal/api TestToken/read",
 		"plugins.NAME.config":               "host TestOptionsReachPlugins/config",
 		"plugins.NAME.env":                  "host TestOptionsReachPlugins/env",
 		"plugins.NAME.start_timeout":        "host TestStartTimeout/for one",
