@@ -42,3 +42,12 @@ var (
 
 // OpenDepot returns the depot of a home, which need not exist.
 func OpenDepot(home string) (*Depot, error) { return depot.Open(home) }
+
+// installedPlugins are the plugins that the lock of the home says, each compared with it.
+func installedPlugins(home string) ([]supervisor.Binary, error) {
+	d, err := depot.Open(home)
+	if err != nil {
+		return nil, err
+	}
+	return d.Installed()
+}
