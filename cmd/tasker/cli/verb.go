@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -36,6 +37,9 @@ type verb struct {
 	name  string
 	path  string // of the program
 	short string
+
+	plugin string   // the installed plugin that it is part of; empty = none
+	first  []string // arguments before those that were typed
 }
 
 // commandConfig is what is set for one verb.
@@ -84,6 +88,9 @@ func (a *app) verbs() []verb {
 			found[v.name] = v
 		}
 	}
+	for _, v := range a.installedVerbs() {
+		add(v)
+	}
 	path, _ := a.lookup("PATH")
 	for _, dir := range filepath.SplitList(path) {
 		if !filepath.IsAbs(dir) {
@@ -104,6 +111,59 @@ func (a *app) verbs() []verb {
 		}
 	}
 	return slices.SortedFunc(maps.Values(found), func(a, b verb) int { return strings.Compare(a.name, b.name) })
+}
+
+// installedVerbs lists the verbs of the plugins that are installed in the home. What
+// cannot be read has none; tasker plugin verify-lock says why.
+func (a *app) installedVerbs() (verbs []verb) {
+	home := a.home
+	if home == "" {
+		home, _ = a.lookup(verbHome)
+	}
+	depot, err := host.OpenDepot(cmp.Or(home, defaultHome))
+	if err != nil {
+		return nil
+	}
+	lock, err := depot.Lock()
+	if err != nil {
+		return nil
+	}
+	for _, name := range lock.Names() {
+		m, err := depot.Manifest(name, "")
+		if err != nil {
+			continue
+		}
+		for _, c := range m.Commands {
+			v := verb{name: c.Name, short: c.Description, plugin: name}
+			if c.Executable != "" {
+				v.path = filepath.Join(depot.Dir(name, m.Version), filepath.FromSlash(c.Executable))
+			} else {
+				v.first = []string{c.Name} // the executable is also the plugin
+			}
+			verbs = append(verbs, v)
+		}
+	}
+	return verbs
+}
+
+// verify compares an installed verb with the lock before it is run.
+func (v *verb) verify(cfg *config) error {
+	if v.plugin == "" {
+		return nil
+	}
+	depot, err := host.OpenDepot(cfg.Home)
+	if err != nil {
+		return err
+	}
+	b, err := depot.Binary(v.plugin, "")
+	if err == nil {
+		err = b.Refused
+	}
+	if err != nil {
+		return fmt.Errorf("tasker %s: %w", v.name, err)
+	}
+	v.path = cmp.Or(v.path, b.Path)
+	return nil
 }
 
 // isProgram reports whether a file can be executed.
@@ -140,11 +200,14 @@ func (a *app) runVerb(ctx context.Context, root *cobra.Command, v *verb, args []
 	if err != nil {
 		return err
 	}
+	if err := v.verify(cfg); err != nil {
+		return err
+	}
 	env, err := a.verbEnv(ctx, cfg, v)
 	if err != nil {
 		return err
 	}
-	cmd := exec.CommandContext(ctx, v.path, args...) //nolint:gosec // it is what was asked for
+	cmd := exec.CommandContext(ctx, v.path, append(v.first, args...)...) //nolint:gosec // it is what was asked for
 	cmd.Env = append(os.Environ(), env...)
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = a.stdin, a.out.w, a.stderr
 	// A terminal interrupts the program by itself; others tell us alone.
