@@ -18,6 +18,8 @@ type (
 	TemplateInfo = api.TemplateInfo
 	// PluginInfo is one plugin and its process.
 	PluginInfo = api.PluginInfo
+	// PluginUsage is what the process of a plugin uses of the machine.
+	PluginUsage = api.PluginUsage
 	// HandlerInfo is one handler that a plugin offers.
 	HandlerInfo = api.HandlerInfo
 	// EventQuery selects events of the log.
