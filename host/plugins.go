@@ -25,11 +25,25 @@ var _ supervisor.Sink = sink{}
 func (s sink) InstanceCapacity(id string, capacity int) { s.h.runner.InstanceCapacity(id, capacity) }
 func (s sink) Reports(reports []task.Report)            { s.h.runner.Reports(reports) }
 
-// InstanceReady gives an instance steps and events.
+// InstanceReady gives an instance steps and events, unless it has to prove itself first.
 func (s sink) InstanceReady(in task.Instance) {
 	s.h.runner.InstanceReady(in)
-	s.h.subscribe(in)
+	if !in.Trial {
+		s.h.subscribe(in)
+	}
 	s.h.settled.ring() // who follows what its subscriptions get
+}
+
+// InstanceShare moves steps between an instance that replaces another and the other one;
+// events are handed over as a whole.
+func (s sink) InstanceShare(in task.Instance, share float64) {
+	s.h.runner.InstanceShare(in.ID, share)
+	if share == 1 {
+		s.h.subscribe(in)
+	} else {
+		s.h.delivery.Disconnect(in.ID)
+	}
+	s.h.settled.ring()
 }
 
 // InstanceDraining gives an instance nothing more.

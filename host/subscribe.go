@@ -37,11 +37,11 @@ func (h *Host) subscribe(in task.Instance) {
 	if err := h.binder.rebind(context.Background()); err != nil {
 		h.log.Error("bindings are not up to date", logkeys.Error, err)
 	}
-	p := findPlugin(h.supervisor.Plugins(), in.Plugin)
-	if p == nil || p.Manifest == nil || len(p.Manifest.Subscriptions) == 0 {
+	m := h.supervisor.Declared(in.ID)
+	if m == nil || len(m.Subscriptions) == 0 {
 		return
 	}
-	subs, err := subscriptions(p.Manifest)
+	subs, err := subscriptions(m)
 	if err != nil {
 		h.log.Error("subscriptions are not served", logkeys.Plugin, in.Plugin, logkeys.Error, err)
 		return

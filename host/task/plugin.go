@@ -9,6 +9,8 @@ type Instance struct {
 	Version  string
 	Capacity int // attempts at once
 	Offers   []Offer
+	// Trial says that it is to replace another instance and has not taken over yet.
+	Trial bool
 }
 
 // PluginState is where a plugin is in its life.

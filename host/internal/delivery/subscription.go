@@ -28,13 +28,19 @@ type subscription struct {
 	mu        sync.Mutex
 	m         *machine
 	declared  *Subscription // nil = by no plugin that is ready
-	instances []string      // that are ready, the newest last
+	instances []connected   // that are ready, the newest last
 	serving   bool
 	resting   bool  // the last stream failed, the next one has to wait
 	link      *link // the stream, nil = none
 	noted     bool  // the saver knows that it is dirty
 	buryAt    time.Time
 	since     time.Time // when it could be served last
+}
+
+// connected is an instance that is ready, and what it declares.
+type connected struct {
+	id       string
+	declared *Subscription
 }
 
 func newSubscription(d *Delivery, c store.Cursor) *subscription {
@@ -48,10 +54,9 @@ func newSubscription(d *Delivery, c store.Cursor) *subscription {
 // connect says that an instance is ready.
 func (s *subscription) connect(instance string, declared Subscription) {
 	s.mu.Lock()
+	s.dropLocked(instance)
+	s.instances = append(s.instances, connected{id: instance, declared: &declared})
 	s.declared = &declared
-	if !slices.Contains(s.instances, instance) {
-		s.instances = append(s.instances, instance)
-	}
 	s.mu.Unlock()
 	s.engage()
 }
@@ -60,21 +65,30 @@ func (s *subscription) connect(instance string, declared Subscription) {
 // stream is broken, whatever it says.
 func (s *subscription) disconnect(instance string, lost bool) {
 	s.mu.Lock()
-	i := slices.Index(s.instances, instance)
-	if i >= 0 {
-		s.instances = slices.Delete(s.instances, i, i+1)
-	}
-	if len(s.instances) == 0 {
-		s.declared = nil
-	}
+	connected := s.dropLocked(instance)
 	if l := s.link; lost && l != nil && l.instance == instance {
-		if i >= 0 { // it was not told to drain before
+		if connected { // it was not told to drain before
 			l.lost = true
 		}
 		l.cancel()
 	}
 	s.mu.Unlock()
 	nudge(s.wake)
+}
+
+// dropLocked forgets an instance: what the newest of the others declares counts again. It
+// reports whether it was there.
+func (s *subscription) dropLocked(instance string) bool {
+	i := slices.IndexFunc(s.instances, func(c connected) bool { return c.id == instance })
+	if i < 0 {
+		return false
+	}
+	s.instances = slices.Delete(s.instances, i, i+1)
+	s.declared = nil
+	if n := len(s.instances); n > 0 {
+		s.declared = s.instances[n-1].declared
+	}
+	return true
 }
 
 // engage starts the goroutine when there is something to serve, and wakes it else.
@@ -97,7 +111,7 @@ func (s *subscription) targetLocked() string {
 	if s.m.cursor.Paused != nil || s.declared == nil || len(s.instances) == 0 || s.d.stopped() {
 		return ""
 	}
-	return s.instances[len(s.instances)-1]
+	return s.instances[len(s.instances)-1].id
 }
 
 // target returns the instance to serve. When there is none the goroutine has to end.

@@ -18,8 +18,24 @@ func (r *Runner) InstanceReady(inst task.Instance) {
 		in := &instance{Instance: inst, slots: make(map[task.AttemptID]*slot)}
 		r.instances[inst.ID] = in
 		p := r.pool(inst.Plugin)
+		if inst.Trial {
+			p.successor, p.share = inst.ID, 0
+		}
 		p.instances = append(p.instances, in)
 		r.admit(inst.Plugin)
+	})
+}
+
+// InstanceShare gives an instance that replaces others a share of the tasks, 0 to 1: which
+// ones they are follows from their ids. What the instance has no slot for goes to the
+// others, unless it has all.
+func (r *Runner) InstanceShare(id string, share float64) {
+	r.post(func() {
+		if inst := r.instances[id]; inst != nil {
+			p := r.pool(inst.Plugin)
+			p.successor, p.share = id, share
+			r.admit(inst.Plugin)
+		}
 	})
 }
 
@@ -38,6 +54,7 @@ func (r *Runner) InstanceDraining(id string) {
 	r.post(func() {
 		if inst := r.instances[id]; inst != nil {
 			inst.draining = true
+			r.admit(inst.Plugin) // what waited for it alone
 		}
 	})
 }
@@ -53,6 +70,10 @@ func (r *Runner) InstanceGone(id string, cause task.LossCause, sent []task.Attem
 		delete(r.instances, id)
 		p := r.pool(inst.Plugin)
 		p.instances = slices.DeleteFunc(p.instances, func(i *instance) bool { return i == inst })
+		if p.successor == id {
+			p.successor = ""
+			defer r.admit(inst.Plugin) // what waited for it alone
+		}
 		reached := make(map[task.AttemptID]bool, len(sent))
 		for _, attempt := range sent {
 			reached[attempt] = true

@@ -2,6 +2,8 @@ package runner
 
 import (
 	"container/heap"
+	"hash/fnv"
+	"io"
 	"slices"
 	"time"
 
@@ -17,6 +19,10 @@ type pool struct {
 	queues    map[task.HandlerRef]*readyHeap // by handler as the steps name it
 	waiting   int                            // in all queues
 	queueTime *measure.Histogram             // from ready to claimed; nil = not measured
+	// successor is the instance that gets a share of the tasks, and the others the rest;
+	// empty = whoever is ready gets all.
+	successor string
+	share     float64
 }
 
 // instance is one process that takes work. A slot is taken by being in slots.
@@ -24,6 +30,7 @@ type instance struct {
 	task.Instance
 
 	draining bool
+	alone    bool // it holds the attempt of a suspect
 	slots    map[task.AttemptID]*slot
 	sends    []*task.Assignment // in this round
 }
@@ -34,6 +41,7 @@ type slot struct {
 	id       task.AttemptID
 	instance *instance
 	handler  string
+	suspect  bool
 	claim    engine.Claim
 
 	saved   time.Time         // when its last checkpoint was stored
@@ -68,7 +76,7 @@ func handlerOf(e *entry, o task.Ordinal) task.HandlerRef {
 func (r *Runner) reserve(e *entry, o task.Ordinal) *slot {
 	ref := handlerOf(e, o)
 	p := r.pool(ref.Plugin)
-	if p.waiting > 0 && p.queues[ref] != nil && p.queues[ref].Len() > 0 {
+	if p.waiting > 0 && (p.queues[ref] != nil && p.queues[ref].Len() > 0 || p.suspectWaits()) {
 		return nil
 	}
 	c := r.take1(p, ref, e, o)
@@ -83,23 +91,56 @@ func (r *Runner) take1(p *pool, ref task.HandlerRef, e *entry, o task.Ordinal) *
 	if !r.intake {
 		return nil
 	}
-	inst, offer := p.free(ref)
+	suspect := isSuspect(e, o)
+	inst, offer := p.free(ref, e.agg.Task.ID, suspect)
 	if inst == nil {
 		return nil
 	}
+	inst.alone = suspect
 	id := task.AttemptID{Task: e.agg.Task.ID, Ordinal: o, Number: e.agg.Step(o).Attempts + 1}
 	s := &slot{
-		id: id, instance: inst, handler: ref.Handler,
+		id: id, instance: inst, handler: ref.Handler, suspect: suspect,
 		claim: engine.Claim{Ordinal: o, Instance: inst.ID, Offer: offer},
 	}
 	inst.slots[id] = s
 	return s
 }
 
-// free returns the newest instance that offers the handler and has a slot for it.
-func (p *pool) free(ref task.HandlerRef) (*instance, *task.Offer) {
+// free returns the newest instance that offers the handler, has a slot for it, and may
+// have the task.
+func (p *pool) free(ref task.HandlerRef, id task.ID, suspect bool) (*instance, *task.Offer) {
+	if p.successor == "" {
+		return p.freeAmong(ref, suspect, func(*instance) bool { return true })
+	}
+	inst, offer := (*instance)(nil), (*task.Offer)(nil)
+	if shareOf(id) < p.share {
+		inst, offer = p.freeAmong(ref, suspect, func(i *instance) bool { return i.ID == p.successor })
+	}
+	if inst == nil && !p.succeeded(ref) {
+		inst, offer = p.freeAmong(ref, suspect, func(i *instance) bool { return i.ID != p.successor })
+	}
+	return inst, offer
+}
+
+// succeeded reports whether the successor gets all attempts of a handler: then its
+// predecessor gets none, even if it has to be waited for.
+func (p *pool) succeeded(ref task.HandlerRef) bool {
+	return p.share >= 1 && slices.ContainsFunc(p.instances, func(i *instance) bool {
+		return i.ID == p.successor && !i.draining && i.offer(ref) != nil
+	})
+}
+
+// shareOf places a task between 0 and 1: the same one always at the same place, so that all
+// of its steps go the same way.
+func shareOf(id task.ID) float64 {
+	h := fnv.New32a()
+	_, _ = io.WriteString(h, string(id)) // a hash takes everything
+	return float64(h.Sum32()) / (1 << 32)
+}
+
+func (p *pool) freeAmong(ref task.HandlerRef, suspect bool, may func(*instance) bool) (*instance, *task.Offer) {
 	for _, inst := range slices.Backward(p.instances) {
-		if inst.draining || len(inst.slots) >= inst.Capacity {
+		if inst.draining || len(inst.slots) >= inst.room(suspect) || !may(inst) {
 			continue
 		}
 		offer := inst.offer(ref)
@@ -158,6 +199,7 @@ func (r *Runner) freeSlot(inst *instance, id task.AttemptID) {
 	}
 	r.disarmFlush(s)
 	delete(inst.slots, id)
+	inst.alone = inst.alone && !s.suspect
 	r.admit(inst.Plugin)
 }
 
@@ -177,7 +219,7 @@ func (r *Runner) enqueue(e *entry, o task.Ordinal) {
 		p.queues[ref] = q
 	}
 	r.arrivals++
-	item := &ready{entry: e, ordinal: o, priority: e.agg.Priority(o), n: r.arrivals, since: r.meters.began, queue: q}
+	item := &ready{entry: e, ordinal: o, suspect: isSuspect(e, o), priority: e.agg.Priority(o), n: r.arrivals, since: r.meters.began, queue: q}
 	e.queued[o] = item
 	heap.Push(q, item)
 	p.waiting++
@@ -203,7 +245,7 @@ func (r *Runner) admit(plugin string) {
 			if q.Len() == 0 || (best != nil && !q.items[0].before(best.items[0])) {
 				continue
 			}
-			if inst, _ := p.free(h); inst != nil {
+			if inst, _ := p.free(h, q.items[0].entry.agg.Task.ID); inst != nil {
 				best, ref = q, h
 			}
 		}
@@ -229,6 +271,7 @@ func (r *Runner) admit(plugin string) {
 type ready struct {
 	entry    *entry
 	ordinal  task.Ordinal
+	suspect  bool
 	priority int32
 	n        uint64    // order of arrival over all queues
 	since    time.Time // when it was queued; zero = not measured
@@ -237,6 +280,9 @@ type ready struct {
 }
 
 func (a *ready) before(b *ready) bool {
+	if a.suspect != b.suspect {
+		return a.suspect
+	}
 	if a.priority != b.priority {
 		return a.priority > b.priority
 	}

@@ -21,9 +21,12 @@ type countingSink struct {
 func (s *countingSink) InstanceReady(in task.Instance) { s.ready <- in }
 func (*countingSink) InstanceCapacity(string, int)     {}
 func (*countingSink) InstanceDraining(string)          {}
-func (*countingSink) Life(task.PluginLife)             {}
-func (*countingSink) Crashed(store.Crash)              {}
-func (s *countingSink) Reports(reports []task.Report)  { s.final <- len(reports) }
+
+func (*countingSink) InstanceShare(task.Instance, float64) {}
+
+func (*countingSink) Life(task.PluginLife)            {}
+func (*countingSink) Crashed(store.Crash)             {}
+func (s *countingSink) Reports(reports []task.Report) { s.final <- len(reports) }
 
 func (*countingSink) InstanceGone(string, task.LossCause, []task.AttemptID) {}
 

@@ -15,16 +15,20 @@ const BinaryPrefix = "tasker-plugin-"
 
 // binary is a plugin binary that was found.
 type binary struct {
-	path string
-	name string // the plugin's name as the file tells it; the manifest decides
-	err  error  // why it cannot be started, nil = it can be tried
+	path     string
+	name     string  // the plugin's name as the file tells it; the manifest decides
+	approved *Binary // what was installed; nil = a file in a directory
+	err      error   // why it cannot be started, nil = it can be tried
 }
 
-// discover lists the plugin binaries of the directories, in their order and by name,
-// and then the single paths. The second of a name and what cannot be executed carry
-// an error.
-func discover(dirs, paths []string) ([]binary, error) {
+// discover lists what was installed, then the plugin binaries of the directories, in their
+// order and by name, and then the single paths. The second of a name and what cannot be
+// executed carry an error.
+func discover(installed []Binary, dirs, paths []string) ([]binary, error) {
 	var found []binary
+	for i := range installed {
+		found = append(found, installedBinary(&installed[i]))
+	}
 	for _, dir := range dirs {
 		if info, err := os.Stat(dir); err == nil && info.Mode().IsRegular() {
 			found = append(found, newBinary(dir))
@@ -80,6 +84,16 @@ func newBinary(path string) binary {
 		b.err = fmt.Errorf("%s is not executable: its name must end in .exe", abs)
 	case runtime.GOOS != "windows" && info.Mode().Perm()&0o111 == 0:
 		b.err = fmt.Errorf("%s is not executable: run chmod +x on it, or remove it", abs)
+	}
+	return b
+}
+
+// installedBinary is what was installed as what was found: its name is known.
+func installedBinary(approved *Binary) binary {
+	b := newBinary(approved.Path)
+	b.name, b.approved = approved.Name, approved
+	if approved.Refused != nil {
+		b.err = approved.Refused
 	}
 	return b
 }

@@ -27,11 +27,17 @@ type recorder struct {
 	ready    []task.Instance
 	capacity map[string]int
 	draining []string
+	shares   []instanceShare
 	gone     []goneInstance
 	reports  []task.Report
 	life     []task.PluginLife
 	crashes  []store.Crash
 	late     []string // reports after the end of their instance
+}
+
+type instanceShare struct {
+	id    string
+	share float64
 }
 
 type goneInstance struct {
@@ -56,6 +62,10 @@ func (r *recorder) InstanceReady(in task.Instance) { r.note(func() { r.ready = a
 
 func (r *recorder) InstanceCapacity(id string, n int) {
 	r.note(func() { r.capacity[id] = n })
+}
+
+func (r *recorder) InstanceShare(in task.Instance, share float64) {
+	r.note(func() { r.shares = append(r.shares, instanceShare{in.ID, share}) })
 }
 
 func (r *recorder) InstanceDraining(id string) {

@@ -58,6 +58,7 @@ type instance struct {
 	idle     chan struct{} // the last attempt that is not leaked ended, or a Deliver stream did
 	failed   chan string   // capacity 1: why the process is taken for hung, by another part
 	stop     *drainSignal  // the host wants everything drained
+	leave    *farewell     // the plugin is replaced
 
 	meters map[string]*handlerMeter // by handler; nil = nothing is measured
 
@@ -116,6 +117,30 @@ func (d *drainSignal) begin(ctx context.Context) {
 	d.once.Do(func() { d.ctx = ctx; close(d.begun) })
 }
 
+// whyHostStops is why everything is stopped at the end.
+const whyHostStops = "the host stops"
+
+// farewell says that a plugin is to end for good while the host goes on.
+type farewell struct {
+	once sync.Once
+	said chan struct{}
+	why  string // for people; set before said is closed
+}
+
+func (f *farewell) say(why string) {
+	f.once.Do(func() { f.why = why; close(f.said) })
+}
+
+// cause returns why it ends: for the host, unless it was told before.
+func (f *farewell) cause() string {
+	select {
+	case <-f.said:
+		return f.why
+	default:
+		return whyHostStops
+	}
+}
+
 // ending is how the life of an instance ended.
 type ending struct {
 	cause   task.LossCause
@@ -124,10 +149,10 @@ type ending struct {
 	again   bool   // stopped on purpose, to be started again at once
 }
 
-func newInstance(l *launch, m *Manifest, stop *drainSignal, onState func(task.PluginState, string)) *instance {
+func newInstance(l *launch, m *Manifest, stop *drainSignal, leave *farewell, onState func(task.PluginState, string)) *instance {
 	ctx, cancel := context.WithCancel(context.Background())
 	return &instance{
-		id: l.instance, opts: l.opts, launch: l, manifest: m, stop: stop, onState: onState,
+		id: l.instance, opts: l.opts, launch: l, manifest: m, stop: stop, leave: leave, onState: onState,
 		ctx: ctx, cancel: cancel, born: time.Now(),
 		outbox:   outbox{wake: make(chan struct{}, 1)},
 		fetches:  make(chan fetchRequest, maxFetches),
@@ -207,7 +232,9 @@ func (in *instance) supervise(ctx context.Context) ending {
 		case why := <-in.failed:
 			return in.hung(why)
 		case <-in.stop.begun:
-			return in.drain(ctx, "the host stops", false)
+			return in.drain(ctx, whyHostStops, false)
+		case <-in.leave.said:
+			return in.drain(ctx, in.leave.why, false)
 		case <-ctx.Done():
 			if in.stopIntake() {
 				in.opts.Sink.InstanceDraining(in.id)

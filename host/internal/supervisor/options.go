@@ -46,6 +46,10 @@ type Sink interface {
 	Reports(reports []task.Report)
 	// Life says that a plugin changed its state.
 	Life(life task.PluginLife)
+	// InstanceShare says which share of the new attempts of its plugin an instance takes
+	// from now on: with less than 1 other instances take the rest, and the events go to
+	// them. Before the first one of an instance that replaces another it takes nothing.
+	InstanceShare(in task.Instance, share float64)
 	// Crashed hands over a crash report to keep.
 	Crashed(crash store.Crash)
 }

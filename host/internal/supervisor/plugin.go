@@ -3,12 +3,12 @@ package supervisor
 import (
 	"cmp"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"math/rand/v2"
 	"os"
 	"slices"
-	"strconv"
 	"sync"
 	"time"
 
@@ -17,22 +17,32 @@ import (
 	"github.com/tasker-engine/tasker/host/task"
 )
 
-// plugin is one plugin binary over its whole life: one process after the other.
+// plugin is one plugin binary over its whole life: one process after the other. An
+// upgrade begins another one beside it, which takes its name over.
 type plugin struct {
-	sup    *Supervisor
-	path   string
-	resume chan struct{} // capacity 1: an operator wants it started again
-	ended  chan struct{} // closed when run returned
+	sup      *Supervisor
+	binary   Binary
+	approved bool            // it was installed: what it declares must be what was approved
+	config   json.RawMessage // what its processes are configured with
+	resume   chan struct{}   // capacity 1: it may be started again
+	ended    chan struct{}   // closed when run returned
+	leave    farewell
+	replaces *plugin // whose name it has to share as long as it is on trial
+	trial    *trial  // nil = it need not prove itself
+
+	intake     context.Context //nolint:containedctx // ends when nothing of it is started any more
+	stopIntake context.CancelFunc
 
 	// Owned by run.
-	history  history
-	launches int
-	name     string   // as the manifest says, or the file before the first start
-	granted  []string // environment that its next process gets
+	history history
+	name    string   // as the manifest says, or the file before the first start
+	granted []string // environment that its next process gets
 
-	mu   sync.Mutex
-	info PluginInfo
-	in   *instance // nil unless ready
+	mu       sync.Mutex
+	info     PluginInfo
+	in       *instance // nil unless ready
+	reserve  bool      // its successor serves: it is not started again as long as that lasts
+	previous *release  // what a rollback returns to
 }
 
 // verdict is what follows the end of a process.
@@ -45,17 +55,24 @@ const (
 	startNoMore                // the host stops
 )
 
-func newPlugin(s *Supervisor, b binary) *plugin {
-	return &plugin{
-		sup: s, path: b.path, name: b.name, resume: make(chan struct{}, 1), ended: make(chan struct{}),
+func newPlugin(s *Supervisor, b binary, config json.RawMessage) *plugin {
+	p := &plugin{
+		sup: s, binary: Binary{Name: b.name, Path: b.path}, name: b.name, config: config,
+		resume: make(chan struct{}, 1), ended: make(chan struct{}), leave: farewell{said: make(chan struct{})},
 		info: PluginInfo{Name: b.name, Path: b.path, State: task.PluginStopped, Since: time.Now().UTC()},
 	}
+	if b.approved != nil {
+		p.binary, p.approved, p.info.Version = *b.approved, true, b.approved.Version
+	}
+	p.intake, p.stopIntake = context.WithCancel(s.intake)
+	return p
 }
 
-// run keeps the plugin running until life ends; intake ends earlier, at the beginning
+// run keeps the plugin running until life ends; its intake ends earlier, at the beginning
 // of a drain: then nothing is started any more.
-func (p *plugin) run(life, intake context.Context, found error) {
+func (p *plugin) run(life context.Context, found error) {
 	defer close(p.ended)
+	defer p.stopIntake()
 	next := startAgain
 	if found != nil {
 		p.setState(task.PluginRefused, found.Error())
@@ -65,24 +82,56 @@ func (p *plugin) run(life, intake context.Context, found error) {
 		switch next {
 		case startAgain:
 		case startLater:
-			if !p.pause(intake, time.Until(p.snapshot().RetryAt)) {
+			if !p.pause(p.intake, time.Until(p.snapshot().RetryAt)) {
 				next = startNoMore
 			}
 		case startNever:
 			select {
 			case <-p.resume:
 				p.history = history{}
-			case <-intake.Done():
+			case <-p.intake.Done():
 				return // it keeps its state: nothing of it runs
 			}
 		case startNoMore:
 		}
-		if next == startNoMore || intake.Err() != nil {
-			p.setState(task.PluginStopped, "the host stops")
+		if p.inReserve() {
+			next = startNever
+			continue
+		}
+		if next == startNoMore || p.intake.Err() != nil {
+			p.setState(task.PluginStopped, p.leave.cause())
 			return
 		}
 		p.began()
-		next = p.once(life, intake)
+		if next = p.once(life, p.intake); p.trial.failed() {
+			return // its state tells why
+		}
+	}
+}
+
+// retire ends the plugin for good: nothing of it is started any more, and its process ends
+// once it has finished what it holds.
+func (p *plugin) retire(why string) {
+	p.leave.say(why)
+	p.stopIntake()
+}
+
+// inReserve reports whether its successor serves.
+func (p *plugin) inReserve() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.reserve && p.intake.Err() == nil
+}
+
+// setReserve says whether its successor serves. When it does not any more, what ended
+// meanwhile is started again.
+func (p *plugin) setReserve(reserve bool) {
+	p.mu.Lock()
+	p.reserve = reserve
+	idle := p.in == nil
+	p.mu.Unlock()
+	if !reserve && idle {
+		notify(p.resume)
 	}
 }
 
@@ -115,13 +164,14 @@ func (p *plugin) once(life, intake context.Context) verdict {
 	p.becameReady(in)
 	end := in.supervise(life)
 	p.sup.unregister(p, in)
+	p.trial.ended(end)
 	lost := in.close()
 	p.sup.opts.Sink.InstanceGone(in.id, end.cause, lost)
 	in.launch.release()
 	useful := in.useful()
 	if !end.crashed {
 		p.setState(task.PluginStopped, end.why)
-		if end.again {
+		if end.again && !p.trial.failed() {
 			return p.replaced(end.why, time.Since(readyAt), useful)
 		}
 		return startNoMore
@@ -146,15 +196,14 @@ func (p *plugin) start(ctx context.Context) (*instance, error) {
 			return in, err
 		}
 	}
-	return nil, refuse(fmt.Errorf("%s: its manifest changes from start to start", p.path))
+	return nil, refuse(fmt.Errorf("%s: its manifest changes from start to start", p.binary.Path))
 }
 
 func (p *plugin) startOnce(ctx context.Context) (in *instance, again bool, err error) {
 	if !task.ValidPluginName(p.name) {
-		return nil, false, refuse(fmt.Errorf("%s: its file name gives the plugin name %q: want [a-z][a-z0-9-]{0,31}", p.path, p.name))
+		return nil, false, refuse(fmt.Errorf("%s: its file name gives the plugin name %q: want [a-z][a-z0-9-]{0,31}", p.binary.Path, p.name))
 	}
-	p.launches++
-	l := p.sup.newLaunch(p.path, p.name, p.name+"#"+strconv.Itoa(p.launches), p.granted, p.sup.log(p.name))
+	l := p.sup.newLaunch(p)
 	ctx, cancel := context.WithTimeout(ctx, p.sup.opts.startTimeout(p.name))
 	defer cancel()
 	p.setStarting(l.instance)
@@ -192,6 +241,9 @@ func (p *plugin) bringUp(ctx context.Context, l *launch) (in *instance, again bo
 	if err != nil {
 		return nil, false, err
 	}
+	if err := p.checkIdentity(m); err != nil {
+		return nil, false, refuse(err)
+	}
 	granted := p.sup.opts.grantedEnv(m.Name, m.Permissions.Env)
 	if m.Name != p.name || !slices.Equal(granted, p.granted) {
 		p.rename(m.Name)
@@ -209,7 +261,7 @@ func (p *plugin) bringUp(ctx context.Context, l *launch) (in *instance, again bo
 	if err := l.configure(ctx, m); err != nil {
 		return nil, false, err
 	}
-	in = newInstance(l, m, &p.sup.drain, p.says)
+	in = newInstance(l, m, &p.sup.drain, &p.leave, p.says)
 	in.meters = p.sup.meters.of(m)
 	if err := in.open(); err != nil {
 		return in, false, err
@@ -251,17 +303,23 @@ func (p *plugin) becameReady(in *instance) {
 	p.sup.opts.Logger.Info("plugin declares", logkeys.Plugin, m.Name, logkeys.Version, m.Version, logkeys.Accepted, info.Accepted, logkeys.Refused, info.Refused)
 	p.setState(task.PluginReady, "")
 	in.run()
-	p.sup.opts.Sink.InstanceReady(task.Instance{
-		ID: in.id, Plugin: m.Name, Version: m.Version, Capacity: in.told, Offers: m.offers(),
-	})
+	ready := task.Instance{
+		ID: in.id, Plugin: m.Name, Version: m.Version, Capacity: in.told, Offers: m.offers(), Trial: p.trial.pending(),
+	}
+	p.sup.opts.Sink.InstanceReady(ready)
+	p.trial.isReady(ready)
 }
 
 // failedStart decides what follows a start that failed.
 func (p *plugin) failedStart(intake context.Context, err error) verdict {
 	var r *refusal
 	var failure *StartError
+	onTrial := p.trial.fail(err)
 	switch {
 	case intake.Err() != nil:
+		return startNoMore
+	case onTrial && !errors.As(err, &r) && (!errors.As(err, &failure) || !failure.Refused):
+		p.tell(task.PluginLife{State: task.PluginStopped, Cause: err.Error(), Crashed: true})
 		return startNoMore
 	case errors.As(err, &failure) && failure.Refused, errors.As(err, &r):
 		p.setState(task.PluginRefused, err.Error())
@@ -273,6 +331,10 @@ func (p *plugin) failedStart(intake context.Context, err error) verdict {
 
 // crashed decides when a plugin whose process ended by itself is started again.
 func (p *plugin) crashed(why string, ready time.Duration, useful bool) verdict {
+	if p.trial.failed() {
+		p.tell(task.PluginLife{State: task.PluginStopped, Cause: why, Crashed: true})
+		return startNoMore
+	}
 	now := time.Now().UTC()
 	wait, quarantined := p.history.ended(now, ready, useful, p.sup.opts.Restart, rand.Float64()) //nolint:gosec // jitter
 	life := task.PluginLife{Cause: why, Crashed: true, State: task.PluginBackoff, RetryAt: now.Add(wait)}
@@ -330,6 +392,9 @@ func (p *plugin) setState(state task.PluginState, cause string) {
 // says notes what a ready instance says of itself. Another text is kept and told to
 // nobody: it may change at every tick.
 func (p *plugin) says(state task.PluginState, text string) {
+	if state == task.PluginDegraded {
+		p.trial.fail(fmt.Errorf("it says that it is degraded: %s", text))
+	}
 	p.mu.Lock()
 	same := p.info.State == state
 	if same {
@@ -383,7 +448,9 @@ func (p *plugin) setPID(pid int) {
 func (p *plugin) rename(name string) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.name, p.info.Name = name, name
+	if name != p.name {
+		p.name, p.info.Name, p.config = name, name, p.sup.opts.config(name)
+	}
 }
 
 // setManifest notes the declaration and what becomes of its parts.
@@ -417,6 +484,9 @@ func (p *plugin) snapshot() PluginInfo {
 	info := p.info
 	if p.in != nil {
 		info.Capacity, info.InFlight, info.Leaked = p.in.usage()
+	}
+	if p.previous != nil {
+		info.Previous = p.previous.binary.Version
 	}
 	return info
 }

@@ -3,9 +3,11 @@ package supervisor
 import (
 	"cmp"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
+	"strconv"
 	"sync"
 	"time"
 
@@ -32,9 +34,14 @@ type PluginInfo struct {
 	Crashes  int       // since the host started
 	Starts   int       // since the host started; a second process for its name or environment is none
 	Manifest *Manifest // nil before it was read
+	Previous string    // the version that a rollback returns to, empty = none
 	Accepted []string  // what of the declaration is served, "handler greet@1"
 	Refused  []string  // what is not, with the reason
 	Warnings []string  // what is served and may be a mistake
+	// Successor is what the plugin is being upgraded to, nil = nothing; Upgrade is how the
+	// last upgrade went, for people.
+	Successor *Successor
+	Upgrade   string
 }
 
 // Supervisor runs plugin processes. Make it with [New]; Run once.
@@ -48,13 +55,20 @@ type Supervisor struct {
 	discovered chan struct{}   // closed when Run knows which plugins there are
 	drain      drainSignal
 
+	lives sync.WaitGroup // of plugins and upgrades
+
 	mu        sync.Mutex
+	lifetime  context.Context //nolint:containedctx // of Run, for what is started later
 	launcher  launcher
-	plugins   []*plugin            // in the order of discovery
+	plugins   []*plugin            // those that serve, in the order of discovery
+	lines     []*plugin            // all that have not ended: also what comes and what goes
 	instances map[string]*instance // ready ones, by id
 	names     map[string]*plugin   // who has a name
+	launches  map[string]int       // processes that were started under a name
+	upgrades  map[string]*upgrade  // under way, by name
 	logs      map[string]*pluginLog
 	running   bool
+	over      bool // nothing is begun any more
 
 	meters *meters
 }
@@ -65,7 +79,7 @@ func New(opts Options) (*Supervisor, error) {
 	if err := opts.validate(); err != nil {
 		return nil, err
 	}
-	if _, err := discover(opts.Dirs, opts.Paths); err != nil {
+	if _, err := discover(opts.Installed, opts.Dirs, opts.Paths); err != nil {
 		return nil, err // now, and not when others wait for what Run finds
 	}
 	intake, stop := context.WithCancel(context.Background())
@@ -75,6 +89,8 @@ func New(opts Options) (*Supervisor, error) {
 		drain:     drainSignal{begun: make(chan struct{})},
 		instances: make(map[string]*instance),
 		names:     make(map[string]*plugin),
+		launches:  make(map[string]int),
+		upgrades:  make(map[string]*upgrade),
 		logs:      make(map[string]*pluginLog),
 		meters:    newMeters(opts.Metered),
 	}, nil
@@ -97,7 +113,7 @@ func (s *Supervisor) Run(ctx context.Context) error {
 	}
 	defer close(s.stopped)
 	defer s.stopIntake()
-	found, err := discover(s.opts.Dirs, s.opts.Paths)
+	found, err := discover(s.opts.Installed, s.opts.Dirs, s.opts.Paths)
 	if err != nil {
 		return err
 	}
@@ -117,19 +133,35 @@ func (s *Supervisor) Run(ctx context.Context) error {
 	defer f.stop()
 
 	defer context.AfterFunc(ctx, s.stopIntake)()
-	var plugins sync.WaitGroup
 	s.mu.Lock()
 	s.launcher = launcher{opts: s.opts, forker: f, run: run}
+	s.lifetime = ctx
 	for _, b := range found {
-		p := newPlugin(s, b)
+		p := newPlugin(s, b, s.opts.config(b.name))
 		s.plugins = append(s.plugins, p)
-		plugins.Go(func() { p.run(ctx, s.intake, b.err) })
+		s.beginLocked(p, b.err)
 	}
 	s.mu.Unlock()
 	close(s.discovered)
-	plugins.Wait()
+	<-s.intake.Done()
+	s.mu.Lock()
+	s.over = true
+	s.mu.Unlock()
+	s.lives.Wait()
 	<-ctx.Done()
 	return nil
+}
+
+// beginLocked starts the life of a plugin.
+func (s *Supervisor) beginLocked(p *plugin, found error) {
+	s.lines = append(s.lines, p)
+	life := s.lifetime
+	s.lives.Go(func() {
+		p.run(life, found)
+		s.mu.Lock()
+		s.lines = slices.DeleteFunc(s.lines, func(l *plugin) bool { return l == p })
+		s.mu.Unlock()
+	})
 }
 
 // Drain stops starting and dispatching, lets the attempts in flight end for at most
@@ -149,9 +181,9 @@ func (s *Supervisor) Drain(ctx context.Context) {
 // awaitPlugins waits until every plugin has ended.
 func (s *Supervisor) awaitPlugins() {
 	s.mu.Lock()
-	plugins := slices.Clone(s.plugins)
+	lines := slices.Clone(s.lines)
 	s.mu.Unlock()
-	for _, p := range plugins {
+	for _, p := range lines {
 		select {
 		case <-p.ended:
 		case <-s.stopped:
@@ -185,7 +217,9 @@ func (s *Supervisor) Plugins() []PluginInfo {
 	s.mu.Unlock()
 	infos := make([]PluginInfo, 0, len(plugins))
 	for _, p := range plugins {
-		infos = append(infos, p.snapshot())
+		info := p.snapshot()
+		info.Successor = s.successor(p)
+		infos = append(infos, info)
 	}
 	slices.SortStableFunc(infos, func(a, b PluginInfo) int {
 		return cmp.Or(cmp.Compare(a.Name, b.Name), cmp.Compare(a.Path, b.Path))
@@ -193,22 +227,25 @@ func (s *Supervisor) Plugins() []PluginInfo {
 	return infos
 }
 
-// InFlight returns how many attempts of a handler, in any version, the instance of a
-// plugin holds.
+// InFlight returns how many attempts of a handler, in any version, the instances of a
+// plugin hold.
 func (s *Supervisor) InFlight(plugin, handler string) (n int) {
 	s.mu.Lock()
-	owner := s.names[plugin]
-	s.mu.Unlock()
-	if owner == nil {
-		return 0
+	defer s.mu.Unlock()
+	for _, in := range s.instances {
+		if in.manifest.Name == plugin {
+			n += in.inFlight(handler)
+		}
 	}
-	owner.mu.Lock()
-	in := owner.in
-	owner.mu.Unlock()
-	if in == nil {
-		return 0
+	return n
+}
+
+// Declared returns what an instance that is ready declares, nil when it is gone.
+func (s *Supervisor) Declared(instance string) *Manifest {
+	if in := s.instance(instance); in != nil {
+		return in.manifest
 	}
-	return in.inFlight(handler)
+	return nil
 }
 
 // Resume starts a plugin that is quarantined, refused or in backoff again, with its
@@ -288,18 +325,27 @@ func (s *Supervisor) releaseStart() { <-s.starts }
 func (s *Supervisor) claimName(p *plugin, name string) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if owner, ok := s.names[name]; ok && owner != p {
-		return duplicateName(name, owner.path, p.path)
+	owner, taken := s.names[name]
+	switch {
+	case taken && owner == p.replaces:
+	case taken && owner != p:
+		return duplicateName(name, owner.binary.Path, p.binary.Path)
+	default:
+		s.names[name] = p
 	}
-	s.names[name] = p
 	return nil
 }
 
-func (s *Supervisor) newLaunch(path, plugin, instance string, granted []string, log *pluginLog) *launch {
+// newLaunch prepares the next process of a plugin.
+func (s *Supervisor) newLaunch(p *plugin) *launch {
+	log := s.log(p.name)
 	s.mu.Lock()
 	r := s.launcher
+	s.launches[p.name]++
+	instance := p.name + "#" + strconv.Itoa(s.launches[p.name])
 	s.mu.Unlock()
-	return r.newLaunch(path, plugin, instance, granted, log)
+	r.opts.Configs = map[string]json.RawMessage{p.name: p.config}
+	return r.newLaunch(p.binary.Path, p.name, instance, p.granted, log)
 }
 
 // log returns the log of a plugin.
