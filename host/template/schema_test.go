@@ -62,7 +62,7 @@ func templatesOfTheRepository(t *testing.T) []string {
 			return fs.SkipDir
 		}
 		ext := filepath.Ext(path)
-		if !d.IsDir() && (ext == ".yaml" || ext == ".yml") && strings.HasPrefix(d.Name(), "template") {
+		if !d.IsDir() && (ext == ".yaml" || ext == ".yml") && strings.HasPrefix(d.Name(), "template") && !strings.HasSuffix(d.Name(), "_test"+ext) {
 			paths = append(paths, path)
 		}
 		return nil

@@ -37,8 +37,9 @@ type Entry struct {
 }
 
 // Load reads all templates below the given directories: files that end in .yaml, .yml or
-// .json, except hidden ones. Files that are wrong do not hide the others: what is wrong
-// with them is in [Set.Problems]. The error is about directories that cannot be read.
+// .json, except hidden ones and tests of templates (order_test.yaml). Files that are wrong
+// do not hide the others: what is wrong with them is in [Set.Problems]. The error is about
+// directories that cannot be read.
 func Load(opts Options, dirs ...string) (*Set, error) {
 	files, err := templateFiles(dirs)
 	if err != nil {
@@ -86,9 +87,10 @@ func isTemplateFile(d fs.DirEntry) bool {
 	if !d.Type().IsRegular() && d.Type()&fs.ModeSymlink == 0 {
 		return false
 	}
-	switch strings.ToLower(filepath.Ext(d.Name())) {
+	ext := filepath.Ext(d.Name())
+	switch strings.ToLower(ext) {
 	case ".yaml", ".yml", ".json":
-		return true
+		return !strings.HasSuffix(strings.TrimSuffix(d.Name(), ext), "_test") // the tests of a template lie beside it
 	}
 	return false
 }

@@ -15,7 +15,7 @@ import (
 func (a *app) templateCommand() *cobra.Command {
 	return a.noun("template", "Check, list and draw templates",
 		a.templateCheckCommand(), a.templateListCommand(), a.templateShowCommand(), a.templateGraphCommand(),
-		a.templateSchemaCommand(), a.templateImportCommand(), a.templateNewCommand(),
+		a.templateSchemaCommand(), a.templateImportCommand(), a.templateTestCommand(), a.templateNewCommand(),
 	)
 }
 
