@@ -1,0 +1,23 @@
+//go:build !linux
+
+package shim
+
+import (
+	"os"
+	"runtime"
+)
+
+// Supported says whether this system takes rights from plugins.
+const Supported = false
+
+// Main does nothing: this system has no shim.
+func Main() {}
+
+// Probe says that this system enforces nothing.
+func Probe() Kernel {
+	why := "Tasker enforces permissions on Linux only, this is " + runtime.GOOS
+	return Kernel{NoLandlock: why, NoSeccomp: why}
+}
+
+// lease has no form here.
+func lease(*os.File) error { return nil }
