@@ -2,7 +2,9 @@ package cli
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"strings"
 	"time"
@@ -63,6 +65,9 @@ func (a *app) debugProfileCommand() *cobra.Command {
 	seconds := c.Flags().Int("seconds", 10, "how many `SECONDS` to watch, for cpu and trace")
 	output := c.Flags().StringP("output", "o", "", "`FILE` for the profile (default KIND.pprof, or trace.out)")
 	c.RunE = func(c *cobra.Command, words []string) error {
+		if c.Flags().Changed("seconds") && (words[0] == "heap" || words[0] == "goroutine") {
+			return usageOf(c, fmt.Errorf("--seconds: a profile of kind %s is of one moment", words[0]))
+		}
 		for _, p := range profiles() {
 			if p.kind == words[0] {
 				return a.profile(c, p.kind, p.reader, time.Duration(*seconds)*time.Second, *output)
@@ -75,14 +80,19 @@ func (a *app) debugProfileCommand() *cobra.Command {
 
 // profile writes a profile of the host to a file, which must be complete to be left there.
 func (a *app) profile(c *cobra.Command, kind, reader string, length time.Duration, path string) error {
+	mode := os.O_CREATE | os.O_WRONLY | os.O_TRUNC
 	if path == "" {
 		path = kind + ".pprof"
 		if reader == "trace" {
 			path = "trace.out"
 		}
+		mode |= os.O_EXCL // nobody named it
 	}
 	return a.tell(c, func(ctx context.Context, _ *config, client *host.Client) error {
-		file, err := os.Create(path)
+		file, err := os.OpenFile(path, mode, 0o644) //nolint:gosec // a profile is no secret
+		if errors.Is(err, fs.ErrExist) {
+			return withHint(fmt.Errorf("profile: %s is there already", path), "name another file with -o, or the same to replace it")
+		}
 		if err != nil {
 			return fmt.Errorf("profile: %w", err)
 		}

@@ -1,8 +1,10 @@
 package boltstore
 
 import (
+	"bytes"
 	"errors"
 	"testing"
+	"time"
 
 	bolt "go.etcd.io/bbolt"
 
@@ -101,4 +103,38 @@ func TestTaskEventsOfACutLog(t *testing.T) {
 	if _, err := s.TaskEvents(t.Context(), fl.Task.ID); !errors.Is(err, store.ErrCorrupt) {
 		t.Errorf("events over a hole in the log: error %v, want %v", err, store.ErrCorrupt)
 	}
+}
+
+// TestDeleteBesideABadKey: an idempotency key that cannot be read keeps no task from being
+// deleted, and stays to be told of.
+func TestDeleteBesideABadKey(t *testing.T) {
+	s, err := Open(t.TempDir()+"/tasker.db", Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		if err := s.Close(); err != nil {
+			t.Error(err)
+		}
+	}()
+	fl := storetest.NewFlow(1, 1, func(sp *task.Spec) { sp.IdempotencyKey, sp.KeyTTL = "k", time.Hour })
+	storetest.MustCommit(t, s, fl.Create(0), fl.Succeed(0))
+	var key []byte
+	alter(t, s, func(tx *txn) error {
+		key, _ = tx.cursor(kindKeys).First()
+		key = bytes.Clone(key)
+		return tx.put(kindKeys, key, []byte("damaged"))
+	})
+	if _, err := s.Delete(t.Context(), []task.ID{fl.Task.ID}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.Load(t.Context(), fl.Task.ID); !errors.Is(err, task.ErrNotFound) {
+		t.Errorf("the task: %v", err)
+	}
+	alter(t, s, func(tx *txn) error {
+		if got := tx.get(kindKeys, key); string(got) != "damaged" {
+			t.Errorf("the key's record is %q", got)
+		}
+		return nil
+	})
 }

@@ -180,11 +180,7 @@ func (j *deleteJob) planHead(t *txn, k taskKey) (planned bool, err error) {
 	if !status.Terminal() {
 		return false, nil
 	}
-	owned, err := ownedKey(t, k, spec)
-	if err != nil {
-		return false, err
-	}
-	if owned != nil {
+	if owned := ownedKey(t, k, spec); owned != nil {
 		j.remove(kindKeys, owned)
 	}
 	j.remove(kindSpecs, k[:])
@@ -201,21 +197,19 @@ func (j *deleteJob) planHead(t *txn, k taskKey) (planned bool, err error) {
 }
 
 // ownedKey is the idempotency key that stands for a task; nil when it has none, or when
-// a later task took it over.
-func ownedKey(t *txn, k taskKey, spec *storev1.SpecRecord) ([]byte, error) {
+// a later task took it over. A record that cannot be read stays: it must not keep others
+// from being deleted, and the check of the store tells of it.
+func ownedKey(t *txn, k taskKey, spec *storev1.SpecRecord) []byte {
 	if spec.GetIdempotencyKey() == "" {
-		return nil, nil
+		return nil
 	}
 	key := idempotencyKey(spec.GetNamespace(), spec.GetTemplate(), spec.GetIdempotencyKey())
 	value := t.get(kindKeys, key)
-	if value == nil {
-		return nil, nil
-	}
 	r := &storev1.KeyRecord{}
-	if err := decode(value, r, fmt.Sprintf("keys/%q", key)); err != nil || r.GetTaskId() != string(k.id()) {
-		return nil, err
+	if value == nil || decode(value, r, fmt.Sprintf("keys/%q", key)) != nil || r.GetTaskId() != string(k.id()) {
+		return nil
 	}
-	return key, nil
+	return key
 }
 
 func (j *deleteJob) remove(kd kind, key []byte) { j.gone = append(j.gone, indexEntry{kd, key}) }

@@ -59,6 +59,7 @@ type Relay struct {
 	queue [][]byte
 	size  int  // bytes in queue
 	lossy bool // something was dropped since the receiver was reached last
+	over  bool // nothing is sent any more
 }
 
 // RelayStats counts frames of spans: an attempt has one, as have deliveries of events that
@@ -105,6 +106,11 @@ func (r *Relay) Put(otlp []byte) {
 		return
 	}
 	r.mu.Lock()
+	if r.over {
+		r.mu.Unlock()
+		r.dropped.Add(1)
+		return
+	}
 	r.queue, r.size = append(r.queue, otlp), r.size+len(otlp)
 	gone := 0
 	for r.size > MaxQueuedSpans {
@@ -149,6 +155,7 @@ func (r *Relay) take() (frames [][]byte) {
 // it. It returns nil: spans that are lost are no reason to stop a host.
 func (r *Relay) Run(ctx context.Context) error {
 	if err := r.client.Start(ctx); err != nil {
+		r.giveUp()
 		r.opts.Logger.Error("no spans are exported", logkeys.Error, err)
 		return nil
 	}
@@ -165,6 +172,14 @@ func (r *Relay) Run(ctx context.Context) error {
 	r.flush(last)
 	_ = r.client.Stop(last) // nothing waits any more
 	return nil
+}
+
+// giveUp drops what is queued, and what comes: nobody will send it.
+func (r *Relay) giveUp() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.dropped.Add(uint64(len(r.queue)))
+	r.queue, r.size, r.over = nil, 0, true
 }
 
 // flush sends what is queued, once.

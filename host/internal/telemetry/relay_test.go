@@ -3,6 +3,7 @@ package telemetry
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 	"sync"
@@ -231,6 +232,28 @@ func TestRelayEnds(t *testing.T) {
 			t.Errorf("stats %+v, want %+v", got, want)
 		}
 	})
+}
+
+// broken is a client that cannot be started.
+type broken struct{ sink }
+
+func (*broken) Start(context.Context) error { return errors.New("a bad certificate") }
+
+// TestRelayGivesUp: what is never sent is not kept.
+func TestRelayGivesUp(t *testing.T) {
+	var log bytes.Buffer
+	r := NewRelay(RelayOptions{Logger: hclog.New(&hclog.LoggerOptions{Output: &log}), client: &broken{}})
+	r.Put(frame(t, "a", "before"))
+	if err := r.Run(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	r.Put(frame(t, "a", "after"))
+	if diff := cmp.Diff(r.Stats(), RelayStats{Dropped: 2}); diff != "" {
+		t.Errorf("stats (-got +want):\n%s", diff)
+	}
+	if !strings.Contains(log.String(), "a bad certificate") {
+		t.Errorf("the log says %q", log.String())
+	}
 }
 
 // TestNoRelay: without an exporter there is nothing, and nothing is asked for.
