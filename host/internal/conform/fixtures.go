@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"slices"
 
 	"github.com/goccy/go-yaml"
 
@@ -151,7 +152,8 @@ func (r *runner) needed(role string, f *Call, what string) (*call, error) {
 	return nil, skipf("it needs %s: name one in the fixtures, roles.%s", what, role)
 }
 
-// quick returns the first call of an ordinary handler, or why there is none.
+// quick returns the call of an ordinary handler whose expected output says the most, or
+// why there is none.
 func (r *runner) quick() (*call, error) {
 	if len(r.manifest.GetHandlers()) == 0 {
 		return nil, skipf("the plugin has no handlers")
@@ -160,10 +162,6 @@ func (r *runner) quick() (*call, error) {
 	if len(calls) == 0 {
 		return nil, skipf("no handler can be called: %v", skipped)
 	}
-	for _, c := range calls { // the most telling one first
-		if c.expected != nil {
-			return &c, nil
-		}
-	}
-	return &calls[0], nil
+	best := slices.MaxFunc(calls, func(a, b call) int { return len(a.expected) - len(b.expected) })
+	return &best, nil
 }
