@@ -101,4 +101,6 @@ type StepView struct {
 	// Input is what the step's mapping made for its last attempt, fetched likewise; nil =
 	// the task's input, or no attempt yet.
 	Input json.RawMessage
+	// Config is the step's config as the template has it; nil = none.
+	Config json.RawMessage
 }

@@ -269,6 +269,7 @@ func stepToWire(s *task.StepView) *hostv1.Step {
 		ProgressNote:  s.ProgressNote,
 		Output:        s.Output,
 		Input:         s.Input,
+		Config:        s.Config,
 	}
 }
 
@@ -315,5 +316,6 @@ func stepFromWire(s *hostv1.Step) (task.StepView, error) {
 		ProgressNote: s.GetProgressNote(),
 		Output:       rawJSON(s.GetOutput()),
 		Input:        rawJSON(s.GetInput()),
+		Config:       rawJSON(s.GetConfig()),
 	}, nil
 }

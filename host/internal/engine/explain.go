@@ -32,7 +32,7 @@ func (a *Aggregate) View(now time.Time, plugins Plugins) *task.View {
 	for i := range t.Steps {
 		spec := &a.Template.Steps[i]
 		sv := &v.Steps[i]
-		*sv = task.StepView{Step: t.Steps[i], Handler: spec.Handler, Optional: spec.Optional, Limit: a.limitOf(i), Join: string(template.JoinAll)}
+		*sv = task.StepView{Step: t.Steps[i], Handler: spec.Handler, Config: spec.Config, Optional: spec.Optional, Limit: a.limitOf(i), Join: string(template.JoinAll)}
 		if spec.Join != "" {
 			sv.Join = string(spec.Join)
 		}

@@ -1599,7 +1599,9 @@ type Step struct {
 	// all, or any: one of the steps it waits for is enough.
 	Join string `protobuf:"bytes,30,opt,name=join,proto3" json:"join,omitempty"`
 	// How often an operator has begun it anew after it had ended.
-	Round         uint32 `protobuf:"varint,31,opt,name=round,proto3" json:"round,omitempty"`
+	Round uint32 `protobuf:"varint,31,opt,name=round,proto3" json:"round,omitempty"`
+	// The step's config as the template has it, JSON. Empty = none.
+	Config        []byte `protobuf:"bytes,32,opt,name=config,proto3" json:"config,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1849,6 +1851,13 @@ func (x *Step) GetRound() uint32 {
 		return x.Round
 	}
 	return 0
+}
+
+func (x *Step) GetConfig() []byte {
+	if x != nil {
+		return x.Config
+	}
+	return nil
 }
 
 // Attempt is one execution of a step.
@@ -4347,6 +4356,206 @@ func (*ResumePluginResponse) Descriptor() ([]byte, []int) {
 	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{57}
 }
 
+// UpgradePluginRequest says what a plugin is to be replaced by.
+type UpgradePluginRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The plugin's name.
+	Plugin string `protobuf:"bytes,1,opt,name=plugin,proto3" json:"plugin,omitempty"`
+	// What is wanted: upgrade, rollback, reload, promote or abort.
+	Action string `protobuf:"bytes,2,opt,name=action,proto3" json:"action,omitempty"`
+	// The installed version. Empty = the one that the lock names.
+	Version string `protobuf:"bytes,3,opt,name=version,proto3" json:"version,omitempty"`
+	// An executable to run instead of an installed version.
+	Path string `protobuf:"bytes,4,opt,name=path,proto3" json:"path,omitempty"`
+	// The share of new attempts that it gets until it is promoted. 0 = all.
+	Canary float64 `protobuf:"fixed64,5,opt,name=canary,proto3" json:"canary,omitempty"`
+	// How long it has to be fine. 0 = the default.
+	Probe *durationpb.Duration `protobuf:"bytes,6,opt,name=probe,proto3" json:"probe,omitempty"`
+	// Do it even if tasks or templates need what it offers no more.
+	Force         bool `protobuf:"varint,7,opt,name=force,proto3" json:"force,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *UpgradePluginRequest) Reset() {
+	*x = UpgradePluginRequest{}
+	mi := &file_tasker_host_v1_control_proto_msgTypes[58]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *UpgradePluginRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*UpgradePluginRequest) ProtoMessage() {}
+
+func (x *UpgradePluginRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_tasker_host_v1_control_proto_msgTypes[58]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use UpgradePluginRequest.ProtoReflect.Descriptor instead.
+func (*UpgradePluginRequest) Descriptor() ([]byte, []int) {
+	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{58}
+}
+
+func (x *UpgradePluginRequest) GetPlugin() string {
+	if x != nil {
+		return x.Plugin
+	}
+	return ""
+}
+
+func (x *UpgradePluginRequest) GetAction() string {
+	if x != nil {
+		return x.Action
+	}
+	return ""
+}
+
+func (x *UpgradePluginRequest) GetVersion() string {
+	if x != nil {
+		return x.Version
+	}
+	return ""
+}
+
+func (x *UpgradePluginRequest) GetPath() string {
+	if x != nil {
+		return x.Path
+	}
+	return ""
+}
+
+func (x *UpgradePluginRequest) GetCanary() float64 {
+	if x != nil {
+		return x.Canary
+	}
+	return 0
+}
+
+func (x *UpgradePluginRequest) GetProbe() *durationpb.Duration {
+	if x != nil {
+		return x.Probe
+	}
+	return nil
+}
+
+func (x *UpgradePluginRequest) GetForce() bool {
+	if x != nil {
+		return x.Force
+	}
+	return false
+}
+
+// UpgradePluginResponse is how far it is.
+type UpgradePluginResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// starting, canary, probing, draining, done or rolled_back.
+	Phase string `protobuf:"bytes,1,opt,name=phase,proto3" json:"phase,omitempty"`
+	// For people.
+	Text string `protobuf:"bytes,2,opt,name=text,proto3" json:"text,omitempty"`
+	// The version before.
+	From string `protobuf:"bytes,3,opt,name=from,proto3" json:"from,omitempty"`
+	// The version after.
+	To string `protobuf:"bytes,4,opt,name=to,proto3" json:"to,omitempty"`
+	// The successor, "plugin#n".
+	Instance string `protobuf:"bytes,5,opt,name=instance,proto3" json:"instance,omitempty"`
+	// Why it was rolled back.
+	Why string `protobuf:"bytes,6,opt,name=why,proto3" json:"why,omitempty"`
+	// Nothing follows.
+	Last          bool `protobuf:"varint,7,opt,name=last,proto3" json:"last,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *UpgradePluginResponse) Reset() {
+	*x = UpgradePluginResponse{}
+	mi := &file_tasker_host_v1_control_proto_msgTypes[59]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *UpgradePluginResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*UpgradePluginResponse) ProtoMessage() {}
+
+func (x *UpgradePluginResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_tasker_host_v1_control_proto_msgTypes[59]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use UpgradePluginResponse.ProtoReflect.Descriptor instead.
+func (*UpgradePluginResponse) Descriptor() ([]byte, []int) {
+	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{59}
+}
+
+func (x *UpgradePluginResponse) GetPhase() string {
+	if x != nil {
+		return x.Phase
+	}
+	return ""
+}
+
+func (x *UpgradePluginResponse) GetText() string {
+	if x != nil {
+		return x.Text
+	}
+	return ""
+}
+
+func (x *UpgradePluginResponse) GetFrom() string {
+	if x != nil {
+		return x.From
+	}
+	return ""
+}
+
+func (x *UpgradePluginResponse) GetTo() string {
+	if x != nil {
+		return x.To
+	}
+	return ""
+}
+
+func (x *UpgradePluginResponse) GetInstance() string {
+	if x != nil {
+		return x.Instance
+	}
+	return ""
+}
+
+func (x *UpgradePluginResponse) GetWhy() string {
+	if x != nil {
+		return x.Why
+	}
+	return ""
+}
+
+func (x *UpgradePluginResponse) GetLast() bool {
+	if x != nil {
+		return x.Last
+	}
+	return false
+}
+
 // TailEventsRequest selects events.
 type TailEventsRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -4372,7 +4581,7 @@ type TailEventsRequest struct {
 
 func (x *TailEventsRequest) Reset() {
 	*x = TailEventsRequest{}
-	mi := &file_tasker_host_v1_control_proto_msgTypes[58]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[60]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4384,7 +4593,7 @@ func (x *TailEventsRequest) String() string {
 func (*TailEventsRequest) ProtoMessage() {}
 
 func (x *TailEventsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tasker_host_v1_control_proto_msgTypes[58]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[60]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4397,7 +4606,7 @@ func (x *TailEventsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TailEventsRequest.ProtoReflect.Descriptor instead.
 func (*TailEventsRequest) Descriptor() ([]byte, []int) {
-	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{58}
+	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{60}
 }
 
 func (x *TailEventsRequest) GetFrom() uint64 {
@@ -4467,7 +4676,7 @@ type TailEventsResponse struct {
 
 func (x *TailEventsResponse) Reset() {
 	*x = TailEventsResponse{}
-	mi := &file_tasker_host_v1_control_proto_msgTypes[59]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[61]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4479,7 +4688,7 @@ func (x *TailEventsResponse) String() string {
 func (*TailEventsResponse) ProtoMessage() {}
 
 func (x *TailEventsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_tasker_host_v1_control_proto_msgTypes[59]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[61]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4492,7 +4701,7 @@ func (x *TailEventsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TailEventsResponse.ProtoReflect.Descriptor instead.
 func (*TailEventsResponse) Descriptor() ([]byte, []int) {
-	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{59}
+	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{61}
 }
 
 func (x *TailEventsResponse) GetEntries() []*LogEntry {
@@ -4515,7 +4724,7 @@ type LogEntry struct {
 
 func (x *LogEntry) Reset() {
 	*x = LogEntry{}
-	mi := &file_tasker_host_v1_control_proto_msgTypes[60]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[62]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4527,7 +4736,7 @@ func (x *LogEntry) String() string {
 func (*LogEntry) ProtoMessage() {}
 
 func (x *LogEntry) ProtoReflect() protoreflect.Message {
-	mi := &file_tasker_host_v1_control_proto_msgTypes[60]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[62]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4540,7 +4749,7 @@ func (x *LogEntry) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LogEntry.ProtoReflect.Descriptor instead.
 func (*LogEntry) Descriptor() ([]byte, []int) {
-	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{60}
+	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{62}
 }
 
 func (x *LogEntry) GetSeq() uint64 {
@@ -4566,7 +4775,7 @@ type ListCatalogRequest struct {
 
 func (x *ListCatalogRequest) Reset() {
 	*x = ListCatalogRequest{}
-	mi := &file_tasker_host_v1_control_proto_msgTypes[61]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[63]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4578,7 +4787,7 @@ func (x *ListCatalogRequest) String() string {
 func (*ListCatalogRequest) ProtoMessage() {}
 
 func (x *ListCatalogRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tasker_host_v1_control_proto_msgTypes[61]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[63]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4591,7 +4800,7 @@ func (x *ListCatalogRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListCatalogRequest.ProtoReflect.Descriptor instead.
 func (*ListCatalogRequest) Descriptor() ([]byte, []int) {
-	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{61}
+	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{63}
 }
 
 // ListCatalogResponse holds them.
@@ -4605,7 +4814,7 @@ type ListCatalogResponse struct {
 
 func (x *ListCatalogResponse) Reset() {
 	*x = ListCatalogResponse{}
-	mi := &file_tasker_host_v1_control_proto_msgTypes[62]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[64]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4617,7 +4826,7 @@ func (x *ListCatalogResponse) String() string {
 func (*ListCatalogResponse) ProtoMessage() {}
 
 func (x *ListCatalogResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_tasker_host_v1_control_proto_msgTypes[62]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[64]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4630,7 +4839,7 @@ func (x *ListCatalogResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListCatalogResponse.ProtoReflect.Descriptor instead.
 func (*ListCatalogResponse) Descriptor() ([]byte, []int) {
-	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{62}
+	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{64}
 }
 
 func (x *ListCatalogResponse) GetEntries() []*CatalogEntry {
@@ -4675,7 +4884,7 @@ type CatalogEntry struct {
 
 func (x *CatalogEntry) Reset() {
 	*x = CatalogEntry{}
-	mi := &file_tasker_host_v1_control_proto_msgTypes[63]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[65]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4687,7 +4896,7 @@ func (x *CatalogEntry) String() string {
 func (*CatalogEntry) ProtoMessage() {}
 
 func (x *CatalogEntry) ProtoReflect() protoreflect.Message {
-	mi := &file_tasker_host_v1_control_proto_msgTypes[63]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[65]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4700,7 +4909,7 @@ func (x *CatalogEntry) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CatalogEntry.ProtoReflect.Descriptor instead.
 func (*CatalogEntry) Descriptor() ([]byte, []int) {
-	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{63}
+	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{65}
 }
 
 func (x *CatalogEntry) GetName() string {
@@ -4803,7 +5012,7 @@ type ListSubscriptionsRequest struct {
 
 func (x *ListSubscriptionsRequest) Reset() {
 	*x = ListSubscriptionsRequest{}
-	mi := &file_tasker_host_v1_control_proto_msgTypes[64]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[66]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4815,7 +5024,7 @@ func (x *ListSubscriptionsRequest) String() string {
 func (*ListSubscriptionsRequest) ProtoMessage() {}
 
 func (x *ListSubscriptionsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tasker_host_v1_control_proto_msgTypes[64]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[66]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4828,7 +5037,7 @@ func (x *ListSubscriptionsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListSubscriptionsRequest.ProtoReflect.Descriptor instead.
 func (*ListSubscriptionsRequest) Descriptor() ([]byte, []int) {
-	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{64}
+	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{66}
 }
 
 // ListSubscriptionsResponse holds them by name.
@@ -4842,7 +5051,7 @@ type ListSubscriptionsResponse struct {
 
 func (x *ListSubscriptionsResponse) Reset() {
 	*x = ListSubscriptionsResponse{}
-	mi := &file_tasker_host_v1_control_proto_msgTypes[65]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[67]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4854,7 +5063,7 @@ func (x *ListSubscriptionsResponse) String() string {
 func (*ListSubscriptionsResponse) ProtoMessage() {}
 
 func (x *ListSubscriptionsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_tasker_host_v1_control_proto_msgTypes[65]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[67]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4867,7 +5076,7 @@ func (x *ListSubscriptionsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListSubscriptionsResponse.ProtoReflect.Descriptor instead.
 func (*ListSubscriptionsResponse) Descriptor() ([]byte, []int) {
-	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{65}
+	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{67}
 }
 
 func (x *ListSubscriptionsResponse) GetSubscriptions() []*SubscriptionStatus {
@@ -4936,7 +5145,7 @@ type SubscriptionStatus struct {
 
 func (x *SubscriptionStatus) Reset() {
 	*x = SubscriptionStatus{}
-	mi := &file_tasker_host_v1_control_proto_msgTypes[66]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[68]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4948,7 +5157,7 @@ func (x *SubscriptionStatus) String() string {
 func (*SubscriptionStatus) ProtoMessage() {}
 
 func (x *SubscriptionStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_tasker_host_v1_control_proto_msgTypes[66]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[68]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4961,7 +5170,7 @@ func (x *SubscriptionStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SubscriptionStatus.ProtoReflect.Descriptor instead.
 func (*SubscriptionStatus) Descriptor() ([]byte, []int) {
-	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{66}
+	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{68}
 }
 
 func (x *SubscriptionStatus) GetName() string {
@@ -5158,7 +5367,7 @@ type Outage struct {
 
 func (x *Outage) Reset() {
 	*x = Outage{}
-	mi := &file_tasker_host_v1_control_proto_msgTypes[67]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[69]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5170,7 +5379,7 @@ func (x *Outage) String() string {
 func (*Outage) ProtoMessage() {}
 
 func (x *Outage) ProtoReflect() protoreflect.Message {
-	mi := &file_tasker_host_v1_control_proto_msgTypes[67]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[69]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5183,7 +5392,7 @@ func (x *Outage) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Outage.ProtoReflect.Descriptor instead.
 func (*Outage) Descriptor() ([]byte, []int) {
-	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{67}
+	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{69}
 }
 
 func (x *Outage) GetSince() *timestamppb.Timestamp {
@@ -5236,7 +5445,7 @@ type SubscriptionPause struct {
 
 func (x *SubscriptionPause) Reset() {
 	*x = SubscriptionPause{}
-	mi := &file_tasker_host_v1_control_proto_msgTypes[68]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[70]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5248,7 +5457,7 @@ func (x *SubscriptionPause) String() string {
 func (*SubscriptionPause) ProtoMessage() {}
 
 func (x *SubscriptionPause) ProtoReflect() protoreflect.Message {
-	mi := &file_tasker_host_v1_control_proto_msgTypes[68]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[70]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5261,7 +5470,7 @@ func (x *SubscriptionPause) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SubscriptionPause.ProtoReflect.Descriptor instead.
 func (*SubscriptionPause) Descriptor() ([]byte, []int) {
-	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{68}
+	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{70}
 }
 
 func (x *SubscriptionPause) GetAt() *timestamppb.Timestamp {
@@ -5304,7 +5513,7 @@ type FailingEvent struct {
 
 func (x *FailingEvent) Reset() {
 	*x = FailingEvent{}
-	mi := &file_tasker_host_v1_control_proto_msgTypes[69]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[71]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5316,7 +5525,7 @@ func (x *FailingEvent) String() string {
 func (*FailingEvent) ProtoMessage() {}
 
 func (x *FailingEvent) ProtoReflect() protoreflect.Message {
-	mi := &file_tasker_host_v1_control_proto_msgTypes[69]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[71]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5329,7 +5538,7 @@ func (x *FailingEvent) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FailingEvent.ProtoReflect.Descriptor instead.
 func (*FailingEvent) Descriptor() ([]byte, []int) {
-	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{69}
+	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{71}
 }
 
 func (x *FailingEvent) GetSeq() uint64 {
@@ -5382,7 +5591,7 @@ type ReplayPart struct {
 
 func (x *ReplayPart) Reset() {
 	*x = ReplayPart{}
-	mi := &file_tasker_host_v1_control_proto_msgTypes[70]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[72]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5394,7 +5603,7 @@ func (x *ReplayPart) String() string {
 func (*ReplayPart) ProtoMessage() {}
 
 func (x *ReplayPart) ProtoReflect() protoreflect.Message {
-	mi := &file_tasker_host_v1_control_proto_msgTypes[70]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[72]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5407,7 +5616,7 @@ func (x *ReplayPart) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReplayPart.ProtoReflect.Descriptor instead.
 func (*ReplayPart) Descriptor() ([]byte, []int) {
-	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{70}
+	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{72}
 }
 
 func (x *ReplayPart) GetNext() uint64 {
@@ -5454,7 +5663,7 @@ type Binding struct {
 
 func (x *Binding) Reset() {
 	*x = Binding{}
-	mi := &file_tasker_host_v1_control_proto_msgTypes[71]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[73]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5466,7 +5675,7 @@ func (x *Binding) String() string {
 func (*Binding) ProtoMessage() {}
 
 func (x *Binding) ProtoReflect() protoreflect.Message {
-	mi := &file_tasker_host_v1_control_proto_msgTypes[71]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[73]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5479,7 +5688,7 @@ func (x *Binding) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Binding.ProtoReflect.Descriptor instead.
 func (*Binding) Descriptor() ([]byte, []int) {
-	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{71}
+	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{73}
 }
 
 func (x *Binding) GetSource() string {
@@ -5544,7 +5753,7 @@ type Position struct {
 
 func (x *Position) Reset() {
 	*x = Position{}
-	mi := &file_tasker_host_v1_control_proto_msgTypes[72]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[74]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5556,7 +5765,7 @@ func (x *Position) String() string {
 func (*Position) ProtoMessage() {}
 
 func (x *Position) ProtoReflect() protoreflect.Message {
-	mi := &file_tasker_host_v1_control_proto_msgTypes[72]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[74]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5569,7 +5778,7 @@ func (x *Position) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Position.ProtoReflect.Descriptor instead.
 func (*Position) Descriptor() ([]byte, []int) {
-	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{72}
+	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{74}
 }
 
 func (x *Position) GetSeq() uint64 {
@@ -5597,7 +5806,7 @@ type PauseSubscriptionRequest struct {
 
 func (x *PauseSubscriptionRequest) Reset() {
 	*x = PauseSubscriptionRequest{}
-	mi := &file_tasker_host_v1_control_proto_msgTypes[73]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[75]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5609,7 +5818,7 @@ func (x *PauseSubscriptionRequest) String() string {
 func (*PauseSubscriptionRequest) ProtoMessage() {}
 
 func (x *PauseSubscriptionRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tasker_host_v1_control_proto_msgTypes[73]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[75]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5622,7 +5831,7 @@ func (x *PauseSubscriptionRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PauseSubscriptionRequest.ProtoReflect.Descriptor instead.
 func (*PauseSubscriptionRequest) Descriptor() ([]byte, []int) {
-	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{73}
+	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{75}
 }
 
 func (x *PauseSubscriptionRequest) GetOperation() *Operation {
@@ -5641,7 +5850,7 @@ type PauseSubscriptionResponse struct {
 
 func (x *PauseSubscriptionResponse) Reset() {
 	*x = PauseSubscriptionResponse{}
-	mi := &file_tasker_host_v1_control_proto_msgTypes[74]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[76]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5653,7 +5862,7 @@ func (x *PauseSubscriptionResponse) String() string {
 func (*PauseSubscriptionResponse) ProtoMessage() {}
 
 func (x *PauseSubscriptionResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_tasker_host_v1_control_proto_msgTypes[74]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[76]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5666,7 +5875,7 @@ func (x *PauseSubscriptionResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PauseSubscriptionResponse.ProtoReflect.Descriptor instead.
 func (*PauseSubscriptionResponse) Descriptor() ([]byte, []int) {
-	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{74}
+	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{76}
 }
 
 // ResumeSubscriptionRequest ends a pause.
@@ -5680,7 +5889,7 @@ type ResumeSubscriptionRequest struct {
 
 func (x *ResumeSubscriptionRequest) Reset() {
 	*x = ResumeSubscriptionRequest{}
-	mi := &file_tasker_host_v1_control_proto_msgTypes[75]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[77]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5692,7 +5901,7 @@ func (x *ResumeSubscriptionRequest) String() string {
 func (*ResumeSubscriptionRequest) ProtoMessage() {}
 
 func (x *ResumeSubscriptionRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tasker_host_v1_control_proto_msgTypes[75]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[77]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5705,7 +5914,7 @@ func (x *ResumeSubscriptionRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ResumeSubscriptionRequest.ProtoReflect.Descriptor instead.
 func (*ResumeSubscriptionRequest) Descriptor() ([]byte, []int) {
-	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{75}
+	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{77}
 }
 
 func (x *ResumeSubscriptionRequest) GetName() string {
@@ -5724,7 +5933,7 @@ type ResumeSubscriptionResponse struct {
 
 func (x *ResumeSubscriptionResponse) Reset() {
 	*x = ResumeSubscriptionResponse{}
-	mi := &file_tasker_host_v1_control_proto_msgTypes[76]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[78]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5736,7 +5945,7 @@ func (x *ResumeSubscriptionResponse) String() string {
 func (*ResumeSubscriptionResponse) ProtoMessage() {}
 
 func (x *ResumeSubscriptionResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_tasker_host_v1_control_proto_msgTypes[76]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[78]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5749,7 +5958,7 @@ func (x *ResumeSubscriptionResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ResumeSubscriptionResponse.ProtoReflect.Descriptor instead.
 func (*ResumeSubscriptionResponse) Descriptor() ([]byte, []int) {
-	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{76}
+	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{78}
 }
 
 // RewindSubscriptionRequest moves a cursor.
@@ -5765,7 +5974,7 @@ type RewindSubscriptionRequest struct {
 
 func (x *RewindSubscriptionRequest) Reset() {
 	*x = RewindSubscriptionRequest{}
-	mi := &file_tasker_host_v1_control_proto_msgTypes[77]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[79]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5777,7 +5986,7 @@ func (x *RewindSubscriptionRequest) String() string {
 func (*RewindSubscriptionRequest) ProtoMessage() {}
 
 func (x *RewindSubscriptionRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tasker_host_v1_control_proto_msgTypes[77]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[79]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5790,7 +5999,7 @@ func (x *RewindSubscriptionRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RewindSubscriptionRequest.ProtoReflect.Descriptor instead.
 func (*RewindSubscriptionRequest) Descriptor() ([]byte, []int) {
-	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{77}
+	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{79}
 }
 
 func (x *RewindSubscriptionRequest) GetName() string {
@@ -5818,7 +6027,7 @@ type RewindSubscriptionResponse struct {
 
 func (x *RewindSubscriptionResponse) Reset() {
 	*x = RewindSubscriptionResponse{}
-	mi := &file_tasker_host_v1_control_proto_msgTypes[78]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[80]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5830,7 +6039,7 @@ func (x *RewindSubscriptionResponse) String() string {
 func (*RewindSubscriptionResponse) ProtoMessage() {}
 
 func (x *RewindSubscriptionResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_tasker_host_v1_control_proto_msgTypes[78]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[80]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5843,7 +6052,7 @@ func (x *RewindSubscriptionResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RewindSubscriptionResponse.ProtoReflect.Descriptor instead.
 func (*RewindSubscriptionResponse) Descriptor() ([]byte, []int) {
-	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{78}
+	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{80}
 }
 
 func (x *RewindSubscriptionResponse) GetNext() uint64 {
@@ -5870,7 +6079,7 @@ type ReplaySubscriptionRequest struct {
 
 func (x *ReplaySubscriptionRequest) Reset() {
 	*x = ReplaySubscriptionRequest{}
-	mi := &file_tasker_host_v1_control_proto_msgTypes[79]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[81]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5882,7 +6091,7 @@ func (x *ReplaySubscriptionRequest) String() string {
 func (*ReplaySubscriptionRequest) ProtoMessage() {}
 
 func (x *ReplaySubscriptionRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tasker_host_v1_control_proto_msgTypes[79]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[81]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5895,7 +6104,7 @@ func (x *ReplaySubscriptionRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReplaySubscriptionRequest.ProtoReflect.Descriptor instead.
 func (*ReplaySubscriptionRequest) Descriptor() ([]byte, []int) {
-	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{79}
+	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{81}
 }
 
 func (x *ReplaySubscriptionRequest) GetName() string {
@@ -5935,7 +6144,7 @@ type ReplaySubscriptionResponse struct {
 
 func (x *ReplaySubscriptionResponse) Reset() {
 	*x = ReplaySubscriptionResponse{}
-	mi := &file_tasker_host_v1_control_proto_msgTypes[80]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[82]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5947,7 +6156,7 @@ func (x *ReplaySubscriptionResponse) String() string {
 func (*ReplaySubscriptionResponse) ProtoMessage() {}
 
 func (x *ReplaySubscriptionResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_tasker_host_v1_control_proto_msgTypes[80]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[82]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5960,7 +6169,7 @@ func (x *ReplaySubscriptionResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReplaySubscriptionResponse.ProtoReflect.Descriptor instead.
 func (*ReplaySubscriptionResponse) Descriptor() ([]byte, []int) {
-	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{80}
+	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{82}
 }
 
 // ForgetSubscriptionRequest names a subscription.
@@ -5974,7 +6183,7 @@ type ForgetSubscriptionRequest struct {
 
 func (x *ForgetSubscriptionRequest) Reset() {
 	*x = ForgetSubscriptionRequest{}
-	mi := &file_tasker_host_v1_control_proto_msgTypes[81]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[83]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5986,7 +6195,7 @@ func (x *ForgetSubscriptionRequest) String() string {
 func (*ForgetSubscriptionRequest) ProtoMessage() {}
 
 func (x *ForgetSubscriptionRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tasker_host_v1_control_proto_msgTypes[81]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[83]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5999,7 +6208,7 @@ func (x *ForgetSubscriptionRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ForgetSubscriptionRequest.ProtoReflect.Descriptor instead.
 func (*ForgetSubscriptionRequest) Descriptor() ([]byte, []int) {
-	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{81}
+	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{83}
 }
 
 func (x *ForgetSubscriptionRequest) GetName() string {
@@ -6018,7 +6227,7 @@ type ForgetSubscriptionResponse struct {
 
 func (x *ForgetSubscriptionResponse) Reset() {
 	*x = ForgetSubscriptionResponse{}
-	mi := &file_tasker_host_v1_control_proto_msgTypes[82]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[84]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6030,7 +6239,7 @@ func (x *ForgetSubscriptionResponse) String() string {
 func (*ForgetSubscriptionResponse) ProtoMessage() {}
 
 func (x *ForgetSubscriptionResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_tasker_host_v1_control_proto_msgTypes[82]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[84]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6043,7 +6252,7 @@ func (x *ForgetSubscriptionResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ForgetSubscriptionResponse.ProtoReflect.Descriptor instead.
 func (*ForgetSubscriptionResponse) Descriptor() ([]byte, []int) {
-	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{82}
+	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{84}
 }
 
 // ListDeadLettersRequest selects dead letters.
@@ -6061,7 +6270,7 @@ type ListDeadLettersRequest struct {
 
 func (x *ListDeadLettersRequest) Reset() {
 	*x = ListDeadLettersRequest{}
-	mi := &file_tasker_host_v1_control_proto_msgTypes[83]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[85]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6073,7 +6282,7 @@ func (x *ListDeadLettersRequest) String() string {
 func (*ListDeadLettersRequest) ProtoMessage() {}
 
 func (x *ListDeadLettersRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tasker_host_v1_control_proto_msgTypes[83]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[85]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6086,7 +6295,7 @@ func (x *ListDeadLettersRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListDeadLettersRequest.ProtoReflect.Descriptor instead.
 func (*ListDeadLettersRequest) Descriptor() ([]byte, []int) {
-	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{83}
+	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{85}
 }
 
 func (x *ListDeadLettersRequest) GetName() string {
@@ -6123,7 +6332,7 @@ type ListDeadLettersResponse struct {
 
 func (x *ListDeadLettersResponse) Reset() {
 	*x = ListDeadLettersResponse{}
-	mi := &file_tasker_host_v1_control_proto_msgTypes[84]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[86]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6135,7 +6344,7 @@ func (x *ListDeadLettersResponse) String() string {
 func (*ListDeadLettersResponse) ProtoMessage() {}
 
 func (x *ListDeadLettersResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_tasker_host_v1_control_proto_msgTypes[84]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[86]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6148,7 +6357,7 @@ func (x *ListDeadLettersResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListDeadLettersResponse.ProtoReflect.Descriptor instead.
 func (*ListDeadLettersResponse) Descriptor() ([]byte, []int) {
-	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{84}
+	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{86}
 }
 
 func (x *ListDeadLettersResponse) GetLetters() []*DeadLetter {
@@ -6188,7 +6397,7 @@ type DeadLetter struct {
 
 func (x *DeadLetter) Reset() {
 	*x = DeadLetter{}
-	mi := &file_tasker_host_v1_control_proto_msgTypes[85]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[87]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6200,7 +6409,7 @@ func (x *DeadLetter) String() string {
 func (*DeadLetter) ProtoMessage() {}
 
 func (x *DeadLetter) ProtoReflect() protoreflect.Message {
-	mi := &file_tasker_host_v1_control_proto_msgTypes[85]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[87]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6213,7 +6422,7 @@ func (x *DeadLetter) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeadLetter.ProtoReflect.Descriptor instead.
 func (*DeadLetter) Descriptor() ([]byte, []int) {
-	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{85}
+	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{87}
 }
 
 func (x *DeadLetter) GetSubscription() string {
@@ -6278,7 +6487,7 @@ type RetryDeadLettersRequest struct {
 
 func (x *RetryDeadLettersRequest) Reset() {
 	*x = RetryDeadLettersRequest{}
-	mi := &file_tasker_host_v1_control_proto_msgTypes[86]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[88]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6290,7 +6499,7 @@ func (x *RetryDeadLettersRequest) String() string {
 func (*RetryDeadLettersRequest) ProtoMessage() {}
 
 func (x *RetryDeadLettersRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tasker_host_v1_control_proto_msgTypes[86]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[88]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6303,7 +6512,7 @@ func (x *RetryDeadLettersRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RetryDeadLettersRequest.ProtoReflect.Descriptor instead.
 func (*RetryDeadLettersRequest) Descriptor() ([]byte, []int) {
-	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{86}
+	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{88}
 }
 
 func (x *RetryDeadLettersRequest) GetName() string {
@@ -6331,7 +6540,7 @@ type RetryDeadLettersResponse struct {
 
 func (x *RetryDeadLettersResponse) Reset() {
 	*x = RetryDeadLettersResponse{}
-	mi := &file_tasker_host_v1_control_proto_msgTypes[87]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[89]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6343,7 +6552,7 @@ func (x *RetryDeadLettersResponse) String() string {
 func (*RetryDeadLettersResponse) ProtoMessage() {}
 
 func (x *RetryDeadLettersResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_tasker_host_v1_control_proto_msgTypes[87]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[89]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6356,7 +6565,7 @@ func (x *RetryDeadLettersResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RetryDeadLettersResponse.ProtoReflect.Descriptor instead.
 func (*RetryDeadLettersResponse) Descriptor() ([]byte, []int) {
-	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{87}
+	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{89}
 }
 
 func (x *RetryDeadLettersResponse) GetCount() uint32 {
@@ -6379,7 +6588,7 @@ type DiscardDeadLettersRequest struct {
 
 func (x *DiscardDeadLettersRequest) Reset() {
 	*x = DiscardDeadLettersRequest{}
-	mi := &file_tasker_host_v1_control_proto_msgTypes[88]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[90]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6391,7 +6600,7 @@ func (x *DiscardDeadLettersRequest) String() string {
 func (*DiscardDeadLettersRequest) ProtoMessage() {}
 
 func (x *DiscardDeadLettersRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tasker_host_v1_control_proto_msgTypes[88]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[90]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6404,7 +6613,7 @@ func (x *DiscardDeadLettersRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DiscardDeadLettersRequest.ProtoReflect.Descriptor instead.
 func (*DiscardDeadLettersRequest) Descriptor() ([]byte, []int) {
-	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{88}
+	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{90}
 }
 
 func (x *DiscardDeadLettersRequest) GetName() string {
@@ -6432,7 +6641,7 @@ type DiscardDeadLettersResponse struct {
 
 func (x *DiscardDeadLettersResponse) Reset() {
 	*x = DiscardDeadLettersResponse{}
-	mi := &file_tasker_host_v1_control_proto_msgTypes[89]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[91]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6444,7 +6653,7 @@ func (x *DiscardDeadLettersResponse) String() string {
 func (*DiscardDeadLettersResponse) ProtoMessage() {}
 
 func (x *DiscardDeadLettersResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_tasker_host_v1_control_proto_msgTypes[89]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[91]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6457,7 +6666,7 @@ func (x *DiscardDeadLettersResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DiscardDeadLettersResponse.ProtoReflect.Descriptor instead.
 func (*DiscardDeadLettersResponse) Descriptor() ([]byte, []int) {
-	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{89}
+	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{91}
 }
 
 func (x *DiscardDeadLettersResponse) GetCount() uint32 {
@@ -6486,7 +6695,7 @@ type TryEventRequest struct {
 
 func (x *TryEventRequest) Reset() {
 	*x = TryEventRequest{}
-	mi := &file_tasker_host_v1_control_proto_msgTypes[90]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[92]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6498,7 +6707,7 @@ func (x *TryEventRequest) String() string {
 func (*TryEventRequest) ProtoMessage() {}
 
 func (x *TryEventRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tasker_host_v1_control_proto_msgTypes[90]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[92]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6511,7 +6720,7 @@ func (x *TryEventRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TryEventRequest.ProtoReflect.Descriptor instead.
 func (*TryEventRequest) Descriptor() ([]byte, []int) {
-	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{90}
+	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{92}
 }
 
 func (x *TryEventRequest) GetSubscription() string {
@@ -6566,7 +6775,7 @@ type TryEventResponse struct {
 
 func (x *TryEventResponse) Reset() {
 	*x = TryEventResponse{}
-	mi := &file_tasker_host_v1_control_proto_msgTypes[91]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[93]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6578,7 +6787,7 @@ func (x *TryEventResponse) String() string {
 func (*TryEventResponse) ProtoMessage() {}
 
 func (x *TryEventResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_tasker_host_v1_control_proto_msgTypes[91]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[93]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6591,7 +6800,7 @@ func (x *TryEventResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TryEventResponse.ProtoReflect.Descriptor instead.
 func (*TryEventResponse) Descriptor() ([]byte, []int) {
-	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{91}
+	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{93}
 }
 
 func (x *TryEventResponse) GetVerdict() string {
@@ -6631,7 +6840,7 @@ type GetHealthRequest struct {
 
 func (x *GetHealthRequest) Reset() {
 	*x = GetHealthRequest{}
-	mi := &file_tasker_host_v1_control_proto_msgTypes[92]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[94]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6643,7 +6852,7 @@ func (x *GetHealthRequest) String() string {
 func (*GetHealthRequest) ProtoMessage() {}
 
 func (x *GetHealthRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tasker_host_v1_control_proto_msgTypes[92]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[94]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6656,7 +6865,7 @@ func (x *GetHealthRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetHealthRequest.ProtoReflect.Descriptor instead.
 func (*GetHealthRequest) Descriptor() ([]byte, []int) {
-	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{92}
+	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{94}
 }
 
 // GetHealthResponse says it.
@@ -6692,7 +6901,7 @@ type GetHealthResponse struct {
 
 func (x *GetHealthResponse) Reset() {
 	*x = GetHealthResponse{}
-	mi := &file_tasker_host_v1_control_proto_msgTypes[93]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[95]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6704,7 +6913,7 @@ func (x *GetHealthResponse) String() string {
 func (*GetHealthResponse) ProtoMessage() {}
 
 func (x *GetHealthResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_tasker_host_v1_control_proto_msgTypes[93]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[95]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6717,7 +6926,7 @@ func (x *GetHealthResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetHealthResponse.ProtoReflect.Descriptor instead.
 func (*GetHealthResponse) Descriptor() ([]byte, []int) {
-	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{93}
+	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{95}
 }
 
 func (x *GetHealthResponse) GetReady() bool {
@@ -6825,7 +7034,7 @@ type StoreHealth struct {
 
 func (x *StoreHealth) Reset() {
 	*x = StoreHealth{}
-	mi := &file_tasker_host_v1_control_proto_msgTypes[94]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[96]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6837,7 +7046,7 @@ func (x *StoreHealth) String() string {
 func (*StoreHealth) ProtoMessage() {}
 
 func (x *StoreHealth) ProtoReflect() protoreflect.Message {
-	mi := &file_tasker_host_v1_control_proto_msgTypes[94]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[96]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6850,7 +7059,7 @@ func (x *StoreHealth) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StoreHealth.ProtoReflect.Descriptor instead.
 func (*StoreHealth) Descriptor() ([]byte, []int) {
-	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{94}
+	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{96}
 }
 
 func (x *StoreHealth) GetOk() bool {
@@ -6904,7 +7113,7 @@ type GetStoreStatsRequest struct {
 
 func (x *GetStoreStatsRequest) Reset() {
 	*x = GetStoreStatsRequest{}
-	mi := &file_tasker_host_v1_control_proto_msgTypes[95]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[97]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6916,7 +7125,7 @@ func (x *GetStoreStatsRequest) String() string {
 func (*GetStoreStatsRequest) ProtoMessage() {}
 
 func (x *GetStoreStatsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tasker_host_v1_control_proto_msgTypes[95]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[97]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6929,7 +7138,7 @@ func (x *GetStoreStatsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetStoreStatsRequest.ProtoReflect.Descriptor instead.
 func (*GetStoreStatsRequest) Descriptor() ([]byte, []int) {
-	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{95}
+	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{97}
 }
 
 // GetStoreStatsResponse says it.
@@ -6967,7 +7176,7 @@ type GetStoreStatsResponse struct {
 
 func (x *GetStoreStatsResponse) Reset() {
 	*x = GetStoreStatsResponse{}
-	mi := &file_tasker_host_v1_control_proto_msgTypes[96]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[98]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6979,7 +7188,7 @@ func (x *GetStoreStatsResponse) String() string {
 func (*GetStoreStatsResponse) ProtoMessage() {}
 
 func (x *GetStoreStatsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_tasker_host_v1_control_proto_msgTypes[96]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[98]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6992,7 +7201,7 @@ func (x *GetStoreStatsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetStoreStatsResponse.ProtoReflect.Descriptor instead.
 func (*GetStoreStatsResponse) Descriptor() ([]byte, []int) {
-	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{96}
+	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{98}
 }
 
 func (x *GetStoreStatsResponse) GetSchemaVersion() int64 {
@@ -7099,7 +7308,7 @@ type Deleted struct {
 
 func (x *Deleted) Reset() {
 	*x = Deleted{}
-	mi := &file_tasker_host_v1_control_proto_msgTypes[97]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[99]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7111,7 +7320,7 @@ func (x *Deleted) String() string {
 func (*Deleted) ProtoMessage() {}
 
 func (x *Deleted) ProtoReflect() protoreflect.Message {
-	mi := &file_tasker_host_v1_control_proto_msgTypes[97]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[99]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7124,7 +7333,7 @@ func (x *Deleted) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Deleted.ProtoReflect.Descriptor instead.
 func (*Deleted) Descriptor() ([]byte, []int) {
-	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{97}
+	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{99}
 }
 
 func (x *Deleted) GetTasks() uint64 {
@@ -7152,7 +7361,7 @@ type GetStoreSizesRequest struct {
 
 func (x *GetStoreSizesRequest) Reset() {
 	*x = GetStoreSizesRequest{}
-	mi := &file_tasker_host_v1_control_proto_msgTypes[98]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[100]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7164,7 +7373,7 @@ func (x *GetStoreSizesRequest) String() string {
 func (*GetStoreSizesRequest) ProtoMessage() {}
 
 func (x *GetStoreSizesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tasker_host_v1_control_proto_msgTypes[98]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[100]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7177,7 +7386,7 @@ func (x *GetStoreSizesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetStoreSizesRequest.ProtoReflect.Descriptor instead.
 func (*GetStoreSizesRequest) Descriptor() ([]byte, []int) {
-	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{98}
+	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{100}
 }
 
 func (x *GetStoreSizesRequest) GetSamples() uint32 {
@@ -7210,7 +7419,7 @@ type GetStoreSizesResponse struct {
 
 func (x *GetStoreSizesResponse) Reset() {
 	*x = GetStoreSizesResponse{}
-	mi := &file_tasker_host_v1_control_proto_msgTypes[99]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[101]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7222,7 +7431,7 @@ func (x *GetStoreSizesResponse) String() string {
 func (*GetStoreSizesResponse) ProtoMessage() {}
 
 func (x *GetStoreSizesResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_tasker_host_v1_control_proto_msgTypes[99]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[101]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7235,7 +7444,7 @@ func (x *GetStoreSizesResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetStoreSizesResponse.ProtoReflect.Descriptor instead.
 func (*GetStoreSizesResponse) Descriptor() ([]byte, []int) {
-	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{99}
+	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{101}
 }
 
 func (x *GetStoreSizesResponse) GetFileBytes() int64 {
@@ -7304,7 +7513,7 @@ type BucketSize struct {
 
 func (x *BucketSize) Reset() {
 	*x = BucketSize{}
-	mi := &file_tasker_host_v1_control_proto_msgTypes[100]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[102]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7316,7 +7525,7 @@ func (x *BucketSize) String() string {
 func (*BucketSize) ProtoMessage() {}
 
 func (x *BucketSize) ProtoReflect() protoreflect.Message {
-	mi := &file_tasker_host_v1_control_proto_msgTypes[100]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[102]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7329,7 +7538,7 @@ func (x *BucketSize) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BucketSize.ProtoReflect.Descriptor instead.
 func (*BucketSize) Descriptor() ([]byte, []int) {
-	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{100}
+	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{102}
 }
 
 func (x *BucketSize) GetName() string {
@@ -7383,7 +7592,7 @@ type TaskSize struct {
 
 func (x *TaskSize) Reset() {
 	*x = TaskSize{}
-	mi := &file_tasker_host_v1_control_proto_msgTypes[101]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[103]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7395,7 +7604,7 @@ func (x *TaskSize) String() string {
 func (*TaskSize) ProtoMessage() {}
 
 func (x *TaskSize) ProtoReflect() protoreflect.Message {
-	mi := &file_tasker_host_v1_control_proto_msgTypes[101]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[103]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7408,7 +7617,7 @@ func (x *TaskSize) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TaskSize.ProtoReflect.Descriptor instead.
 func (*TaskSize) Descriptor() ([]byte, []int) {
-	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{101}
+	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{103}
 }
 
 func (x *TaskSize) GetNamespace() string {
@@ -7471,7 +7680,7 @@ type PruneStoreRequest struct {
 
 func (x *PruneStoreRequest) Reset() {
 	*x = PruneStoreRequest{}
-	mi := &file_tasker_host_v1_control_proto_msgTypes[102]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[104]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7483,7 +7692,7 @@ func (x *PruneStoreRequest) String() string {
 func (*PruneStoreRequest) ProtoMessage() {}
 
 func (x *PruneStoreRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tasker_host_v1_control_proto_msgTypes[102]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[104]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7496,7 +7705,7 @@ func (x *PruneStoreRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PruneStoreRequest.ProtoReflect.Descriptor instead.
 func (*PruneStoreRequest) Descriptor() ([]byte, []int) {
-	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{102}
+	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{104}
 }
 
 func (x *PruneStoreRequest) GetDryRun() bool {
@@ -7521,7 +7730,7 @@ type PruneStoreResponse struct {
 
 func (x *PruneStoreResponse) Reset() {
 	*x = PruneStoreResponse{}
-	mi := &file_tasker_host_v1_control_proto_msgTypes[103]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[105]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7533,7 +7742,7 @@ func (x *PruneStoreResponse) String() string {
 func (*PruneStoreResponse) ProtoMessage() {}
 
 func (x *PruneStoreResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_tasker_host_v1_control_proto_msgTypes[103]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[105]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7546,7 +7755,7 @@ func (x *PruneStoreResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PruneStoreResponse.ProtoReflect.Descriptor instead.
 func (*PruneStoreResponse) Descriptor() ([]byte, []int) {
-	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{103}
+	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{105}
 }
 
 func (x *PruneStoreResponse) GetGroups() []*Pruned {
@@ -7587,7 +7796,7 @@ type Pruned struct {
 
 func (x *Pruned) Reset() {
 	*x = Pruned{}
-	mi := &file_tasker_host_v1_control_proto_msgTypes[104]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[106]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7599,7 +7808,7 @@ func (x *Pruned) String() string {
 func (*Pruned) ProtoMessage() {}
 
 func (x *Pruned) ProtoReflect() protoreflect.Message {
-	mi := &file_tasker_host_v1_control_proto_msgTypes[104]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[106]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7612,7 +7821,7 @@ func (x *Pruned) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Pruned.ProtoReflect.Descriptor instead.
 func (*Pruned) Descriptor() ([]byte, []int) {
-	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{104}
+	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{106}
 }
 
 func (x *Pruned) GetNamespace() string {
@@ -7654,7 +7863,7 @@ type DeleteTasksRequest struct {
 
 func (x *DeleteTasksRequest) Reset() {
 	*x = DeleteTasksRequest{}
-	mi := &file_tasker_host_v1_control_proto_msgTypes[105]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[107]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7666,7 +7875,7 @@ func (x *DeleteTasksRequest) String() string {
 func (*DeleteTasksRequest) ProtoMessage() {}
 
 func (x *DeleteTasksRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tasker_host_v1_control_proto_msgTypes[105]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[107]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7679,7 +7888,7 @@ func (x *DeleteTasksRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteTasksRequest.ProtoReflect.Descriptor instead.
 func (*DeleteTasksRequest) Descriptor() ([]byte, []int) {
-	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{105}
+	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{107}
 }
 
 func (x *DeleteTasksRequest) GetIds() []string {
@@ -7700,7 +7909,7 @@ type DeleteTasksResponse struct {
 
 func (x *DeleteTasksResponse) Reset() {
 	*x = DeleteTasksResponse{}
-	mi := &file_tasker_host_v1_control_proto_msgTypes[106]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[108]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7712,7 +7921,7 @@ func (x *DeleteTasksResponse) String() string {
 func (*DeleteTasksResponse) ProtoMessage() {}
 
 func (x *DeleteTasksResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_tasker_host_v1_control_proto_msgTypes[106]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[108]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7725,7 +7934,7 @@ func (x *DeleteTasksResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteTasksResponse.ProtoReflect.Descriptor instead.
 func (*DeleteTasksResponse) Descriptor() ([]byte, []int) {
-	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{106}
+	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{108}
 }
 
 func (x *DeleteTasksResponse) GetDeleted() *Deleted {
@@ -7750,7 +7959,7 @@ type BucketStats struct {
 
 func (x *BucketStats) Reset() {
 	*x = BucketStats{}
-	mi := &file_tasker_host_v1_control_proto_msgTypes[107]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[109]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7762,7 +7971,7 @@ func (x *BucketStats) String() string {
 func (*BucketStats) ProtoMessage() {}
 
 func (x *BucketStats) ProtoReflect() protoreflect.Message {
-	mi := &file_tasker_host_v1_control_proto_msgTypes[107]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[109]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7775,7 +7984,7 @@ func (x *BucketStats) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BucketStats.ProtoReflect.Descriptor instead.
 func (*BucketStats) Descriptor() ([]byte, []int) {
-	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{107}
+	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{109}
 }
 
 func (x *BucketStats) GetName() string {
@@ -7814,7 +8023,7 @@ type OperationStats struct {
 
 func (x *OperationStats) Reset() {
 	*x = OperationStats{}
-	mi := &file_tasker_host_v1_control_proto_msgTypes[108]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[110]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7826,7 +8035,7 @@ func (x *OperationStats) String() string {
 func (*OperationStats) ProtoMessage() {}
 
 func (x *OperationStats) ProtoReflect() protoreflect.Message {
-	mi := &file_tasker_host_v1_control_proto_msgTypes[108]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[110]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7839,7 +8048,7 @@ func (x *OperationStats) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use OperationStats.ProtoReflect.Descriptor instead.
 func (*OperationStats) Descriptor() ([]byte, []int) {
-	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{108}
+	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{110}
 }
 
 func (x *OperationStats) GetCalls() uint64 {
@@ -7874,7 +8083,7 @@ type BackupStoreRequest struct {
 
 func (x *BackupStoreRequest) Reset() {
 	*x = BackupStoreRequest{}
-	mi := &file_tasker_host_v1_control_proto_msgTypes[109]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[111]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7886,7 +8095,7 @@ func (x *BackupStoreRequest) String() string {
 func (*BackupStoreRequest) ProtoMessage() {}
 
 func (x *BackupStoreRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tasker_host_v1_control_proto_msgTypes[109]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[111]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7899,7 +8108,7 @@ func (x *BackupStoreRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BackupStoreRequest.ProtoReflect.Descriptor instead.
 func (*BackupStoreRequest) Descriptor() ([]byte, []int) {
-	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{109}
+	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{111}
 }
 
 func (x *BackupStoreRequest) GetPath() string {
@@ -7930,7 +8139,7 @@ type BackupStoreResponse struct {
 
 func (x *BackupStoreResponse) Reset() {
 	*x = BackupStoreResponse{}
-	mi := &file_tasker_host_v1_control_proto_msgTypes[110]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[112]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7942,7 +8151,7 @@ func (x *BackupStoreResponse) String() string {
 func (*BackupStoreResponse) ProtoMessage() {}
 
 func (x *BackupStoreResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_tasker_host_v1_control_proto_msgTypes[110]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[112]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7955,7 +8164,7 @@ func (x *BackupStoreResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BackupStoreResponse.ProtoReflect.Descriptor instead.
 func (*BackupStoreResponse) Descriptor() ([]byte, []int) {
-	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{110}
+	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{112}
 }
 
 func (x *BackupStoreResponse) GetPath() string {
@@ -8128,7 +8337,7 @@ const file_tasker_host_v1_control_proto_rawDesc = "" +
 	"\apartial\x18\a \x01(\fR\apartial\x12:\n" +
 	"\vretry_after\x18\b \x01(\v2\x19.google.protobuf.DurationR\n" +
 	"retryAfter\x12\x14\n" +
-	"\x05stack\x18\t \x03(\tR\x05stack\"\xec\b\n" +
+	"\x05stack\x18\t \x03(\tR\x05stack\"\x84\t\n" +
 	"\x04Step\x12\x18\n" +
 	"\aordinal\x18\x01 \x01(\rR\aordinal\x12\x12\n" +
 	"\x04name\x18\x02 \x01(\tR\x04name\x12\x16\n" +
@@ -8167,7 +8376,8 @@ const file_tasker_host_v1_control_proto_rawDesc = "" +
 	"\x06output\x18\x1c \x01(\fR\x06output\x12\x14\n" +
 	"\x05input\x18\x1d \x01(\fR\x05input\x12\x12\n" +
 	"\x04join\x18\x1e \x01(\tR\x04join\x12\x14\n" +
-	"\x05round\x18\x1f \x01(\rR\x05round\"\xf2\x02\n" +
+	"\x05round\x18\x1f \x01(\rR\x05round\x12\x16\n" +
+	"\x06config\x18  \x01(\fR\x06config\"\xf2\x02\n" +
 	"\aAttempt\x12\x16\n" +
 	"\x06number\x18\x01 \x01(\rR\x06number\x12\x16\n" +
 	"\x06status\x18\x02 \x01(\tR\x06status\x12\x14\n" +
@@ -8338,7 +8548,23 @@ const file_tasker_host_v1_control_proto_rawDesc = "" +
 	"\battempts\x18\v \x03(\tR\battempts\"-\n" +
 	"\x13ResumePluginRequest\x12\x16\n" +
 	"\x06plugin\x18\x01 \x01(\tR\x06plugin\"\x16\n" +
-	"\x14ResumePluginResponse\"\xe9\x01\n" +
+	"\x14ResumePluginResponse\"\xd3\x01\n" +
+	"\x14UpgradePluginRequest\x12\x16\n" +
+	"\x06plugin\x18\x01 \x01(\tR\x06plugin\x12\x16\n" +
+	"\x06action\x18\x02 \x01(\tR\x06action\x12\x18\n" +
+	"\aversion\x18\x03 \x01(\tR\aversion\x12\x12\n" +
+	"\x04path\x18\x04 \x01(\tR\x04path\x12\x16\n" +
+	"\x06canary\x18\x05 \x01(\x01R\x06canary\x12/\n" +
+	"\x05probe\x18\x06 \x01(\v2\x19.google.protobuf.DurationR\x05probe\x12\x14\n" +
+	"\x05force\x18\a \x01(\bR\x05force\"\xa7\x01\n" +
+	"\x15UpgradePluginResponse\x12\x14\n" +
+	"\x05phase\x18\x01 \x01(\tR\x05phase\x12\x12\n" +
+	"\x04text\x18\x02 \x01(\tR\x04text\x12\x12\n" +
+	"\x04from\x18\x03 \x01(\tR\x04from\x12\x0e\n" +
+	"\x02to\x18\x04 \x01(\tR\x02to\x12\x1a\n" +
+	"\binstance\x18\x05 \x01(\tR\binstance\x12\x10\n" +
+	"\x03why\x18\x06 \x01(\tR\x03why\x12\x12\n" +
+	"\x04last\x18\a \x01(\bR\x04last\"\xe9\x01\n" +
 	"\x11TailEventsRequest\x12\x12\n" +
 	"\x04from\x18\x01 \x01(\x04R\x04from\x12\x12\n" +
 	"\x04last\x18\x02 \x01(\rR\x04last\x12\x12\n" +
@@ -8616,7 +8842,7 @@ const file_tasker_host_v1_control_proto_rawDesc = "" +
 	"\x06sha256\x18\x03 \x01(\tR\x06sha256\x12-\n" +
 	"\x04took\x18\x04 \x01(\v2\x19.google.protobuf.DurationR\x04took\x12\x19\n" +
 	"\blast_seq\x18\x05 \x01(\x04R\alastSeq\x12\x14\n" +
-	"\x05tasks\x18\x06 \x01(\x04R\x05tasks2\xbc\x19\n" +
+	"\x05tasks\x18\x06 \x01(\x04R\x05tasks2\x9c\x1a\n" +
 	"\x0eControlService\x12S\n" +
 	"\n" +
 	"CreateTask\x12!.tasker.host.v1.CreateTaskRequest\x1a\".tasker.host.v1.CreateTaskResponse\x12k\n" +
@@ -8637,7 +8863,8 @@ const file_tasker_host_v1_control_proto_rawDesc = "" +
 	"\vListPlugins\x12\".tasker.host.v1.ListPluginsRequest\x1a#.tasker.host.v1.ListPluginsResponse\x12_\n" +
 	"\x0eListPluginLogs\x12%.tasker.host.v1.ListPluginLogsRequest\x1a&.tasker.host.v1.ListPluginLogsResponse\x12V\n" +
 	"\vListCrashes\x12\".tasker.host.v1.ListCrashesRequest\x1a#.tasker.host.v1.ListCrashesResponse\x12Y\n" +
-	"\fResumePlugin\x12#.tasker.host.v1.ResumePluginRequest\x1a$.tasker.host.v1.ResumePluginResponse\x12U\n" +
+	"\fResumePlugin\x12#.tasker.host.v1.ResumePluginRequest\x1a$.tasker.host.v1.ResumePluginResponse\x12^\n" +
+	"\rUpgradePlugin\x12$.tasker.host.v1.UpgradePluginRequest\x1a%.tasker.host.v1.UpgradePluginResponse0\x01\x12U\n" +
 	"\n" +
 	"TailEvents\x12!.tasker.host.v1.TailEventsRequest\x1a\".tasker.host.v1.TailEventsResponse0\x01\x12V\n" +
 	"\vListCatalog\x12\".tasker.host.v1.ListCatalogRequest\x1a#.tasker.host.v1.ListCatalogResponse\x12h\n" +
@@ -8672,7 +8899,7 @@ func file_tasker_host_v1_control_proto_rawDescGZIP() []byte {
 	return file_tasker_host_v1_control_proto_rawDescData
 }
 
-var file_tasker_host_v1_control_proto_msgTypes = make([]protoimpl.MessageInfo, 115)
+var file_tasker_host_v1_control_proto_msgTypes = make([]protoimpl.MessageInfo, 117)
 var file_tasker_host_v1_control_proto_goTypes = []any{
 	(*ErrorInfo)(nil),                  // 0: tasker.host.v1.ErrorInfo
 	(*TaskRequest)(nil),                // 1: tasker.host.v1.TaskRequest
@@ -8732,69 +8959,71 @@ var file_tasker_host_v1_control_proto_goTypes = []any{
 	(*Crash)(nil),                      // 55: tasker.host.v1.Crash
 	(*ResumePluginRequest)(nil),        // 56: tasker.host.v1.ResumePluginRequest
 	(*ResumePluginResponse)(nil),       // 57: tasker.host.v1.ResumePluginResponse
-	(*TailEventsRequest)(nil),          // 58: tasker.host.v1.TailEventsRequest
-	(*TailEventsResponse)(nil),         // 59: tasker.host.v1.TailEventsResponse
-	(*LogEntry)(nil),                   // 60: tasker.host.v1.LogEntry
-	(*ListCatalogRequest)(nil),         // 61: tasker.host.v1.ListCatalogRequest
-	(*ListCatalogResponse)(nil),        // 62: tasker.host.v1.ListCatalogResponse
-	(*CatalogEntry)(nil),               // 63: tasker.host.v1.CatalogEntry
-	(*ListSubscriptionsRequest)(nil),   // 64: tasker.host.v1.ListSubscriptionsRequest
-	(*ListSubscriptionsResponse)(nil),  // 65: tasker.host.v1.ListSubscriptionsResponse
-	(*SubscriptionStatus)(nil),         // 66: tasker.host.v1.SubscriptionStatus
-	(*Outage)(nil),                     // 67: tasker.host.v1.Outage
-	(*SubscriptionPause)(nil),          // 68: tasker.host.v1.SubscriptionPause
-	(*FailingEvent)(nil),               // 69: tasker.host.v1.FailingEvent
-	(*ReplayPart)(nil),                 // 70: tasker.host.v1.ReplayPart
-	(*Binding)(nil),                    // 71: tasker.host.v1.Binding
-	(*Position)(nil),                   // 72: tasker.host.v1.Position
-	(*PauseSubscriptionRequest)(nil),   // 73: tasker.host.v1.PauseSubscriptionRequest
-	(*PauseSubscriptionResponse)(nil),  // 74: tasker.host.v1.PauseSubscriptionResponse
-	(*ResumeSubscriptionRequest)(nil),  // 75: tasker.host.v1.ResumeSubscriptionRequest
-	(*ResumeSubscriptionResponse)(nil), // 76: tasker.host.v1.ResumeSubscriptionResponse
-	(*RewindSubscriptionRequest)(nil),  // 77: tasker.host.v1.RewindSubscriptionRequest
-	(*RewindSubscriptionResponse)(nil), // 78: tasker.host.v1.RewindSubscriptionResponse
-	(*ReplaySubscriptionRequest)(nil),  // 79: tasker.host.v1.ReplaySubscriptionRequest
-	(*ReplaySubscriptionResponse)(nil), // 80: tasker.host.v1.ReplaySubscriptionResponse
-	(*ForgetSubscriptionRequest)(nil),  // 81: tasker.host.v1.ForgetSubscriptionRequest
-	(*ForgetSubscriptionResponse)(nil), // 82: tasker.host.v1.ForgetSubscriptionResponse
-	(*ListDeadLettersRequest)(nil),     // 83: tasker.host.v1.ListDeadLettersRequest
-	(*ListDeadLettersResponse)(nil),    // 84: tasker.host.v1.ListDeadLettersResponse
-	(*DeadLetter)(nil),                 // 85: tasker.host.v1.DeadLetter
-	(*RetryDeadLettersRequest)(nil),    // 86: tasker.host.v1.RetryDeadLettersRequest
-	(*RetryDeadLettersResponse)(nil),   // 87: tasker.host.v1.RetryDeadLettersResponse
-	(*DiscardDeadLettersRequest)(nil),  // 88: tasker.host.v1.DiscardDeadLettersRequest
-	(*DiscardDeadLettersResponse)(nil), // 89: tasker.host.v1.DiscardDeadLettersResponse
-	(*TryEventRequest)(nil),            // 90: tasker.host.v1.TryEventRequest
-	(*TryEventResponse)(nil),           // 91: tasker.host.v1.TryEventResponse
-	(*GetHealthRequest)(nil),           // 92: tasker.host.v1.GetHealthRequest
-	(*GetHealthResponse)(nil),          // 93: tasker.host.v1.GetHealthResponse
-	(*StoreHealth)(nil),                // 94: tasker.host.v1.StoreHealth
-	(*GetStoreStatsRequest)(nil),       // 95: tasker.host.v1.GetStoreStatsRequest
-	(*GetStoreStatsResponse)(nil),      // 96: tasker.host.v1.GetStoreStatsResponse
-	(*Deleted)(nil),                    // 97: tasker.host.v1.Deleted
-	(*GetStoreSizesRequest)(nil),       // 98: tasker.host.v1.GetStoreSizesRequest
-	(*GetStoreSizesResponse)(nil),      // 99: tasker.host.v1.GetStoreSizesResponse
-	(*BucketSize)(nil),                 // 100: tasker.host.v1.BucketSize
-	(*TaskSize)(nil),                   // 101: tasker.host.v1.TaskSize
-	(*PruneStoreRequest)(nil),          // 102: tasker.host.v1.PruneStoreRequest
-	(*PruneStoreResponse)(nil),         // 103: tasker.host.v1.PruneStoreResponse
-	(*Pruned)(nil),                     // 104: tasker.host.v1.Pruned
-	(*DeleteTasksRequest)(nil),         // 105: tasker.host.v1.DeleteTasksRequest
-	(*DeleteTasksResponse)(nil),        // 106: tasker.host.v1.DeleteTasksResponse
-	(*BucketStats)(nil),                // 107: tasker.host.v1.BucketStats
-	(*OperationStats)(nil),             // 108: tasker.host.v1.OperationStats
-	(*BackupStoreRequest)(nil),         // 109: tasker.host.v1.BackupStoreRequest
-	(*BackupStoreResponse)(nil),        // 110: tasker.host.v1.BackupStoreResponse
-	nil,                                // 111: tasker.host.v1.GetHealthResponse.PluginsEntry
-	nil,                                // 112: tasker.host.v1.GetHealthResponse.TasksEntry
-	nil,                                // 113: tasker.host.v1.GetStoreStatsResponse.TasksEntry
-	nil,                                // 114: tasker.host.v1.GetStoreStatsResponse.OperationsEntry
-	(*durationpb.Duration)(nil),        // 115: google.protobuf.Duration
-	(*timestamppb.Timestamp)(nil),      // 116: google.protobuf.Timestamp
+	(*UpgradePluginRequest)(nil),       // 58: tasker.host.v1.UpgradePluginRequest
+	(*UpgradePluginResponse)(nil),      // 59: tasker.host.v1.UpgradePluginResponse
+	(*TailEventsRequest)(nil),          // 60: tasker.host.v1.TailEventsRequest
+	(*TailEventsResponse)(nil),         // 61: tasker.host.v1.TailEventsResponse
+	(*LogEntry)(nil),                   // 62: tasker.host.v1.LogEntry
+	(*ListCatalogRequest)(nil),         // 63: tasker.host.v1.ListCatalogRequest
+	(*ListCatalogResponse)(nil),        // 64: tasker.host.v1.ListCatalogResponse
+	(*CatalogEntry)(nil),               // 65: tasker.host.v1.CatalogEntry
+	(*ListSubscriptionsRequest)(nil),   // 66: tasker.host.v1.ListSubscriptionsRequest
+	(*ListSubscriptionsResponse)(nil),  // 67: tasker.host.v1.ListSubscriptionsResponse
+	(*SubscriptionStatus)(nil),         // 68: tasker.host.v1.SubscriptionStatus
+	(*Outage)(nil),                     // 69: tasker.host.v1.Outage
+	(*SubscriptionPause)(nil),          // 70: tasker.host.v1.SubscriptionPause
+	(*FailingEvent)(nil),               // 71: tasker.host.v1.FailingEvent
+	(*ReplayPart)(nil),                 // 72: tasker.host.v1.ReplayPart
+	(*Binding)(nil),                    // 73: tasker.host.v1.Binding
+	(*Position)(nil),                   // 74: tasker.host.v1.Position
+	(*PauseSubscriptionRequest)(nil),   // 75: tasker.host.v1.PauseSubscriptionRequest
+	(*PauseSubscriptionResponse)(nil),  // 76: tasker.host.v1.PauseSubscriptionResponse
+	(*ResumeSubscriptionRequest)(nil),  // 77: tasker.host.v1.ResumeSubscriptionRequest
+	(*ResumeSubscriptionResponse)(nil), // 78: tasker.host.v1.ResumeSubscriptionResponse
+	(*RewindSubscriptionRequest)(nil),  // 79: tasker.host.v1.RewindSubscriptionRequest
+	(*RewindSubscriptionResponse)(nil), // 80: tasker.host.v1.RewindSubscriptionResponse
+	(*ReplaySubscriptionRequest)(nil),  // 81: tasker.host.v1.ReplaySubscriptionRequest
+	(*ReplaySubscriptionResponse)(nil), // 82: tasker.host.v1.ReplaySubscriptionResponse
+	(*ForgetSubscriptionRequest)(nil),  // 83: tasker.host.v1.ForgetSubscriptionRequest
+	(*ForgetSubscriptionResponse)(nil), // 84: tasker.host.v1.ForgetSubscriptionResponse
+	(*ListDeadLettersRequest)(nil),     // 85: tasker.host.v1.ListDeadLettersRequest
+	(*ListDeadLettersResponse)(nil),    // 86: tasker.host.v1.ListDeadLettersResponse
+	(*DeadLetter)(nil),                 // 87: tasker.host.v1.DeadLetter
+	(*RetryDeadLettersRequest)(nil),    // 88: tasker.host.v1.RetryDeadLettersRequest
+	(*RetryDeadLettersResponse)(nil),   // 89: tasker.host.v1.RetryDeadLettersResponse
+	(*DiscardDeadLettersRequest)(nil),  // 90: tasker.host.v1.DiscardDeadLettersRequest
+	(*DiscardDeadLettersResponse)(nil), // 91: tasker.host.v1.DiscardDeadLettersResponse
+	(*TryEventRequest)(nil),            // 92: tasker.host.v1.TryEventRequest
+	(*TryEventResponse)(nil),           // 93: tasker.host.v1.TryEventResponse
+	(*GetHealthRequest)(nil),           // 94: tasker.host.v1.GetHealthRequest
+	(*GetHealthResponse)(nil),          // 95: tasker.host.v1.GetHealthResponse
+	(*StoreHealth)(nil),                // 96: tasker.host.v1.StoreHealth
+	(*GetStoreStatsRequest)(nil),       // 97: tasker.host.v1.GetStoreStatsRequest
+	(*GetStoreStatsResponse)(nil),      // 98: tasker.host.v1.GetStoreStatsResponse
+	(*Deleted)(nil),                    // 99: tasker.host.v1.Deleted
+	(*GetStoreSizesRequest)(nil),       // 100: tasker.host.v1.GetStoreSizesRequest
+	(*GetStoreSizesResponse)(nil),      // 101: tasker.host.v1.GetStoreSizesResponse
+	(*BucketSize)(nil),                 // 102: tasker.host.v1.BucketSize
+	(*TaskSize)(nil),                   // 103: tasker.host.v1.TaskSize
+	(*PruneStoreRequest)(nil),          // 104: tasker.host.v1.PruneStoreRequest
+	(*PruneStoreResponse)(nil),         // 105: tasker.host.v1.PruneStoreResponse
+	(*Pruned)(nil),                     // 106: tasker.host.v1.Pruned
+	(*DeleteTasksRequest)(nil),         // 107: tasker.host.v1.DeleteTasksRequest
+	(*DeleteTasksResponse)(nil),        // 108: tasker.host.v1.DeleteTasksResponse
+	(*BucketStats)(nil),                // 109: tasker.host.v1.BucketStats
+	(*OperationStats)(nil),             // 110: tasker.host.v1.OperationStats
+	(*BackupStoreRequest)(nil),         // 111: tasker.host.v1.BackupStoreRequest
+	(*BackupStoreResponse)(nil),        // 112: tasker.host.v1.BackupStoreResponse
+	nil,                                // 113: tasker.host.v1.GetHealthResponse.PluginsEntry
+	nil,                                // 114: tasker.host.v1.GetHealthResponse.TasksEntry
+	nil,                                // 115: tasker.host.v1.GetStoreStatsResponse.TasksEntry
+	nil,                                // 116: tasker.host.v1.GetStoreStatsResponse.OperationsEntry
+	(*durationpb.Duration)(nil),        // 117: google.protobuf.Duration
+	(*timestamppb.Timestamp)(nil),      // 118: google.protobuf.Timestamp
 }
 var file_tasker_host_v1_control_proto_depIdxs = []int32{
-	115, // 0: tasker.host.v1.TaskRequest.key_ttl:type_name -> google.protobuf.Duration
-	115, // 1: tasker.host.v1.TaskRequest.deadline:type_name -> google.protobuf.Duration
+	117, // 0: tasker.host.v1.TaskRequest.key_ttl:type_name -> google.protobuf.Duration
+	117, // 1: tasker.host.v1.TaskRequest.deadline:type_name -> google.protobuf.Duration
 	1,   // 2: tasker.host.v1.CreateTaskRequest.task:type_name -> tasker.host.v1.TaskRequest
 	1,   // 3: tasker.host.v1.FindUnfinishedTaskRequest.task:type_name -> tasker.host.v1.TaskRequest
 	10,  // 4: tasker.host.v1.GetTaskResponse.part:type_name -> tasker.host.v1.TaskPart
@@ -8804,46 +9033,46 @@ var file_tasker_host_v1_control_proto_depIdxs = []int32{
 	16,  // 8: tasker.host.v1.Task.stop:type_name -> tasker.host.v1.Stop
 	18,  // 9: tasker.host.v1.Task.failure:type_name -> tasker.host.v1.Failure
 	17,  // 10: tasker.host.v1.Task.resolution:type_name -> tasker.host.v1.Resolution
-	116, // 11: tasker.host.v1.Task.started_at:type_name -> google.protobuf.Timestamp
-	116, // 12: tasker.host.v1.Task.completed_at:type_name -> google.protobuf.Timestamp
-	116, // 13: tasker.host.v1.Task.updated_at:type_name -> google.protobuf.Timestamp
+	118, // 11: tasker.host.v1.Task.started_at:type_name -> google.protobuf.Timestamp
+	118, // 12: tasker.host.v1.Task.completed_at:type_name -> google.protobuf.Timestamp
+	118, // 13: tasker.host.v1.Task.updated_at:type_name -> google.protobuf.Timestamp
 	13,  // 14: tasker.host.v1.TaskSpec.template:type_name -> tasker.host.v1.TemplateRef
 	14,  // 15: tasker.host.v1.TaskSpec.input:type_name -> tasker.host.v1.Value
-	116, // 16: tasker.host.v1.TaskSpec.deadline:type_name -> google.protobuf.Timestamp
-	116, // 17: tasker.host.v1.TaskSpec.created_at:type_name -> google.protobuf.Timestamp
-	115, // 18: tasker.host.v1.TaskSpec.key_ttl:type_name -> google.protobuf.Duration
+	118, // 16: tasker.host.v1.TaskSpec.deadline:type_name -> google.protobuf.Timestamp
+	118, // 17: tasker.host.v1.TaskSpec.created_at:type_name -> google.protobuf.Timestamp
+	117, // 18: tasker.host.v1.TaskSpec.key_ttl:type_name -> google.protobuf.Duration
 	15,  // 19: tasker.host.v1.Value.ref:type_name -> tasker.host.v1.BlobRef
-	116, // 20: tasker.host.v1.Stop.at:type_name -> google.protobuf.Timestamp
-	116, // 21: tasker.host.v1.Resolution.at:type_name -> google.protobuf.Timestamp
-	115, // 22: tasker.host.v1.Failure.retry_after:type_name -> google.protobuf.Duration
+	118, // 20: tasker.host.v1.Stop.at:type_name -> google.protobuf.Timestamp
+	118, // 21: tasker.host.v1.Resolution.at:type_name -> google.protobuf.Timestamp
+	117, // 22: tasker.host.v1.Failure.retry_after:type_name -> google.protobuf.Duration
 	20,  // 23: tasker.host.v1.Step.attempt:type_name -> tasker.host.v1.Attempt
-	116, // 24: tasker.host.v1.Step.started_at:type_name -> google.protobuf.Timestamp
-	116, // 25: tasker.host.v1.Step.completed_at:type_name -> google.protobuf.Timestamp
-	116, // 26: tasker.host.v1.Step.ready_at:type_name -> google.protobuf.Timestamp
-	116, // 27: tasker.host.v1.Step.retry_at:type_name -> google.protobuf.Timestamp
-	116, // 28: tasker.host.v1.Step.hold_until:type_name -> google.protobuf.Timestamp
+	118, // 24: tasker.host.v1.Step.started_at:type_name -> google.protobuf.Timestamp
+	118, // 25: tasker.host.v1.Step.completed_at:type_name -> google.protobuf.Timestamp
+	118, // 26: tasker.host.v1.Step.ready_at:type_name -> google.protobuf.Timestamp
+	118, // 27: tasker.host.v1.Step.retry_at:type_name -> google.protobuf.Timestamp
+	118, // 28: tasker.host.v1.Step.hold_until:type_name -> google.protobuf.Timestamp
 	14,  // 29: tasker.host.v1.Step.results:type_name -> tasker.host.v1.Value
 	18,  // 30: tasker.host.v1.Step.failure:type_name -> tasker.host.v1.Failure
 	17,  // 31: tasker.host.v1.Step.resolution:type_name -> tasker.host.v1.Resolution
 	21,  // 32: tasker.host.v1.Step.late:type_name -> tasker.host.v1.LateResult
 	22,  // 33: tasker.host.v1.Step.reason:type_name -> tasker.host.v1.Reason
-	116, // 34: tasker.host.v1.Attempt.started_at:type_name -> google.protobuf.Timestamp
-	116, // 35: tasker.host.v1.Attempt.ended_at:type_name -> google.protobuf.Timestamp
+	118, // 34: tasker.host.v1.Attempt.started_at:type_name -> google.protobuf.Timestamp
+	118, // 35: tasker.host.v1.Attempt.ended_at:type_name -> google.protobuf.Timestamp
 	18,  // 36: tasker.host.v1.Attempt.failure:type_name -> tasker.host.v1.Failure
-	116, // 37: tasker.host.v1.Attempt.beat_at:type_name -> google.protobuf.Timestamp
+	118, // 37: tasker.host.v1.Attempt.beat_at:type_name -> google.protobuf.Timestamp
 	14,  // 38: tasker.host.v1.Attempt.input:type_name -> tasker.host.v1.Value
-	116, // 39: tasker.host.v1.LateResult.at:type_name -> google.protobuf.Timestamp
-	116, // 40: tasker.host.v1.Reason.since:type_name -> google.protobuf.Timestamp
-	116, // 41: tasker.host.v1.Reason.until:type_name -> google.protobuf.Timestamp
-	116, // 42: tasker.host.v1.ListTasksRequest.created_from:type_name -> google.protobuf.Timestamp
-	116, // 43: tasker.host.v1.ListTasksRequest.created_to:type_name -> google.protobuf.Timestamp
+	118, // 39: tasker.host.v1.LateResult.at:type_name -> google.protobuf.Timestamp
+	118, // 40: tasker.host.v1.Reason.since:type_name -> google.protobuf.Timestamp
+	118, // 41: tasker.host.v1.Reason.until:type_name -> google.protobuf.Timestamp
+	118, // 42: tasker.host.v1.ListTasksRequest.created_from:type_name -> google.protobuf.Timestamp
+	118, // 43: tasker.host.v1.ListTasksRequest.created_to:type_name -> google.protobuf.Timestamp
 	25,  // 44: tasker.host.v1.ListTasksResponse.tasks:type_name -> tasker.host.v1.TaskSummary
 	12,  // 45: tasker.host.v1.TaskSummary.spec:type_name -> tasker.host.v1.TaskSpec
 	16,  // 46: tasker.host.v1.TaskSummary.stop:type_name -> tasker.host.v1.Stop
 	18,  // 47: tasker.host.v1.TaskSummary.failure:type_name -> tasker.host.v1.Failure
-	116, // 48: tasker.host.v1.TaskSummary.started_at:type_name -> google.protobuf.Timestamp
-	116, // 49: tasker.host.v1.TaskSummary.completed_at:type_name -> google.protobuf.Timestamp
-	116, // 50: tasker.host.v1.TaskSummary.updated_at:type_name -> google.protobuf.Timestamp
+	118, // 48: tasker.host.v1.TaskSummary.started_at:type_name -> google.protobuf.Timestamp
+	118, // 49: tasker.host.v1.TaskSummary.completed_at:type_name -> google.protobuf.Timestamp
+	118, // 50: tasker.host.v1.TaskSummary.updated_at:type_name -> google.protobuf.Timestamp
 	10,  // 51: tasker.host.v1.WatchTaskResponse.part:type_name -> tasker.host.v1.TaskPart
 	28,  // 52: tasker.host.v1.CancelTaskRequest.operation:type_name -> tasker.host.v1.Operation
 	28,  // 53: tasker.host.v1.PauseTaskRequest.operation:type_name -> tasker.host.v1.Operation
@@ -8854,135 +9083,138 @@ var file_tasker_host_v1_control_proto_depIdxs = []int32{
 	43,  // 58: tasker.host.v1.GetTemplateResponse.template:type_name -> tasker.host.v1.Template
 	13,  // 59: tasker.host.v1.Template.ref:type_name -> tasker.host.v1.TemplateRef
 	46,  // 60: tasker.host.v1.ListPluginsResponse.plugins:type_name -> tasker.host.v1.Plugin
-	116, // 61: tasker.host.v1.Plugin.since:type_name -> google.protobuf.Timestamp
-	116, // 62: tasker.host.v1.Plugin.retry_at:type_name -> google.protobuf.Timestamp
+	118, // 61: tasker.host.v1.Plugin.since:type_name -> google.protobuf.Timestamp
+	118, // 62: tasker.host.v1.Plugin.retry_at:type_name -> google.protobuf.Timestamp
 	48,  // 63: tasker.host.v1.Plugin.handlers:type_name -> tasker.host.v1.Handler
 	49,  // 64: tasker.host.v1.Plugin.subscriptions:type_name -> tasker.host.v1.Subscription
 	50,  // 65: tasker.host.v1.Plugin.emits:type_name -> tasker.host.v1.Emit
 	47,  // 66: tasker.host.v1.Plugin.usage:type_name -> tasker.host.v1.PluginUsage
-	115, // 67: tasker.host.v1.PluginUsage.cpu_time:type_name -> google.protobuf.Duration
-	115, // 68: tasker.host.v1.Handler.timeout:type_name -> google.protobuf.Duration
+	117, // 67: tasker.host.v1.PluginUsage.cpu_time:type_name -> google.protobuf.Duration
+	117, // 68: tasker.host.v1.Handler.timeout:type_name -> google.protobuf.Duration
 	55,  // 69: tasker.host.v1.ListCrashesResponse.crashes:type_name -> tasker.host.v1.Crash
-	116, // 70: tasker.host.v1.Crash.at:type_name -> google.protobuf.Timestamp
-	116, // 71: tasker.host.v1.TailEventsRequest.since:type_name -> google.protobuf.Timestamp
-	60,  // 72: tasker.host.v1.TailEventsResponse.entries:type_name -> tasker.host.v1.LogEntry
-	63,  // 73: tasker.host.v1.ListCatalogResponse.entries:type_name -> tasker.host.v1.CatalogEntry
-	66,  // 74: tasker.host.v1.ListSubscriptionsResponse.subscriptions:type_name -> tasker.host.v1.SubscriptionStatus
-	115, // 75: tasker.host.v1.SubscriptionStatus.timeout:type_name -> google.protobuf.Duration
-	115, // 76: tasker.host.v1.SubscriptionStatus.behind_for:type_name -> google.protobuf.Duration
-	68,  // 77: tasker.host.v1.SubscriptionStatus.paused:type_name -> tasker.host.v1.SubscriptionPause
-	69,  // 78: tasker.host.v1.SubscriptionStatus.failing:type_name -> tasker.host.v1.FailingEvent
-	70,  // 79: tasker.host.v1.SubscriptionStatus.replays:type_name -> tasker.host.v1.ReplayPart
-	71,  // 80: tasker.host.v1.SubscriptionStatus.bindings:type_name -> tasker.host.v1.Binding
-	116, // 81: tasker.host.v1.SubscriptionStatus.created_at:type_name -> google.protobuf.Timestamp
-	116, // 82: tasker.host.v1.SubscriptionStatus.acked_at:type_name -> google.protobuf.Timestamp
-	67,  // 83: tasker.host.v1.SubscriptionStatus.unavailable:type_name -> tasker.host.v1.Outage
-	116, // 84: tasker.host.v1.Outage.since:type_name -> google.protobuf.Timestamp
-	116, // 85: tasker.host.v1.Outage.next_try:type_name -> google.protobuf.Timestamp
-	116, // 86: tasker.host.v1.SubscriptionPause.at:type_name -> google.protobuf.Timestamp
-	116, // 87: tasker.host.v1.FailingEvent.retry_at:type_name -> google.protobuf.Timestamp
-	13,  // 88: tasker.host.v1.Binding.template:type_name -> tasker.host.v1.TemplateRef
-	116, // 89: tasker.host.v1.Position.at:type_name -> google.protobuf.Timestamp
-	28,  // 90: tasker.host.v1.PauseSubscriptionRequest.operation:type_name -> tasker.host.v1.Operation
-	72,  // 91: tasker.host.v1.RewindSubscriptionRequest.to:type_name -> tasker.host.v1.Position
-	72,  // 92: tasker.host.v1.ReplaySubscriptionRequest.from:type_name -> tasker.host.v1.Position
-	72,  // 93: tasker.host.v1.ReplaySubscriptionRequest.to:type_name -> tasker.host.v1.Position
-	85,  // 94: tasker.host.v1.ListDeadLettersResponse.letters:type_name -> tasker.host.v1.DeadLetter
-	116, // 95: tasker.host.v1.DeadLetter.at:type_name -> google.protobuf.Timestamp
-	115, // 96: tasker.host.v1.TryEventRequest.timeout:type_name -> google.protobuf.Duration
-	115, // 97: tasker.host.v1.TryEventResponse.took:type_name -> google.protobuf.Duration
-	116, // 98: tasker.host.v1.GetHealthResponse.since:type_name -> google.protobuf.Timestamp
-	94,  // 99: tasker.host.v1.GetHealthResponse.store:type_name -> tasker.host.v1.StoreHealth
-	111, // 100: tasker.host.v1.GetHealthResponse.plugins:type_name -> tasker.host.v1.GetHealthResponse.PluginsEntry
-	112, // 101: tasker.host.v1.GetHealthResponse.tasks:type_name -> tasker.host.v1.GetHealthResponse.TasksEntry
-	107, // 102: tasker.host.v1.GetStoreStatsResponse.buckets:type_name -> tasker.host.v1.BucketStats
-	113, // 103: tasker.host.v1.GetStoreStatsResponse.tasks:type_name -> tasker.host.v1.GetStoreStatsResponse.TasksEntry
-	114, // 104: tasker.host.v1.GetStoreStatsResponse.operations:type_name -> tasker.host.v1.GetStoreStatsResponse.OperationsEntry
-	115, // 105: tasker.host.v1.GetStoreStatsResponse.commit_time:type_name -> google.protobuf.Duration
-	97,  // 106: tasker.host.v1.GetStoreStatsResponse.deleted:type_name -> tasker.host.v1.Deleted
-	100, // 107: tasker.host.v1.GetStoreSizesResponse.buckets:type_name -> tasker.host.v1.BucketSize
-	101, // 108: tasker.host.v1.GetStoreSizesResponse.finished:type_name -> tasker.host.v1.TaskSize
-	116, // 109: tasker.host.v1.TaskSize.oldest:type_name -> google.protobuf.Timestamp
-	104, // 110: tasker.host.v1.PruneStoreResponse.groups:type_name -> tasker.host.v1.Pruned
-	116, // 111: tasker.host.v1.PruneStoreResponse.next:type_name -> google.protobuf.Timestamp
-	97,  // 112: tasker.host.v1.DeleteTasksResponse.deleted:type_name -> tasker.host.v1.Deleted
-	115, // 113: tasker.host.v1.BackupStoreResponse.took:type_name -> google.protobuf.Duration
-	108, // 114: tasker.host.v1.GetStoreStatsResponse.OperationsEntry.value:type_name -> tasker.host.v1.OperationStats
-	2,   // 115: tasker.host.v1.ControlService.CreateTask:input_type -> tasker.host.v1.CreateTaskRequest
-	4,   // 116: tasker.host.v1.ControlService.FindUnfinishedTask:input_type -> tasker.host.v1.FindUnfinishedTaskRequest
-	6,   // 117: tasker.host.v1.ControlService.GetTask:input_type -> tasker.host.v1.GetTaskRequest
-	8,   // 118: tasker.host.v1.ControlService.GetTaskTrace:input_type -> tasker.host.v1.GetTaskTraceRequest
-	23,  // 119: tasker.host.v1.ControlService.ListTasks:input_type -> tasker.host.v1.ListTasksRequest
-	26,  // 120: tasker.host.v1.ControlService.WatchTask:input_type -> tasker.host.v1.WatchTaskRequest
-	29,  // 121: tasker.host.v1.ControlService.CancelTask:input_type -> tasker.host.v1.CancelTaskRequest
-	31,  // 122: tasker.host.v1.ControlService.PauseTask:input_type -> tasker.host.v1.PauseTaskRequest
-	33,  // 123: tasker.host.v1.ControlService.ResumeTask:input_type -> tasker.host.v1.ResumeTaskRequest
-	35,  // 124: tasker.host.v1.ControlService.RetryTask:input_type -> tasker.host.v1.RetryTaskRequest
-	37,  // 125: tasker.host.v1.ControlService.ResolveTask:input_type -> tasker.host.v1.ResolveTaskRequest
-	39,  // 126: tasker.host.v1.ControlService.ListTemplates:input_type -> tasker.host.v1.ListTemplatesRequest
-	41,  // 127: tasker.host.v1.ControlService.GetTemplate:input_type -> tasker.host.v1.GetTemplateRequest
-	44,  // 128: tasker.host.v1.ControlService.ListPlugins:input_type -> tasker.host.v1.ListPluginsRequest
-	51,  // 129: tasker.host.v1.ControlService.ListPluginLogs:input_type -> tasker.host.v1.ListPluginLogsRequest
-	53,  // 130: tasker.host.v1.ControlService.ListCrashes:input_type -> tasker.host.v1.ListCrashesRequest
-	56,  // 131: tasker.host.v1.ControlService.ResumePlugin:input_type -> tasker.host.v1.ResumePluginRequest
-	58,  // 132: tasker.host.v1.ControlService.TailEvents:input_type -> tasker.host.v1.TailEventsRequest
-	61,  // 133: tasker.host.v1.ControlService.ListCatalog:input_type -> tasker.host.v1.ListCatalogRequest
-	64,  // 134: tasker.host.v1.ControlService.ListSubscriptions:input_type -> tasker.host.v1.ListSubscriptionsRequest
-	73,  // 135: tasker.host.v1.ControlService.PauseSubscription:input_type -> tasker.host.v1.PauseSubscriptionRequest
-	75,  // 136: tasker.host.v1.ControlService.ResumeSubscription:input_type -> tasker.host.v1.ResumeSubscriptionRequest
-	77,  // 137: tasker.host.v1.ControlService.RewindSubscription:input_type -> tasker.host.v1.RewindSubscriptionRequest
-	79,  // 138: tasker.host.v1.ControlService.ReplaySubscription:input_type -> tasker.host.v1.ReplaySubscriptionRequest
-	81,  // 139: tasker.host.v1.ControlService.ForgetSubscription:input_type -> tasker.host.v1.ForgetSubscriptionRequest
-	83,  // 140: tasker.host.v1.ControlService.ListDeadLetters:input_type -> tasker.host.v1.ListDeadLettersRequest
-	86,  // 141: tasker.host.v1.ControlService.RetryDeadLetters:input_type -> tasker.host.v1.RetryDeadLettersRequest
-	88,  // 142: tasker.host.v1.ControlService.DiscardDeadLetters:input_type -> tasker.host.v1.DiscardDeadLettersRequest
-	90,  // 143: tasker.host.v1.ControlService.TryEvent:input_type -> tasker.host.v1.TryEventRequest
-	92,  // 144: tasker.host.v1.ControlService.GetHealth:input_type -> tasker.host.v1.GetHealthRequest
-	95,  // 145: tasker.host.v1.ControlService.GetStoreStats:input_type -> tasker.host.v1.GetStoreStatsRequest
-	98,  // 146: tasker.host.v1.ControlService.GetStoreSizes:input_type -> tasker.host.v1.GetStoreSizesRequest
-	102, // 147: tasker.host.v1.ControlService.PruneStore:input_type -> tasker.host.v1.PruneStoreRequest
-	105, // 148: tasker.host.v1.ControlService.DeleteTasks:input_type -> tasker.host.v1.DeleteTasksRequest
-	109, // 149: tasker.host.v1.ControlService.BackupStore:input_type -> tasker.host.v1.BackupStoreRequest
-	3,   // 150: tasker.host.v1.ControlService.CreateTask:output_type -> tasker.host.v1.CreateTaskResponse
-	5,   // 151: tasker.host.v1.ControlService.FindUnfinishedTask:output_type -> tasker.host.v1.FindUnfinishedTaskResponse
-	7,   // 152: tasker.host.v1.ControlService.GetTask:output_type -> tasker.host.v1.GetTaskResponse
-	9,   // 153: tasker.host.v1.ControlService.GetTaskTrace:output_type -> tasker.host.v1.GetTaskTraceResponse
-	24,  // 154: tasker.host.v1.ControlService.ListTasks:output_type -> tasker.host.v1.ListTasksResponse
-	27,  // 155: tasker.host.v1.ControlService.WatchTask:output_type -> tasker.host.v1.WatchTaskResponse
-	30,  // 156: tasker.host.v1.ControlService.CancelTask:output_type -> tasker.host.v1.CancelTaskResponse
-	32,  // 157: tasker.host.v1.ControlService.PauseTask:output_type -> tasker.host.v1.PauseTaskResponse
-	34,  // 158: tasker.host.v1.ControlService.ResumeTask:output_type -> tasker.host.v1.ResumeTaskResponse
-	36,  // 159: tasker.host.v1.ControlService.RetryTask:output_type -> tasker.host.v1.RetryTaskResponse
-	38,  // 160: tasker.host.v1.ControlService.ResolveTask:output_type -> tasker.host.v1.ResolveTaskResponse
-	40,  // 161: tasker.host.v1.ControlService.ListTemplates:output_type -> tasker.host.v1.ListTemplatesResponse
-	42,  // 162: tasker.host.v1.ControlService.GetTemplate:output_type -> tasker.host.v1.GetTemplateResponse
-	45,  // 163: tasker.host.v1.ControlService.ListPlugins:output_type -> tasker.host.v1.ListPluginsResponse
-	52,  // 164: tasker.host.v1.ControlService.ListPluginLogs:output_type -> tasker.host.v1.ListPluginLogsResponse
-	54,  // 165: tasker.host.v1.ControlService.ListCrashes:output_type -> tasker.host.v1.ListCrashesResponse
-	57,  // 166: tasker.host.v1.ControlService.ResumePlugin:output_type -> tasker.host.v1.ResumePluginResponse
-	59,  // 167: tasker.host.v1.ControlService.TailEvents:output_type -> tasker.host.v1.TailEventsResponse
-	62,  // 168: tasker.host.v1.ControlService.ListCatalog:output_type -> tasker.host.v1.ListCatalogResponse
-	65,  // 169: tasker.host.v1.ControlService.ListSubscriptions:output_type -> tasker.host.v1.ListSubscriptionsResponse
-	74,  // 170: tasker.host.v1.ControlService.PauseSubscription:output_type -> tasker.host.v1.PauseSubscriptionResponse
-	76,  // 171: tasker.host.v1.ControlService.ResumeSubscription:output_type -> tasker.host.v1.ResumeSubscriptionResponse
-	78,  // 172: tasker.host.v1.ControlService.RewindSubscription:output_type -> tasker.host.v1.RewindSubscriptionResponse
-	80,  // 173: tasker.host.v1.ControlService.ReplaySubscription:output_type -> tasker.host.v1.ReplaySubscriptionResponse
-	82,  // 174: tasker.host.v1.ControlService.ForgetSubscription:output_type -> tasker.host.v1.ForgetSubscriptionResponse
-	84,  // 175: tasker.host.v1.ControlService.ListDeadLetters:output_type -> tasker.host.v1.ListDeadLettersResponse
-	87,  // 176: tasker.host.v1.ControlService.RetryDeadLetters:output_type -> tasker.host.v1.RetryDeadLettersResponse
-	89,  // 177: tasker.host.v1.ControlService.DiscardDeadLetters:output_type -> tasker.host.v1.DiscardDeadLettersResponse
-	91,  // 178: tasker.host.v1.ControlService.TryEvent:output_type -> tasker.host.v1.TryEventResponse
-	93,  // 179: tasker.host.v1.ControlService.GetHealth:output_type -> tasker.host.v1.GetHealthResponse
-	96,  // 180: tasker.host.v1.ControlService.GetStoreStats:output_type -> tasker.host.v1.GetStoreStatsResponse
-	99,  // 181: tasker.host.v1.ControlService.GetStoreSizes:output_type -> tasker.host.v1.GetStoreSizesResponse
-	103, // 182: tasker.host.v1.ControlService.PruneStore:output_type -> tasker.host.v1.PruneStoreResponse
-	106, // 183: tasker.host.v1.ControlService.DeleteTasks:output_type -> tasker.host.v1.DeleteTasksResponse
-	110, // 184: tasker.host.v1.ControlService.BackupStore:output_type -> tasker.host.v1.BackupStoreResponse
-	150, // [150:185] is the sub-list for method output_type
-	115, // [115:150] is the sub-list for method input_type
-	115, // [115:115] is the sub-list for extension type_name
-	115, // [115:115] is the sub-list for extension extendee
-	0,   // [0:115] is the sub-list for field type_name
+	118, // 70: tasker.host.v1.Crash.at:type_name -> google.protobuf.Timestamp
+	117, // 71: tasker.host.v1.UpgradePluginRequest.probe:type_name -> google.protobuf.Duration
+	118, // 72: tasker.host.v1.TailEventsRequest.since:type_name -> google.protobuf.Timestamp
+	62,  // 73: tasker.host.v1.TailEventsResponse.entries:type_name -> tasker.host.v1.LogEntry
+	65,  // 74: tasker.host.v1.ListCatalogResponse.entries:type_name -> tasker.host.v1.CatalogEntry
+	68,  // 75: tasker.host.v1.ListSubscriptionsResponse.subscriptions:type_name -> tasker.host.v1.SubscriptionStatus
+	117, // 76: tasker.host.v1.SubscriptionStatus.timeout:type_name -> google.protobuf.Duration
+	117, // 77: tasker.host.v1.SubscriptionStatus.behind_for:type_name -> google.protobuf.Duration
+	70,  // 78: tasker.host.v1.SubscriptionStatus.paused:type_name -> tasker.host.v1.SubscriptionPause
+	71,  // 79: tasker.host.v1.SubscriptionStatus.failing:type_name -> tasker.host.v1.FailingEvent
+	72,  // 80: tasker.host.v1.SubscriptionStatus.replays:type_name -> tasker.host.v1.ReplayPart
+	73,  // 81: tasker.host.v1.SubscriptionStatus.bindings:type_name -> tasker.host.v1.Binding
+	118, // 82: tasker.host.v1.SubscriptionStatus.created_at:type_name -> google.protobuf.Timestamp
+	118, // 83: tasker.host.v1.SubscriptionStatus.acked_at:type_name -> google.protobuf.Timestamp
+	69,  // 84: tasker.host.v1.SubscriptionStatus.unavailable:type_name -> tasker.host.v1.Outage
+	118, // 85: tasker.host.v1.Outage.since:type_name -> google.protobuf.Timestamp
+	118, // 86: tasker.host.v1.Outage.next_try:type_name -> google.protobuf.Timestamp
+	118, // 87: tasker.host.v1.SubscriptionPause.at:type_name -> google.protobuf.Timestamp
+	118, // 88: tasker.host.v1.FailingEvent.retry_at:type_name -> google.protobuf.Timestamp
+	13,  // 89: tasker.host.v1.Binding.template:type_name -> tasker.host.v1.TemplateRef
+	118, // 90: tasker.host.v1.Position.at:type_name -> google.protobuf.Timestamp
+	28,  // 91: tasker.host.v1.PauseSubscriptionRequest.operation:type_name -> tasker.host.v1.Operation
+	74,  // 92: tasker.host.v1.RewindSubscriptionRequest.to:type_name -> tasker.host.v1.Position
+	74,  // 93: tasker.host.v1.ReplaySubscriptionRequest.from:type_name -> tasker.host.v1.Position
+	74,  // 94: tasker.host.v1.ReplaySubscriptionRequest.to:type_name -> tasker.host.v1.Position
+	87,  // 95: tasker.host.v1.ListDeadLettersResponse.letters:type_name -> tasker.host.v1.DeadLetter
+	118, // 96: tasker.host.v1.DeadLetter.at:type_name -> google.protobuf.Timestamp
+	117, // 97: tasker.host.v1.TryEventRequest.timeout:type_name -> google.protobuf.Duration
+	117, // 98: tasker.host.v1.TryEventResponse.took:type_name -> google.protobuf.Duration
+	118, // 99: tasker.host.v1.GetHealthResponse.since:type_name -> google.protobuf.Timestamp
+	96,  // 100: tasker.host.v1.GetHealthResponse.store:type_name -> tasker.host.v1.StoreHealth
+	113, // 101: tasker.host.v1.GetHealthResponse.plugins:type_name -> tasker.host.v1.GetHealthResponse.PluginsEntry
+	114, // 102: tasker.host.v1.GetHealthResponse.tasks:type_name -> tasker.host.v1.GetHealthResponse.TasksEntry
+	109, // 103: tasker.host.v1.GetStoreStatsResponse.buckets:type_name -> tasker.host.v1.BucketStats
+	115, // 104: tasker.host.v1.GetStoreStatsResponse.tasks:type_name -> tasker.host.v1.GetStoreStatsResponse.TasksEntry
+	116, // 105: tasker.host.v1.GetStoreStatsResponse.operations:type_name -> tasker.host.v1.GetStoreStatsResponse.OperationsEntry
+	117, // 106: tasker.host.v1.GetStoreStatsResponse.commit_time:type_name -> google.protobuf.Duration
+	99,  // 107: tasker.host.v1.GetStoreStatsResponse.deleted:type_name -> tasker.host.v1.Deleted
+	102, // 108: tasker.host.v1.GetStoreSizesResponse.buckets:type_name -> tasker.host.v1.BucketSize
+	103, // 109: tasker.host.v1.GetStoreSizesResponse.finished:type_name -> tasker.host.v1.TaskSize
+	118, // 110: tasker.host.v1.TaskSize.oldest:type_name -> google.protobuf.Timestamp
+	106, // 111: tasker.host.v1.PruneStoreResponse.groups:type_name -> tasker.host.v1.Pruned
+	118, // 112: tasker.host.v1.PruneStoreResponse.next:type_name -> google.protobuf.Timestamp
+	99,  // 113: tasker.host.v1.DeleteTasksResponse.deleted:type_name -> tasker.host.v1.Deleted
+	117, // 114: tasker.host.v1.BackupStoreResponse.took:type_name -> google.protobuf.Duration
+	110, // 115: tasker.host.v1.GetStoreStatsResponse.OperationsEntry.value:type_name -> tasker.host.v1.OperationStats
+	2,   // 116: tasker.host.v1.ControlService.CreateTask:input_type -> tasker.host.v1.CreateTaskRequest
+	4,   // 117: tasker.host.v1.ControlService.FindUnfinishedTask:input_type -> tasker.host.v1.FindUnfinishedTaskRequest
+	6,   // 118: tasker.host.v1.ControlService.GetTask:input_type -> tasker.host.v1.GetTaskRequest
+	8,   // 119: tasker.host.v1.ControlService.GetTaskTrace:input_type -> tasker.host.v1.GetTaskTraceRequest
+	23,  // 120: tasker.host.v1.ControlService.ListTasks:input_type -> tasker.host.v1.ListTasksRequest
+	26,  // 121: tasker.host.v1.ControlService.WatchTask:input_type -> tasker.host.v1.WatchTaskRequest
+	29,  // 122: tasker.host.v1.ControlService.CancelTask:input_type -> tasker.host.v1.CancelTaskRequest
+	31,  // 123: tasker.host.v1.ControlService.PauseTask:input_type -> tasker.host.v1.PauseTaskRequest
+	33,  // 124: tasker.host.v1.ControlService.ResumeTask:input_type -> tasker.host.v1.ResumeTaskRequest
+	35,  // 125: tasker.host.v1.ControlService.RetryTask:input_type -> tasker.host.v1.RetryTaskRequest
+	37,  // 126: tasker.host.v1.ControlService.ResolveTask:input_type -> tasker.host.v1.ResolveTaskRequest
+	39,  // 127: tasker.host.v1.ControlService.ListTemplates:input_type -> tasker.host.v1.ListTemplatesRequest
+	41,  // 128: tasker.host.v1.ControlService.GetTemplate:input_type -> tasker.host.v1.GetTemplateRequest
+	44,  // 129: tasker.host.v1.ControlService.ListPlugins:input_type -> tasker.host.v1.ListPluginsRequest
+	51,  // 130: tasker.host.v1.ControlService.ListPluginLogs:input_type -> tasker.host.v1.ListPluginLogsRequest
+	53,  // 131: tasker.host.v1.ControlService.ListCrashes:input_type -> tasker.host.v1.ListCrashesRequest
+	56,  // 132: tasker.host.v1.ControlService.ResumePlugin:input_type -> tasker.host.v1.ResumePluginRequest
+	58,  // 133: tasker.host.v1.ControlService.UpgradePlugin:input_type -> tasker.host.v1.UpgradePluginRequest
+	60,  // 134: tasker.host.v1.ControlService.TailEvents:input_type -> tasker.host.v1.TailEventsRequest
+	63,  // 135: tasker.host.v1.ControlService.ListCatalog:input_type -> tasker.host.v1.ListCatalogRequest
+	66,  // 136: tasker.host.v1.ControlService.ListSubscriptions:input_type -> tasker.host.v1.ListSubscriptionsRequest
+	75,  // 137: tasker.host.v1.ControlService.PauseSubscription:input_type -> tasker.host.v1.PauseSubscriptionRequest
+	77,  // 138: tasker.host.v1.ControlService.ResumeSubscription:input_type -> tasker.host.v1.ResumeSubscriptionRequest
+	79,  // 139: tasker.host.v1.ControlService.RewindSubscription:input_type -> tasker.host.v1.RewindSubscriptionRequest
+	81,  // 140: tasker.host.v1.ControlService.ReplaySubscription:input_type -> tasker.host.v1.ReplaySubscriptionRequest
+	83,  // 141: tasker.host.v1.ControlService.ForgetSubscription:input_type -> tasker.host.v1.ForgetSubscriptionRequest
+	85,  // 142: tasker.host.v1.ControlService.ListDeadLetters:input_type -> tasker.host.v1.ListDeadLettersRequest
+	88,  // 143: tasker.host.v1.ControlService.RetryDeadLetters:input_type -> tasker.host.v1.RetryDeadLettersRequest
+	90,  // 144: tasker.host.v1.ControlService.DiscardDeadLetters:input_type -> tasker.host.v1.DiscardDeadLettersRequest
+	92,  // 145: tasker.host.v1.ControlService.TryEvent:input_type -> tasker.host.v1.TryEventRequest
+	94,  // 146: tasker.host.v1.ControlService.GetHealth:input_type -> tasker.host.v1.GetHealthRequest
+	97,  // 147: tasker.host.v1.ControlService.GetStoreStats:input_type -> tasker.host.v1.GetStoreStatsRequest
+	100, // 148: tasker.host.v1.ControlService.GetStoreSizes:input_type -> tasker.host.v1.GetStoreSizesRequest
+	104, // 149: tasker.host.v1.ControlService.PruneStore:input_type -> tasker.host.v1.PruneStoreRequest
+	107, // 150: tasker.host.v1.ControlService.DeleteTasks:input_type -> tasker.host.v1.DeleteTasksRequest
+	111, // 151: tasker.host.v1.ControlService.BackupStore:input_type -> tasker.host.v1.BackupStoreRequest
+	3,   // 152: tasker.host.v1.ControlService.CreateTask:output_type -> tasker.host.v1.CreateTaskResponse
+	5,   // 153: tasker.host.v1.ControlService.FindUnfinishedTask:output_type -> tasker.host.v1.FindUnfinishedTaskResponse
+	7,   // 154: tasker.host.v1.ControlService.GetTask:output_type -> tasker.host.v1.GetTaskResponse
+	9,   // 155: tasker.host.v1.ControlService.GetTaskTrace:output_type -> tasker.host.v1.GetTaskTraceResponse
+	24,  // 156: tasker.host.v1.ControlService.ListTasks:output_type -> tasker.host.v1.ListTasksResponse
+	27,  // 157: tasker.host.v1.ControlService.WatchTask:output_type -> tasker.host.v1.WatchTaskResponse
+	30,  // 158: tasker.host.v1.ControlService.CancelTask:output_type -> tasker.host.v1.CancelTaskResponse
+	32,  // 159: tasker.host.v1.ControlService.PauseTask:output_type -> tasker.host.v1.PauseTaskResponse
+	34,  // 160: tasker.host.v1.ControlService.ResumeTask:output_type -> tasker.host.v1.ResumeTaskResponse
+	36,  // 161: tasker.host.v1.ControlService.RetryTask:output_type -> tasker.host.v1.RetryTaskResponse
+	38,  // 162: tasker.host.v1.ControlService.ResolveTask:output_type -> tasker.host.v1.ResolveTaskResponse
+	40,  // 163: tasker.host.v1.ControlService.ListTemplates:output_type -> tasker.host.v1.ListTemplatesResponse
+	42,  // 164: tasker.host.v1.ControlService.GetTemplate:output_type -> tasker.host.v1.GetTemplateResponse
+	45,  // 165: tasker.host.v1.ControlService.ListPlugins:output_type -> tasker.host.v1.ListPluginsResponse
+	52,  // 166: tasker.host.v1.ControlService.ListPluginLogs:output_type -> tasker.host.v1.ListPluginLogsResponse
+	54,  // 167: tasker.host.v1.ControlService.ListCrashes:output_type -> tasker.host.v1.ListCrashesResponse
+	57,  // 168: tasker.host.v1.ControlService.ResumePlugin:output_type -> tasker.host.v1.ResumePluginResponse
+	59,  // 169: tasker.host.v1.ControlService.UpgradePlugin:output_type -> tasker.host.v1.UpgradePluginResponse
+	61,  // 170: tasker.host.v1.ControlService.TailEvents:output_type -> tasker.host.v1.TailEventsResponse
+	64,  // 171: tasker.host.v1.ControlService.ListCatalog:output_type -> tasker.host.v1.ListCatalogResponse
+	67,  // 172: tasker.host.v1.ControlService.ListSubscriptions:output_type -> tasker.host.v1.ListSubscriptionsResponse
+	76,  // 173: tasker.host.v1.ControlService.PauseSubscription:output_type -> tasker.host.v1.PauseSubscriptionResponse
+	78,  // 174: tasker.host.v1.ControlService.ResumeSubscription:output_type -> tasker.host.v1.ResumeSubscriptionResponse
+	80,  // 175: tasker.host.v1.ControlService.RewindSubscription:output_type -> tasker.host.v1.RewindSubscriptionResponse
+	82,  // 176: tasker.host.v1.ControlService.ReplaySubscription:output_type -> tasker.host.v1.ReplaySubscriptionResponse
+	84,  // 177: tasker.host.v1.ControlService.ForgetSubscription:output_type -> tasker.host.v1.ForgetSubscriptionResponse
+	86,  // 178: tasker.host.v1.ControlService.ListDeadLetters:output_type -> tasker.host.v1.ListDeadLettersResponse
+	89,  // 179: tasker.host.v1.ControlService.RetryDeadLetters:output_type -> tasker.host.v1.RetryDeadLettersResponse
+	91,  // 180: tasker.host.v1.ControlService.DiscardDeadLetters:output_type -> tasker.host.v1.DiscardDeadLettersResponse
+	93,  // 181: tasker.host.v1.ControlService.TryEvent:output_type -> tasker.host.v1.TryEventResponse
+	95,  // 182: tasker.host.v1.ControlService.GetHealth:output_type -> tasker.host.v1.GetHealthResponse
+	98,  // 183: tasker.host.v1.ControlService.GetStoreStats:output_type -> tasker.host.v1.GetStoreStatsResponse
+	101, // 184: tasker.host.v1.ControlService.GetStoreSizes:output_type -> tasker.host.v1.GetStoreSizesResponse
+	105, // 185: tasker.host.v1.ControlService.PruneStore:output_type -> tasker.host.v1.PruneStoreResponse
+	108, // 186: tasker.host.v1.ControlService.DeleteTasks:output_type -> tasker.host.v1.DeleteTasksResponse
+	112, // 187: tasker.host.v1.ControlService.BackupStore:output_type -> tasker.host.v1.BackupStoreResponse
+	152, // [152:188] is the sub-list for method output_type
+	116, // [116:152] is the sub-list for method input_type
+	116, // [116:116] is the sub-list for extension type_name
+	116, // [116:116] is the sub-list for extension extendee
+	0,   // [0:116] is the sub-list for field type_name
 }
 
 func init() { file_tasker_host_v1_control_proto_init() }
@@ -8990,14 +9222,14 @@ func file_tasker_host_v1_control_proto_init() {
 	if File_tasker_host_v1_control_proto != nil {
 		return
 	}
-	file_tasker_host_v1_control_proto_msgTypes[63].OneofWrappers = []any{}
+	file_tasker_host_v1_control_proto_msgTypes[65].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_tasker_host_v1_control_proto_rawDesc), len(file_tasker_host_v1_control_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   115,
+			NumMessages:   117,
 			NumExtensions: 0,
 			NumServices:   1,
 		},
