@@ -1,0 +1,91 @@
+package recording
+
+import (
+	"encoding/json"
+	"maps"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// Redact replaces in a document what a JSON Schema marks with writeOnly by [Redacted], and returns the JSON pointers of
+// those places below a prefix. A document or schema that cannot be read stays as it is.
+func Redact(doc, schema json.RawMessage, prefix string) (json.RawMessage, []string) {
+	var root any
+	if len(doc) == 0 || json.Unmarshal(schema, &root) != nil {
+		return doc, nil
+	}
+	r := redaction{root: root}
+	value := r.walk(decode(doc), root, prefix, 0)
+	if r.places == nil {
+		return doc, nil
+	}
+	out, err := json.Marshal(value)
+	if err != nil {
+		return doc, nil
+	}
+	return out, r.places
+}
+
+// maxDepth bounds schemas that hold themselves.
+const maxDepth = 64
+
+type redaction struct {
+	root   any
+	places []string
+}
+
+func (r *redaction) walk(v, schema any, at string, depth int) any {
+	s, _ := schema.(map[string]any)
+	if s == nil || depth > maxDepth {
+		return v
+	}
+	if s["writeOnly"] == true {
+		if !slices.Contains(r.places, at) {
+			r.places = append(r.places, at)
+		}
+		return Redacted
+	}
+	if ref, ok := s["$ref"].(string); ok {
+		v = r.walk(v, r.resolve(ref), at, depth+1)
+	}
+	for _, key := range []string{"allOf", "anyOf", "oneOf"} {
+		list, _ := s[key].([]any)
+		for _, inner := range list {
+			v = r.walk(v, inner, at, depth+1)
+		}
+	}
+	switch v := v.(type) {
+	case map[string]any:
+		properties, _ := s["properties"].(map[string]any)
+		for _, key := range slices.Sorted(maps.Keys(v)) {
+			inner, ok := properties[key]
+			if !ok {
+				inner = s["additionalProperties"]
+			}
+			v[key] = r.walk(v[key], inner, at+"/"+escape.Replace(key), depth+1)
+		}
+	case []any:
+		for i := range v {
+			v[i] = r.walk(v[i], s["items"], at+"/"+strconv.Itoa(i), depth+1)
+		}
+	}
+	return v
+}
+
+// resolve follows a reference within the schema.
+func (r *redaction) resolve(ref string) any {
+	path, local := strings.CutPrefix(ref, "#")
+	if !local {
+		return nil
+	}
+	at := r.root
+	for part := range strings.SplitSeq(strings.TrimPrefix(path, "/"), "/") {
+		if part == "" {
+			continue
+		}
+		m, _ := at.(map[string]any)
+		at = m[strings.NewReplacer("~1", "/", "~0", "~").Replace(part)]
+	}
+	return at
+}
