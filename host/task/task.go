@@ -296,6 +296,7 @@ type Assignment struct {
 	Tags             []string
 	CorrelationID    string
 	Previous         *Failure // of the attempt before
+	Suspect          bool     // another loss fails the step for good: the instance holds nothing else
 	// Traceparent and Tracestate are the task's; Round is the step's.
 	Traceparent, Tracestate string
 	Round                   uint32

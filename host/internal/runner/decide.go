@@ -180,6 +180,7 @@ func (r *Runner) act(e *entry, inputs []input) {
 		r.dispatch(e, o)
 	}
 	r.cancels = append(r.cancels, e.actions.cancel...)
+	r.leave(e.actions.cancel)
 	for i := range inputs {
 		inputs[i].done(nil)
 	}

@@ -226,6 +226,7 @@ func (r *Runner) dispatch(e *entry, o task.Ordinal) {
 	if s.HasCheckpoint {
 		a.Checkpoint = r.lastCheckpoint(e, a.ID)
 	}
+	a.Suspect = isSuspect(e, o)
 	if len(inst.sends) == 0 {
 		r.senders = append(r.senders, inst)
 	}

@@ -42,6 +42,7 @@ type slot struct {
 	instance *instance
 	handler  string
 	suspect  bool
+	left     bool // it was told to end: nobody waits for it
 	claim    engine.Claim
 
 	saved   time.Time         // when its last checkpoint was stored
@@ -245,8 +246,11 @@ func (r *Runner) admit(plugin string) {
 			if q.Len() == 0 || (best != nil && !q.items[0].before(best.items[0])) {
 				continue
 			}
-			if inst, _ := p.free(h, q.items[0].entry.agg.Task.ID); inst != nil {
+			head := q.items[0]
+			if inst, _ := p.free(h, head.entry.agg.Task.ID, head.suspect); inst != nil {
 				best, ref = q, h
+			} else if head.suspect && p.offered(h) {
+				return // it goes before all others
 			}
 		}
 		if best == nil {
