@@ -58,7 +58,7 @@ func (d *Depot) Installed() ([]supervisor.Binary, error) {
 	for _, name := range l.Names() {
 		b, err := d.binary(l, name, l.Plugins[name].Version)
 		if err != nil {
-			b.Refused = err
+			b.Refused = withAccept(err)
 		}
 		out = append(out, b)
 	}

@@ -25,7 +25,7 @@ func (d *Depot) fetch(ctx context.Context, req *InstallRequest) (*pkg, error) {
 	}
 	name, version, isName := parseRef(req.Source)
 	if _, err := os.Stat(req.Source); err == nil || !isName {
-		return fetchFile(req.Source, nil)
+		return fetchFile(req.Source, nil, req.Progress)
 	}
 	if req.Index != "" {
 		return d.fetchIndexed(ctx, req, name, version)
@@ -41,7 +41,7 @@ func (d *Depot) fetch(ctx context.Context, req *InstallRequest) (*pkg, error) {
 	if isURL(pinned.Source) {
 		return d.fetchURL(ctx, pinned.Source, nil, req.Progress)
 	}
-	return fetchFile(pinned.Source, nil)
+	return fetchFile(pinned.Source, nil, req.Progress)
 }
 
 // sourceError says that nobody knows where a plugin is to be had.
@@ -86,11 +86,11 @@ func (d *Depot) fetchIndexed(ctx context.Context, req *InstallRequest, name, ver
 	if isURL(at) {
 		return d.fetchURL(ctx, at, e, req.Progress)
 	}
-	return fetchFile(at, e)
+	return fetchFile(at, e, req.Progress)
 }
 
 // fetchFile takes a package from a file system.
-func fetchFile(name string, e *Entry) (*pkg, error) {
+func fetchFile(name string, e *Entry, progress func(done, total int64)) (*pkg, error) {
 	abs, err := filepath.Abs(name)
 	if err != nil {
 		return nil, fmt.Errorf("package: %w", err)
@@ -104,6 +104,9 @@ func fetchFile(name string, e *Entry) (*pkg, error) {
 	p.signature, err = os.ReadFile(abs + SignatureSuffix)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, fmt.Errorf("signature: %w", err)
+	}
+	if info, err := os.Stat(abs); err == nil && progress != nil {
+		progress(info.Size(), info.Size())
 	}
 	return p, nil
 }

@@ -60,9 +60,6 @@ type Installation struct {
 	Dir      string
 }
 
-// errRefused is the answer no to what an install asks.
-var errRefused = errors.New("not approved: nothing was installed")
-
 // Install brings a package into the depot: fetches it, compares it with the index, the
 // lock and the request, unpacks it beside what is there, and writes the lock. What does
 // not agree is a [*MismatchError], and nothing has changed.
@@ -120,7 +117,7 @@ func (in *install) check(ctx context.Context, l *Lock) error {
 	in.hash, _, _ = (&Pinned{Trees: in.trees}).Tree(in.depot.platform)
 	if known == nil {
 		if in.req.Locked {
-			return in.mismatch("plugin "+in.m.Name, "one of the lock", in.m.Version, "without --locked: tasker plugin install "+in.req.Source)
+			return in.mismatch("plugin "+in.m.Name, "one of the lock", in.m.Version, "without --locked: "+in.again(""))
 		}
 		return in.approve(ctx, nil)
 	}
@@ -128,7 +125,7 @@ func (in *install) check(ctx context.Context, l *Lock) error {
 		return in.checkPinned(ctx, known, pinned)
 	}
 	if in.req.Locked {
-		return in.mismatch("version of "+in.m.Name, known.Version, in.m.Version, "without --locked: tasker plugin install "+in.req.Source)
+		return in.mismatch("version of "+in.m.Name, known.Version, in.m.Version, "without --locked: "+in.again(""))
 	}
 	if err := in.checkDowngrade(known); err != nil {
 		return err
@@ -153,7 +150,7 @@ func (in *install) checkSigner(known *Locked) error {
 		return nil
 	}
 	what := "signer of " + in.m.Name + " " + in.m.Version
-	accept := "tasker plugin install " + in.req.Source + " --signer "
+	accept := in.again("--signer") + " "
 	if want == "" {
 		if in.m.Signer != "" { // the lock knows the plugin as unsigned: from now on it is signed
 			return in.mismatch(what, signerName(want), in.m.Signer, accept+in.m.Signer)
@@ -179,14 +176,14 @@ func (in *install) checkSigner(known *Locked) error {
 
 // checkPinned compares a package with the version of the lock that it claims to be.
 func (in *install) checkPinned(ctx context.Context, known *Locked, pinned *Pinned) error {
-	again := fmt.Sprintf("tasker plugin remove %s@%s && tasker plugin install %s", in.m.Name, in.m.Version, in.req.Source)
+	again := fmt.Sprintf("tasker plugin remove %s@%s && %s", in.m.Name, in.m.Version, in.again(""))
 	if in.digest != pinned.Manifest {
 		return in.mismatch(fmt.Sprintf("manifest of %s %s", in.m.Name, in.m.Version), pinned.Manifest, in.digest, again)
 	}
 	want, _, ok := pinned.Tree(in.depot.platform)
 	if !ok && in.req.Locked {
 		return in.mismatch(fmt.Sprintf("platform of %s %s", in.m.Name, in.m.Version), strings.Join(sortedKeys(pinned.Trees), ", "),
-			in.depot.platform, "without --locked: tasker plugin install "+in.req.Source)
+			in.depot.platform, "without --locked: "+in.again(""))
 	}
 	if ok && want != in.hash {
 		return in.mismatch(fmt.Sprintf("tree of %s %s", in.m.Name, in.m.Version), want, in.hash, again)
@@ -205,7 +202,7 @@ func (in *install) checkDowngrade(known *Locked) error {
 	if in.req.Downgrade {
 		return nil
 	}
-	accept := "tasker plugin install " + in.req.Source + " --downgrade"
+	accept := in.again("--downgrade")
 	if compareVersions(in.m.Version, known.Version) < 0 {
 		return in.mismatch("version of "+in.m.Name, "at least "+known.Version, in.m.Version, accept)
 	}
@@ -229,14 +226,31 @@ func (in *install) approve(ctx context.Context, known *Locked) error {
 		return nil
 	}
 	if in.req.Approve == nil {
-		return in.mismatch(fmt.Sprintf("permissions of %s %s", in.m.Name, in.m.Version), orNone(strings.Join(Asks(o.Approved), ", ")),
-			orNone(strings.Join(o.Asks, ", ")), "tasker plugin install "+in.req.Source+" --approve")
+		return in.refused(o)
 	}
 	yes, err := in.req.Approve(ctx, o)
-	if err == nil && !yes {
-		err = errRefused
+	if err != nil || yes {
+		return err
 	}
-	return err
+	return in.refused(o)
+}
+
+// refused says what nobody approved.
+func (in *install) refused(o *Offer) error {
+	what, accept := in.m.Name+" "+in.m.Version, in.again("--approve")
+	if o.First {
+		return in.mismatch("plugin "+what, "one that was approved", "one that is new", accept)
+	}
+	return in.mismatch("permissions of "+what, orNone(strings.Join(Asks(o.Approved), ", ")), "also "+strings.Join(o.New, ", "), accept)
+}
+
+// again is the command that installs with other flags.
+func (in *install) again(flags string) string {
+	command := "tasker plugin install " + in.req.Source
+	if in.req.Index != "" {
+		command += " --index " + in.req.Index
+	}
+	return strings.TrimSpace(command + " " + flags)
 }
 
 // commit unpacks the package and writes the lock.

@@ -43,3 +43,12 @@ func orNone(s string) string {
 	}
 	return s
 }
+
+// withAccept puts the command that accepts a mismatch into the text of its error, for
+// places that show nothing else.
+func withAccept(err error) error {
+	if m, ok := errors.AsType[*MismatchError](err); ok {
+		return fmt.Errorf("%w: %s", err, m.Accept)
+	}
+	return err
+}
