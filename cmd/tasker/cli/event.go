@@ -15,7 +15,7 @@ import (
 
 func (a *app) eventCommand() *cobra.Command {
 	return a.noun("event", "Read the log of events, and what each event means",
-		a.eventTailCommand(), a.eventListCommand(), a.eventShowCommand(), a.eventSendCommand(),
+		a.eventTailCommand(), a.eventListCommand(), a.eventShowCommand(), a.eventSendCommand(), a.eventNewCommand(),
 	)
 }
 

@@ -20,7 +20,7 @@ func (a *app) pluginCommand() *cobra.Command {
 	return a.noun("plugin", "See what plugins offer and how they are",
 		a.pluginListCommand(), a.pluginDescribeCommand(), a.pluginLogsCommand(), a.pluginCrashesCommand(),
 		a.pluginResumeCommand(), a.pluginVerifyCommand(), a.pluginTopCommand(),
-		a.pluginNewCommand(),
+		a.pluginNewCommand(), a.pluginDevCommand(),
 	)
 }
 

@@ -34,6 +34,11 @@ func startOwn(ctx context.Context, a *app, cfg *config, logs io.Writer) (*ownHos
 	quiet.stderr = logs
 	quiet.warnOfMissing(cfg)
 	opts.Logger = quiet.logger(&logging, levels)
+	return runHost(ctx, opts, logs)
+}
+
+// runHost opens the home and runs a host in it, which outlives ctx.
+func runHost(ctx context.Context, opts host.Options, logs io.Writer) (*ownHost, error) {
 	second, stopListening := secondInterrupt()
 	opts.Abort = second
 	h, err := host.Open(ctx, opts)

@@ -155,13 +155,15 @@ func render(root string, data any) ([]File, error) {
 	return files, nil
 }
 
-// target is the path of a file whose template has this one. Files that tools would act on
-// in this repository, too, have no leading dot there.
+// target is the path of a file whose template has this one: what tools would act on in this
+// repository, too, or git would leave out, is called otherwise here.
 func target(path string) string {
 	path = strings.TrimSuffix(path, ".tmpl")
 	switch path {
 	case "gitignore", "golangci.yml":
 		return "." + path
+	case "tasker.yaml":
+		return ".tasker/" + path
 	default:
 		return path
 	}

@@ -1,0 +1,264 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/tasker-engine/tasker/host"
+	"github.com/tasker-engine/tasker/host/task"
+	"github.com/tasker-engine/tasker/plugin/sdk/event"
+)
+
+// devLoop is one `tasker plugin dev`.
+type devLoop struct {
+	*app
+
+	command *cobra.Command
+	cfg     *config
+	project *devProject
+	flags   requestFlags // of the task to run
+	run     string       // template of the task to run, empty = none
+	event   string       // event to deliver, empty = none
+	once    bool
+	debug   bool
+	host    *devHost // nil before the first build
+}
+
+func (a *app) pluginDevCommand() *cobra.Command {
+	d := &devLoop{app: a}
+	c := &cobra.Command{
+		Use:   "dev DIR",
+		Short: "Run a plugin while it is written: build and swap whenever a file is saved",
+		Long: `Run the plugin whose source is in DIR, a Go main package, in a host of its own; build it
+again whenever a file is saved, and swap the process. Tasks that run go on with the new
+one. What does not compile is shown, and the last one that did goes on.
+
+With --run a task of the template is run after each build, with --event an example of the
+event is delivered to the plugin's subscribers. Without either the host takes what other
+commands ask of it, and prints the events of its tasks.
+
+The home is that of --home or TASKER_HOME, else .tasker in this directory where there is
+one, else in DIR. Its settings hold, and its other plugins run, too. The plugin is run as it was built:
+nothing of it is pinned, and no lock file is written.
+
+--debug builds without optimisations, lets the plugin be silent for as long as a debugger
+holds it, and prints how to attach one; with --run it waits for Enter then.
+
+With --once all this happens once; the exit code is 0 when the plugin got ready and what
+was run or delivered has succeeded.`,
+		Example: `  tasker plugin dev orders --run orders/template.yaml --input '{"name": "Ada"}'
+  tasker plugin dev pager --event step.failed
+  tasker plugin dev orders --debug --run orders/template.yaml --input @order.json`,
+		Args: args(1, 1),
+		ValidArgsFunction: func(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
+			return nil, cobra.ShellCompDirectiveFilterDirs
+		},
+	}
+	hostFlags(c)
+	f := c.Flags()
+	f.StringVar(&d.run, "run", "", "run a task of this `TEMPLATE` after each build: a file, or the name of a registered one")
+	f.StringVar(&d.flags.input, "input", "", "its input: `JSON`, @FILE, or @- for stdin")
+	f.StringVar(&d.event, "event", "", "deliver the example of this `EVENT` after each build")
+	f.BoolVar(&d.once, "once", false, "build and run once")
+	f.BoolVar(&d.debug, "debug", false, "build for a debugger, and say how to attach one")
+	_ = c.RegisterFlagCompletionFunc("run", a.completeTemplates)
+	_ = c.RegisterFlagCompletionFunc("event", a.completeEvents)
+	c.RunE = func(c *cobra.Command, given []string) error {
+		if d.flags.input != "" && d.run == "" {
+			return usageOf(c, errors.New("--input needs --run"))
+		}
+		d.command = c
+		return d.start(c.Context(), given[0])
+	}
+	return c
+}
+
+// start finds the project and its home, and runs the loop.
+func (d *devLoop) start(ctx context.Context, dir string) (err error) {
+	if d.project, err = openProject(dir, d.debug); err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, d.project.close()) }()
+	if err := d.chooseHome(dir); err != nil {
+		return err
+	}
+	if d.cfg, err = d.config(d.command); err != nil {
+		return err
+	}
+	d.note("dev: %s runs in %s as it is built: no lock pins it, and none is written", dir, d.cfg.Home)
+	defer func() { err = errors.Join(err, d.host.stop()) }()
+	if d.once {
+		return d.round(ctx)
+	}
+	watcher, err := watch(ctx, dir)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, watcher.close()) }()
+	return d.loop(ctx, watcher)
+}
+
+// chooseHome makes the home that of the project unless another one is named or there is
+// one in this directory.
+func (d *devLoop) chooseHome(dir string) error {
+	named, _ := d.lookup("TASKER_HOME")
+	if _, err := os.Stat(defaultHome); err == nil || named != "" || d.command.Flags().Changed("home") {
+		return nil
+	}
+	return d.command.Flags().Set("home", filepath.Join(dir, defaultHome))
+}
+
+// loop does a round after each change until ctx ends. A change cuts short what the round
+// before is still doing.
+func (d *devLoop) loop(ctx context.Context, w *watcher) error {
+	for {
+		work, cancel := context.WithCancel(ctx)
+		done := make(chan struct{})
+		go func() { // ends with work
+			defer close(done)
+			if err := d.round(work); err != nil && work.Err() == nil {
+				_ = d.finish(err) // the next change may mend it
+			}
+		}()
+		select {
+		case <-done:
+			d.note("dev: waiting for a change")
+			select {
+			case <-w.changes:
+			case <-ctx.Done():
+			}
+		case <-w.changes:
+		case <-ctx.Done():
+		}
+		cancel()
+		<-done
+		if ctx.Err() != nil {
+			return nil
+		}
+	}
+}
+
+// round builds the plugin, swaps it, and tries it.
+func (d *devLoop) round(ctx context.Context) error {
+	begun := d.now()
+	b, err := d.project.build(ctx)
+	if err != nil {
+		return err
+	}
+	if b.changed || d.host == nil {
+		d.note("dev: %s %s built in %s", b.name, b.version, seconds(d.now().Sub(begun)))
+		if err := d.swap(ctx, b); err != nil {
+			return err
+		}
+	}
+	if d.event != "" {
+		if err := d.deliver(ctx, b.name); err != nil {
+			return err
+		}
+	}
+	if d.run != "" {
+		return d.runTask(ctx)
+	}
+	if d.event == "" && !d.once {
+		return d.showEvents(ctx)
+	}
+	return nil
+}
+
+// swap ends the process of the last build and starts that of the new one, in the same home.
+func (d *devLoop) swap(ctx context.Context, b build) error {
+	old := d.host
+	d.host = nil
+	if err := old.stop(); err != nil {
+		return err
+	}
+	next, err := startDev(ctx, d, b)
+	if err != nil {
+		return err
+	}
+	d.host = next
+	p, err := d.host.awaitPlugin(ctx, b.name)
+	if err != nil {
+		return err
+	}
+	if p.State != task.PluginReady && p.State != task.PluginDegraded {
+		return fmt.Errorf("plugin %s is %s: %s", b.name, p.State, p.Cause)
+	}
+	d.note("dev: %s is ready, process %d", p.Instance, p.PID)
+	if d.debug {
+		return d.explainDebugger(p.PID, b.path)
+	}
+	return nil
+}
+
+// deliver sends the example of the event to all subscriptions of the plugin that are
+// about it.
+func (d *devLoop) deliver(ctx context.Context, plugin string) error {
+	subs, err := d.host.Subscriptions(ctx)
+	if err != nil {
+		return err
+	}
+	found, failed := false, false
+	for i := range subs {
+		owner, _, _ := strings.Cut(subs[i].Name, "/")
+		if owner != plugin || !slices.ContainsFunc(subs[i].Events, func(p string) bool { return event.Match(p, d.event) }) {
+			continue
+		}
+		found = true
+		r, err := d.host.TryEvent(ctx, host.TryRequest{Subscription: subs[i].Name, Type: d.event})
+		if err != nil {
+			return err
+		}
+		if err := d.printTrial(r, &subs[i], []string{subs[i].Name, d.event}, false); err != nil {
+			return err
+		}
+		failed = failed || r.Verdict != verdictAcked
+	}
+	switch {
+	case !found:
+		return fmt.Errorf("no subscription of %s is about %s", plugin, d.event)
+	case failed:
+		return exit(exitFailed)
+	default:
+		return nil
+	}
+}
+
+// runTask runs a task and shows it.
+func (d *devLoop) runTask(ctx context.Context) error {
+	r := &runner{app: d.app, command: d.command, cfg: d.cfg, service: d.host.Host}
+	req, err := d.request(d.command, &d.flags, d.cfg, d.run)
+	if err != nil {
+		return err
+	}
+	req.RequireHandlers = true
+	d.host.logs.to(r.show())
+	defer d.host.logs.to(d.stderr)
+	id, err := r.start(ctx, req)
+	if err == nil {
+		err = r.follow(ctx, id)
+	}
+	d.host.tail.flush()
+	r.progress.close()
+	if err != nil || r.stopped != nil {
+		return err
+	}
+	return r.report(ctx, d.run)
+}
+
+// showEvents prints the events of all tasks from now on.
+func (d *devLoop) showEvents(ctx context.Context) error {
+	d.note("dev: create tasks from another terminal: tasker run TEMPLATE --home %s", shellWord(d.cfg.Home))
+	err := d.tail(ctx, d.host, host.EventQuery{Follow: true, Since: d.now()}, false)
+	if errors.Is(err, task.ErrStopping) {
+		return nil
+	}
+	return err
+}
