@@ -22,7 +22,7 @@ const patience = 5000; // milliseconds that an older stream has to end what it h
 
 type Kind = NonNullable<DeliverResponse["kind"]>;
 
-/** An event of its own: the place of a task in an encoded event, without the rest. */
+/** The number of the field task_id in the envelope of an event. */
 const taskField = 4;
 
 /** Holds the Deliver streams. */
@@ -112,6 +112,7 @@ export class DeliverStream {
   ) {
     this.share = share;
     this.declared = new Binding(sub, "");
+    this.#bindings.set(0, this.declared);
     const byTask = sub.options.order === "task";
     this.#lanes = new Lanes(byTask, byTask ? sub.options.lanes || defaultLanes : 1);
   }

@@ -175,7 +175,7 @@ export class WorkStream {
   #sending = false;
   #scheduled = false;
   #running = 0;
-  #onRest: (() => void) | undefined;
+  #onSettled: { reached: () => boolean; resolve: () => void }[] = [];
 
   constructor(
     readonly d: Dispatcher,
@@ -304,15 +304,31 @@ export class WorkStream {
   }
 
   /** Waits until the attempts have ended and everything queued is sent. */
-  async rest(): Promise<void> {
-    await new Promise<void>((resolve) => {
-      this.#onRest = resolve;
+  rest(): Promise<void> {
+    return this.#until(() => this.#running === 0 && this.#idle);
+  }
+
+  /** Waits until everything queued is sent, or the signal is aborted. */
+  sent(signal: AbortSignal): Promise<void> {
+    signal.addEventListener("abort", () => this.#settle(), { once: true });
+    return this.#until(() => this.#idle || signal.aborted);
+  }
+
+  get #idle(): boolean {
+    return this.#queue.length === 0 && !this.#sending;
+  }
+
+  #until(reached: () => boolean): Promise<void> {
+    return new Promise((resolve) => {
+      this.#onSettled.push({ reached, resolve });
       this.#settle();
     });
   }
 
   #settle(): void {
-    if (this.#ended || (this.#running === 0 && this.#queue.length === 0 && !this.#sending)) this.#onRest?.();
+    const over = this.#onSettled.filter((w) => this.#ended || w.reached());
+    this.#onSettled = this.#onSettled.filter((w) => !over.includes(w));
+    for (const w of over) w.resolve();
   }
 
   /** Stops taking updates, cancels what still runs and lets another stream be opened. */

@@ -23,6 +23,9 @@ const protocol = 1;
 
 const maxMessageBytes = 16 << 20;
 
+/** How long the last frames may take to be read, in milliseconds. */
+const flushGrace = 500;
+
 // Exit codes of a plugin.
 const exitDone = 0;
 const exitFailed = 1;
@@ -96,7 +99,7 @@ class Process {
     const socket = await this.#listen(transport);
     const reason = await this.#end;
     await this.#server.stop(reason);
-    transport.forceShutdown();
+    await closed(transport);
     rmSync(socket, { force: true });
   }
 
@@ -138,6 +141,20 @@ class Process {
     for (const event of ["end", "close", "error"]) process.stdin.on(event, () => this.#ending("host_gone"));
     process.stdin.resume();
   }
+}
+
+/** Closes the connections once what is on its way has arrived, or a little later by force. */
+function closed(transport: Transport): Promise<void> {
+  return new Promise((resolve) => {
+    const force = setTimeout(() => {
+      transport.forceShutdown();
+      resolve();
+    }, flushGrace);
+    transport.tryShutdown(() => {
+      clearTimeout(force);
+      resolve();
+    });
+  });
 }
 
 /** Keeps stray output away from the protocol: what is printed goes to standard error, which the host logs. */

@@ -46,6 +46,7 @@ export class Server {
   readonly subs: Deliveries;
   /** Drain has returned: signals end the process from now on. */
   drained = false;
+  readonly #streams = new Set<{ end(): void }>(); // open calls
   #configured = false;
   #stopping: Promise<void> | undefined;
 
@@ -143,6 +144,7 @@ export class Server {
     const signal = AbortSignal.timeout(stopGrace);
     await this.disp.untilIdle(signal);
     await this.subs.untilIdle(signal);
+    await this.disp.open?.sent(signal);
     const closers = [this.decl.plugin.config?.options, ...this.decl.specs.map((s) => s.options), ...this.decl.subscriptions.map((s) => s.options)];
     for (const of of new Set(closers)) {
       try {
@@ -151,12 +153,23 @@ export class Server {
         this.log.error("close failed", { error });
       }
     }
+    for (const call of this.#streams) call.end();
+  }
+
+  /** Remembers a call as open until it is not, and calls back then. */
+  #open(call: { end(): void; on(event: string, listener: () => void): unknown }, ended: () => void): void {
+    this.#streams.add(call);
+    for (const event of ["cancelled", "error", "close"]) {
+      call.on(event, () => {
+        this.#streams.delete(call);
+        ended();
+      });
+    }
   }
 
   #watch(call: ServerWritableStream<WatchRequest, WatchResponse>): void {
     const stop = this.disp.watch((s) => call.write(create(WatchResponseSchema, { status: s })));
-    call.on("cancelled", stop);
-    call.on("close", stop);
+    this.#open(call, stop);
   }
 
   #work(call: ServerDuplexStream<WorkRequest, Uint8Array>): void {
@@ -173,7 +186,7 @@ export class Server {
         call.end();
       });
     });
-    for (const event of ["cancelled", "error", "close"]) call.on(event, () => work.end());
+    this.#open(call, () => work.end());
   }
 
   #deliver(call: ServerDuplexStream<DeliverRequest, DeliverResponse>): void {
@@ -200,7 +213,7 @@ export class Server {
         call.end();
       });
     });
-    for (const event of ["cancelled", "error", "close"]) call.on(event, () => stream?.end("host_gone"));
+    this.#open(call, () => stream?.end("host_gone"));
   }
 }
 

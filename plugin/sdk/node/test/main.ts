@@ -1,0 +1,6 @@
+// The executable of the sample.
+
+import { serve } from "../src/index.js";
+import { plugin } from "./plugin.js";
+
+serve(plugin);
