@@ -50,6 +50,9 @@ type (
 	StoreSizes = store.Sizes
 	// Deleted says what was removed.
 	Deleted = store.Deleted
+	// UpgradeRequest says what a plugin is to be replaced by, UpgradeProgress how far it is.
+	UpgradeRequest  = api.UpgradeRequest
+	UpgradeProgress = api.UpgradeProgress
 	// Pruned says what the rules of retention let go.
 	Pruned = api.Pruned
 )
@@ -59,6 +62,19 @@ const (
 	ModeServe = api.ModeServe // until it is stopped
 	ModeRun   = api.ModeRun   // for one task
 	ModeNone  = api.ModeNone  // no host runs: a reader answers
+)
+
+// What an [UpgradeRequest] may ask for, and the phases at which it may end.
+const (
+	ActionUpgrade  = api.ActionUpgrade
+	ActionRollback = api.ActionRollback
+	ActionReload   = api.ActionReload
+	ActionPromote  = api.ActionPromote
+	ActionAbort    = api.ActionAbort
+
+	UpgradeDone   = api.UpgradeDone
+	UpgradeCanary = api.UpgradeCanary
+	UpgradeRolled = api.UpgradeRolled
 )
 
 // The kinds of access.

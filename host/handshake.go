@@ -238,7 +238,7 @@ func (c *manifestCheck) awaitCatalog(ctx context.Context, enough func() bool) (f
 	}
 	for {
 		rung := c.settled.next()
-		plugins := c.plugins()
+		plugins := c.declaring(c.plugins())
 		c.catalog = newEventCatalog(plugins, c.published(), c.accepted)
 		failed, waiting := undescribed(plugins)
 		if enough() || len(waiting) == 0 {
@@ -250,6 +250,17 @@ func (c *manifestCheck) awaitCatalog(ctx context.Context, enough func() bool) (f
 			return nil, fmt.Errorf("waited for what is emitted by %s: %w", strings.Join(waiting, ", "), ctx.Err())
 		}
 	}
+}
+
+// declaring returns the plugins with what this one declares now: what replaces a plugin
+// declares it beside the one that serves.
+func (c *manifestCheck) declaring(plugins []supervisor.PluginInfo) []supervisor.PluginInfo {
+	for i := range plugins {
+		if p := &plugins[i]; p.Name == c.m.Name && p.State != task.PluginRefused {
+			p.Manifest = c.m
+		}
+	}
+	return plugins
 }
 
 // undescribed returns the plugins that have not said what they declare: those that
@@ -272,10 +283,7 @@ func undescribed(plugins []supervisor.PluginInfo) (failed, waiting []string) {
 func (c *manifestCheck) schemas(ctx context.Context) error {
 	for i := range c.m.Emits {
 		e := &c.m.Emits[i]
-		next := store.CustomEvent{
-			Name: e.Name, Plugin: c.m.Name, Version: e.Version, Schema: e.Schema, Example: e.Example,
-			Description: e.Description, Immediate: e.Immediate, Since: c.now().UTC(),
-		}
+		next := c.customEvent(c.m, e)
 		at := slices.IndexFunc(c.accepted, func(a store.CustomEvent) bool { return a.Name == e.Name })
 		if at < 0 {
 			c.changed = append(c.changed, next)
@@ -312,6 +320,23 @@ func (c *manifestCheck) broken(name string, breaks []schemaBreak, readers []stri
 	}
 	c.refuse("event %s: %s, and %s reads it: keep the property as it was and optional ones optional, or emit the new shape under a new name",
 		name, strings.Join(texts, ", "), strings.Join(readers, ", "))
+}
+
+// customEvent is what is kept of a custom event that is accepted now.
+func (s *handshake) customEvent(m *supervisor.Manifest, e *supervisor.Emitted) store.CustomEvent {
+	return store.CustomEvent{
+		Name: e.Name, Plugin: m.Name, Version: e.Version, Schema: e.Schema, Example: e.Example,
+		Description: e.Description, Immediate: e.Immediate, Since: s.now().UTC(),
+	}
+}
+
+// declared is what is kept of all custom events of a plugin.
+func (s *handshake) declared(m *supervisor.Manifest) []store.CustomEvent {
+	events := make([]store.CustomEvent, len(m.Emits))
+	for i := range m.Emits {
+		events[i] = s.customEvent(m, &m.Emits[i])
+	}
+	return events
 }
 
 // sameCustomEvent reports whether two declarations say the same.

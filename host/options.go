@@ -65,6 +65,9 @@ type Options struct {
 	Concurrency int
 	// PluginConfigs are the configurations of plugins, JSON, by plugin. Default {}.
 	PluginConfigs map[string]json.RawMessage
+	// Reread reads the configurations of plugins anew when a plugin is to be reloaded.
+	// Default: they are what PluginConfigs says.
+	Reread func() (map[string]json.RawMessage, error)
 	// PluginEnv names environment variables that plugins may see if their manifests ask
 	// for them, by plugin. Default: those of OpenTelemetry (OTEL_*) that the manifest names
 	// exactly; a plugin with an entry, if an empty one, sees what it says and no more.

@@ -96,6 +96,11 @@ func (r *Reader) Plugins(context.Context) ([]api.PluginInfo, error) { return nil
 // ResumePlugin implements [Service].
 func (r *Reader) ResumePlugin(context.Context, string) error { return r.noHost() }
 
+// UpgradePlugin implements [Service].
+func (r *Reader) UpgradePlugin(context.Context, api.UpgradeRequest, func(api.UpgradeProgress)) (api.UpgradeProgress, error) {
+	return api.UpgradeProgress{}, r.noHost()
+}
+
 // Health implements [Service].
 func (r *Reader) Health(ctx context.Context) (*api.Health, error) {
 	out, err := r.health(ctx)

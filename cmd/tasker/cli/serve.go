@@ -2,6 +2,7 @@ package cli
 
 import (
 	"context"
+	"encoding/json"
 	"os"
 	"time"
 
@@ -19,7 +20,8 @@ plugins, and answers the other commands. It logs to stderr.
 
 The first interrupt or terminate signal ends the intake and lets running attempts end,
 for as long as --grace; the second one stops at once. What is cut runs again when a
-host is started next. Under systemd it says when it is ready (Type=notify).`,
+host is started next. Under systemd it says when it is ready (Type=notify). A hangup
+signal has the plugins reloaded whose configuration in tasker.yaml has changed.`,
 		Example: `  tasker serve --plugin-dir bin/plugins --template-dir templates
   tasker serve --home /var/lib/tasker --health-addr 127.0.0.1:7701`,
 		Args: args(0, 0),
@@ -41,6 +43,13 @@ func (a *app) serve(c *cobra.Command) error {
 	second, stopListening := secondInterrupt()
 	defer stopListening()
 	opts.Abort = second
+	opts.Reread = func() (map[string]json.RawMessage, error) {
+		now, err := a.config(c)
+		if err != nil {
+			return nil, err
+		}
+		return now.hostOptions().PluginConfigs, nil
+	}
 	h, err := host.Open(c.Context(), opts)
 	if err != nil {
 		return err
@@ -55,8 +64,10 @@ func (a *app) serve(c *cobra.Command) error {
 				"health_addr", h.HealthAddr(), "metrics_addr", h.MetricsAddr(), "problems", health.Problems)
 		})
 	}()
+	stopReloading := onHangup(func() { h.ReloadPlugins(ctx) })
 	err = h.Run(ctx)
 	cancel()
+	stopReloading()
 	<-announced
 	return err
 }

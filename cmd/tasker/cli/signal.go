@@ -39,3 +39,22 @@ func secondInterrupt() (second <-chan struct{}, stop func()) {
 		close(ended)
 	}
 }
+
+// onHangup calls f for each hangup signal, one after the other. stop ends the listening and
+// waits for f.
+func onHangup(f func()) (stop func()) {
+	signals := make(chan os.Signal, 1)
+	signal.Notify(signals, syscall.SIGHUP)
+	ended := make(chan struct{})
+	go func() { // ends with stop
+		defer close(ended)
+		for range signals {
+			f()
+		}
+	}()
+	return func() {
+		signal.Stop(signals)
+		close(signals)
+		<-ended
+	}
+}

@@ -86,6 +86,11 @@ type Service interface {
 	Crashes(ctx context.Context, plugin string) ([]store.Crash, error)
 	// ResumePlugin starts a quarantined or waiting plugin again, at once.
 	ResumePlugin(ctx context.Context, plugin string) error
+	// UpgradePlugin replaces a plugin beside the running one and tells of each phase. It
+	// returns how it stands: done, with a canary that it gets its share, or that it was
+	// rolled back and why, which is no error. The end of ctx rolls back. Errors:
+	// task.ErrNotFound, task.ErrInvalid, task.ErrStopping.
+	UpgradePlugin(ctx context.Context, r UpgradeRequest, tell func(UpgradeProgress)) (UpgradeProgress, error)
 
 	// Events calls fn for the events of the log that match, in order. With q.Follow it
 	// goes on with those to come until the context ends, which is not an error.

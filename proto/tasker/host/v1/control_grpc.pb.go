@@ -41,6 +41,7 @@ const (
 	ControlService_ListPluginLogs_FullMethodName     = "/tasker.host.v1.ControlService/ListPluginLogs"
 	ControlService_ListCrashes_FullMethodName        = "/tasker.host.v1.ControlService/ListCrashes"
 	ControlService_ResumePlugin_FullMethodName       = "/tasker.host.v1.ControlService/ResumePlugin"
+	ControlService_UpgradePlugin_FullMethodName      = "/tasker.host.v1.ControlService/UpgradePlugin"
 	ControlService_TailEvents_FullMethodName         = "/tasker.host.v1.ControlService/TailEvents"
 	ControlService_ListCatalog_FullMethodName        = "/tasker.host.v1.ControlService/ListCatalog"
 	ControlService_ListSubscriptions_FullMethodName  = "/tasker.host.v1.ControlService/ListSubscriptions"
@@ -102,6 +103,9 @@ type ControlServiceClient interface {
 	ListCrashes(ctx context.Context, in *ListCrashesRequest, opts ...grpc.CallOption) (*ListCrashesResponse, error)
 	// ResumePlugin starts a quarantined or waiting plugin at once.
 	ResumePlugin(ctx context.Context, in *ResumePluginRequest, opts ...grpc.CallOption) (*ResumePluginResponse, error)
+	// UpgradePlugin replaces a plugin beside the running one. It answers with each phase; the
+	// last answer says how it stands. The end of the call before that rolls back.
+	UpgradePlugin(ctx context.Context, in *UpgradePluginRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[UpgradePluginResponse], error)
 	// TailEvents returns events of the log, and those to come if asked.
 	TailEvents(ctx context.Context, in *TailEventsRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[TailEventsResponse], error)
 	// ListCatalog returns the events that there are, and who gets them.
@@ -345,9 +349,28 @@ func (c *controlServiceClient) ResumePlugin(ctx context.Context, in *ResumePlugi
 	return out, nil
 }
 
+func (c *controlServiceClient) UpgradePlugin(ctx context.Context, in *UpgradePluginRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[UpgradePluginResponse], error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	stream, err := c.cc.NewStream(ctx, &ControlService_ServiceDesc.Streams[3], ControlService_UpgradePlugin_FullMethodName, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	x := &grpc.GenericClientStream[UpgradePluginRequest, UpgradePluginResponse]{ClientStream: stream}
+	if err := x.ClientStream.SendMsg(in); err != nil {
+		return nil, err
+	}
+	if err := x.ClientStream.CloseSend(); err != nil {
+		return nil, err
+	}
+	return x, nil
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type ControlService_UpgradePluginClient = grpc.ServerStreamingClient[UpgradePluginResponse]
+
 func (c *controlServiceClient) TailEvents(ctx context.Context, in *TailEventsRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[TailEventsResponse], error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
-	stream, err := c.cc.NewStream(ctx, &ControlService_ServiceDesc.Streams[3], ControlService_TailEvents_FullMethodName, cOpts...)
+	stream, err := c.cc.NewStream(ctx, &ControlService_ServiceDesc.Streams[4], ControlService_TailEvents_FullMethodName, cOpts...)
 	if err != nil {
 		return nil, err
 	}
@@ -575,6 +598,9 @@ type ControlServiceServer interface {
 	ListCrashes(context.Context, *ListCrashesRequest) (*ListCrashesResponse, error)
 	// ResumePlugin starts a quarantined or waiting plugin at once.
 	ResumePlugin(context.Context, *ResumePluginRequest) (*ResumePluginResponse, error)
+	// UpgradePlugin replaces a plugin beside the running one. It answers with each phase; the
+	// last answer says how it stands. The end of the call before that rolls back.
+	UpgradePlugin(*UpgradePluginRequest, grpc.ServerStreamingServer[UpgradePluginResponse]) error
 	// TailEvents returns events of the log, and those to come if asked.
 	TailEvents(*TailEventsRequest, grpc.ServerStreamingServer[TailEventsResponse]) error
 	// ListCatalog returns the events that there are, and who gets them.
@@ -671,6 +697,9 @@ func (UnimplementedControlServiceServer) ListCrashes(context.Context, *ListCrash
 }
 func (UnimplementedControlServiceServer) ResumePlugin(context.Context, *ResumePluginRequest) (*ResumePluginResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method ResumePlugin not implemented")
+}
+func (UnimplementedControlServiceServer) UpgradePlugin(*UpgradePluginRequest, grpc.ServerStreamingServer[UpgradePluginResponse]) error {
+	return status.Error(codes.Unimplemented, "method UpgradePlugin not implemented")
 }
 func (UnimplementedControlServiceServer) TailEvents(*TailEventsRequest, grpc.ServerStreamingServer[TailEventsResponse]) error {
 	return status.Error(codes.Unimplemented, "method TailEvents not implemented")
@@ -1031,6 +1060,17 @@ func _ControlService_ResumePlugin_Handler(srv interface{}, ctx context.Context, 
 	}
 	return interceptor(ctx, in, info, handler)
 }
+
+func _ControlService_UpgradePlugin_Handler(srv interface{}, stream grpc.ServerStream) error {
+	m := new(UpgradePluginRequest)
+	if err := stream.RecvMsg(m); err != nil {
+		return err
+	}
+	return srv.(ControlServiceServer).UpgradePlugin(m, &grpc.GenericServerStream[UpgradePluginRequest, UpgradePluginResponse]{ServerStream: stream})
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type ControlService_UpgradePluginServer = grpc.ServerStreamingServer[UpgradePluginResponse]
 
 func _ControlService_TailEvents_Handler(srv interface{}, stream grpc.ServerStream) error {
 	m := new(TailEventsRequest)
@@ -1495,6 +1535,11 @@ var ControlService_ServiceDesc = grpc.ServiceDesc{
 		{
 			StreamName:    "WatchTask",
 			Handler:       _ControlService_WatchTask_Handler,
+			ServerStreams: true,
+		},
+		{
+			StreamName:    "UpgradePlugin",
+			Handler:       _ControlService_UpgradePlugin_Handler,
 			ServerStreams: true,
 		},
 		{
