@@ -8,6 +8,7 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"syscall"
 )
 
 // Profile says how much of what a plugin was not granted is kept from it.
@@ -115,6 +116,7 @@ func (p *Plan) Command(env []string) (path string, args, shimEnv []string, err e
 type report struct {
 	Measures []Measure `json:"measures,omitempty"`
 	Error    string    `json:"error,omitempty"`
+	Errno    int       `json:"errno,omitempty"`   // of the execution, with Error
 	Refused  bool      `json:"refused,omitempty"` // of strict
 }
 
@@ -138,12 +140,14 @@ func ReadReport(r io.Reader) ([]Measure, error) {
 			all.Measures = part.Measures
 		}
 		if part.Error != "" {
-			all.Error, all.Refused = part.Error, part.Refused
+			all.Error, all.Errno, all.Refused = part.Error, part.Errno, part.Refused
 		}
 	}
 	switch {
 	case all.Refused:
 		return all.Measures, fmt.Errorf("%w%s", ErrUnenforceable, strings.TrimPrefix(all.Error, ErrUnenforceable.Error()))
+	case all.Errno != 0:
+		return all.Measures, fmt.Errorf("%s: %w", all.Error, syscall.Errno(all.Errno)) //nolint:gosec // a small number
 	case all.Error != "":
 		return all.Measures, errors.New(all.Error)
 	case all.Measures == nil:

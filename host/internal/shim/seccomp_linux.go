@@ -48,7 +48,7 @@ func (p *Plan) seccomp() error {
 	for i, r := range raw {
 		program[i] = unix.SockFilter{Code: r.Op, Jt: r.Jt, Jf: r.Jf, K: r.K}
 	}
-	prog := unix.SockFprog{Len: uint16(len(program)), Filter: &program[0]}                                               //nolint:gosec // a few hundred at most
+	prog := unix.SockFprog{Len: uint16(len(program)), Filter: &program[0]}                                         //nolint:gosec // a few hundred at most
 	_, _, errno := unix.Syscall(unix.SYS_SECCOMP, unix.SECCOMP_SET_MODE_FILTER, 0, uintptr(unsafe.Pointer(&prog))) //nolint:gosec // a system call
 	if errno != 0 {
 		return fmt.Errorf("seccomp: %w", errno)

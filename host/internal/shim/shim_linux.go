@@ -43,8 +43,12 @@ func Main() {
 	if err == nil {
 		err = plan.launch(out)
 	}
-	_ = out.Encode(report{Error: err.Error(), Refused: errors.Is(err, ErrUnenforceable)}) // the host sees the end in any case
-	os.Exit(exitShim) //nolint:forbidigo // this is a main
+	last := report{Error: err.Error(), Refused: errors.Is(err, ErrUnenforceable)}
+	if failed, ok := errors.AsType[*executeError](err); ok {
+		last.Error, last.Errno = "execute "+failed.path, int(failed.errno)
+	}
+	_ = out.Encode(last) // the host sees the end in any case
+	os.Exit(exitShim)    //nolint:forbidigo // this is a main
 }
 
 // launch returns only if the process did not become the plugin.
@@ -187,8 +191,16 @@ func (p *Plan) execute() error {
 	}
 	_, _, errno := unix.RawSyscall6(unix.SYS_EXECVEAT, fd, uintptr(unsafe.Pointer(path)), //nolint:gosec // a system call
 		uintptr(unsafe.Pointer(&argv[0])), uintptr(unsafe.Pointer(&envp[0])), flags, 0) //nolint:gosec // a system call
-	return fmt.Errorf("execute %s: %w", p.Path, errno)
+	return &executeError{p.Path, errno}
 }
+
+// executeError says why the kernel does not execute a file.
+type executeError struct {
+	path  string
+	errno syscall.Errno
+}
+
+func (e *executeError) Error() string { return e.errno.Error() }
 
 // lease keeps the file from being written while it is open. Not every file system knows
 // leases, and only the owner of a file may have one: then a change between the hash and the
@@ -200,3 +212,6 @@ func lease(file *os.File) error {
 	}
 	return nil
 }
+
+// ExecPath returns the path under which to execute an open file that is no script.
+func ExecPath(file *os.File) string { return fmt.Sprintf("/proc/self/fd/%d", file.Fd()) }

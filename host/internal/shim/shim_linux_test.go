@@ -1,0 +1,381 @@
+package shim_test
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"golang.org/x/sys/unix"
+
+	"github.com/tasker-engine/tasker/host/internal/shim"
+)
+
+// attackEnv makes the test binary a hostile program: it tries what it says.
+const attackEnv = "TASKER_TEST_ATTACK"
+
+func TestMain(m *testing.M) {
+	shim.Main()
+	if text := os.Getenv(attackEnv); text != "" {
+		var a attack
+		if err := json.Unmarshal([]byte(text), &a); err != nil {
+			fmt.Println(err)
+			os.Exit(1)
+		}
+		if err := a.try(); err != nil {
+			fmt.Printf("refused: %v\n", err)
+		} else {
+			fmt.Println("done")
+		}
+		return
+	}
+	os.Exit(m.Run())
+}
+
+// attack is something that a hostile program tries.
+type attack struct {
+	What string
+	Path string
+	Addr string
+	PID  int
+}
+
+func (a attack) try() error {
+	switch a.What {
+	case "read":
+		_, err := os.ReadFile(a.Path)
+		return err
+	case "list":
+		_, err := os.ReadDir(a.Path)
+		return err
+	case "write":
+		return os.WriteFile(a.Path, []byte("mine"), 0o600)
+	case "truncate":
+		return os.Truncate(a.Path, 0)
+	case "remove":
+		return os.Remove(a.Path)
+	case "temporary":
+		f, err := os.CreateTemp("", "x")
+		if err == nil {
+			err = os.Rename(f.Name(), filepath.Join(a.Path, "moved"))
+		}
+		return err
+	case "tcp", "unix":
+		c, err := net.Dial(a.What, a.Addr)
+		if err == nil {
+			_ = c.Close()
+		}
+		return err
+	case "udp":
+		c, err := net.Dial("udp", a.Addr)
+		if err == nil {
+			_, err = c.Write([]byte("secret"))
+		}
+		return err
+	case "listen":
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		if err == nil {
+			_ = l.Close()
+		}
+		return err
+	case "listen on a socket":
+		l, err := net.Listen("unix", filepath.Join(a.Path, "s"))
+		if err == nil {
+			_ = l.Close()
+		}
+		return err
+	case "trace":
+		return unix.PtraceAttach(a.PID)
+	case "memory":
+		buf := make([]byte, 8)
+		local := []unix.Iovec{{Base: &buf[0], Len: 8}}
+		_, err := unix.ProcessVMReadv(a.PID, local, []unix.RemoteIovec{{Base: 0x400000, Len: 8}}, 0)
+		return err
+	case "signal":
+		return unix.Kill(a.PID, unix.SIGURG) // a Go program ignores it
+	case "fork":
+		return exec.Command("/bin/true").Run()
+	case "namespace":
+		return unix.Unshare(unix.CLONE_NEWUSER)
+	case "mount":
+		return unix.Mount("none", a.Path, "tmpfs", 0, "")
+	case "io_uring":
+		_, _, errno := unix.Syscall(unix.SYS_IO_URING_SETUP, 1, 0, 0)
+		return errno
+	case "files":
+		for {
+			if _, err := os.Open("/dev/null"); err != nil {
+				return err
+			}
+		}
+	case "privileges":
+		status, err := os.ReadFile("/proc/self/status")
+		if err != nil {
+			return err
+		}
+		return errors.New(strings.Join(strings.Fields(strings.Join(lines(string(status), "CapPrm", "CapBnd", "NoNewPrivs", "Seccomp:"), " ")), " "))
+	case "environment":
+		return errors.New(strings.Join(os.Environ(), " "))
+	}
+	return fmt.Errorf("unknown attack %q", a.What)
+}
+
+func lines(text string, prefixes ...string) []string {
+	var found []string
+	for line := range strings.Lines(text) {
+		for _, p := range prefixes {
+			if strings.HasPrefix(line, p) {
+				found = append(found, line)
+			}
+		}
+	}
+	return found
+}
+
+// launch runs an attack under a plan and returns what it printed and what was in force.
+func launch(t *testing.T, plan shim.Plan, a attack) (string, []shim.Measure, error) {
+	t.Helper()
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if plan.Path == "" {
+		plan.Path = self
+	}
+	plan.HostPID = os.Getpid()
+	file, script, err := shim.Open(plan.Path, plan.SHA256)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer file.Close()
+	plan.Script = script
+	text, err := json.Marshal(a)
+	if err != nil {
+		t.Fatal(err)
+	}
+	env := []string{attackEnv + "=" + string(text), "PATH=/usr/bin:/bin"}
+	if len(plan.Private) > 0 {
+		env = append(env, "TMPDIR="+plan.Private[0])
+	}
+	path, args, env, err := plan.Command(env)
+	if err != nil {
+		t.Fatal(err)
+	}
+	report, child, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer report.Close()
+	var out bytes.Buffer
+	cmd := &exec.Cmd{Path: path, Args: args, Env: env, Stdout: &out, Stderr: &out, ExtraFiles: []*os.File{child, file}, Dir: t.TempDir()}
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	_ = child.Close()
+	measures, reported := shim.ReadReport(report)
+	_, _ = io.Copy(io.Discard, report)
+	if err := cmd.Wait(); err != nil && reported == nil {
+		t.Fatalf("%v: %s", err, &out)
+	}
+	return strings.TrimSpace(out.String()), measures, reported
+}
+
+// home is what is not the plugin's business, and what is.
+type home struct{ store, others, own, granted string }
+
+func newHome(t *testing.T) home {
+	t.Helper()
+	dir := t.TempDir()
+	h := home{
+		store: filepath.Join(dir, "tasker.db"), others: filepath.Join(dir, "data", "other"),
+		own: filepath.Join(dir, "data", "mine"), granted: filepath.Join(dir, "granted"),
+	}
+	for _, d := range []string{h.others, h.own, h.granted} {
+		if err := os.MkdirAll(d, 0o700); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, f := range []string{h.store, filepath.Join(h.others, "secret"), filepath.Join(h.granted, "file")} {
+		if err := os.WriteFile(f, []byte("secret"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return h
+}
+
+// needs skips where the kernel cannot do what the test is about.
+func needs(t *testing.T, landlock int) shim.Kernel {
+	t.Helper()
+	k := shim.Probe()
+	if k.Landlock < landlock || !k.Seccomp {
+		t.Skipf("this kernel has Landlock ABI %d (wanted %d), seccomp %v", k.Landlock, landlock, k.Seccomp)
+	}
+	return k
+}
+
+// TestHostileProgram is a plugin that does what it can to get at others.
+func TestHostileProgram(t *testing.T) {
+	needs(t, 6)
+	h := newHome(t)
+	tcp, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer tcp.Close()
+	dir, err := os.MkdirTemp("", "sh") //nolint:usetesting // a short name for a socket
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer os.RemoveAll(dir)
+	control, err := net.Listen("unix", filepath.Join(dir, "control"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer control.Close()
+	pid := os.Getpid()
+	proc := "/proc/" + strconv.Itoa(pid)
+	none := shim.Plan{Profile: shim.Default, Private: []string{h.own}}
+	granted := none
+	granted.Read, granted.Network, granted.Subprocess = []string{h.granted}, "any", true
+
+	const refused, done = "refused: ", "done"
+	for name, tt := range map[string]struct {
+		plan   shim.Plan
+		attack attack
+		want   string // how the answer begins
+	}{
+		"read the store":                    {none, attack{What: "read", Path: h.store}, refused},
+		"write the store":                   {none, attack{What: "write", Path: h.store}, refused},
+		"truncate the store":                {none, attack{What: "truncate", Path: h.store}, refused},
+		"remove the store":                  {none, attack{What: "remove", Path: h.store}, refused},
+		"read the data of another plugin":   {none, attack{What: "read", Path: filepath.Join(h.others, "secret")}, refused},
+		"list the data of another plugin":   {none, attack{What: "list", Path: h.others}, refused},
+		"connect to the socket of a host":   {none, attack{What: "unix", Addr: control.Addr().String()}, refused},
+		"read the environment of the host":  {none, attack{What: "read", Path: proc + "/environ"}, refused},
+		"the same, with subprocesses":       {granted, attack{What: "read", Path: proc + "/environ"}, refused},
+		"open the memory of the host":       {granted, attack{What: "read", Path: proc + "/mem"}, refused},
+		"read the memory of the host":       {granted, attack{What: "memory", PID: pid}, refused},
+		"trace the host":                    {granted, attack{What: "trace", PID: pid}, refused},
+		"signal the host":                   {granted, attack{What: "signal", PID: pid}, refused},
+		"connect over TCP":                  {none, attack{What: "tcp", Addr: tcp.Addr().String()}, refused},
+		"listen on TCP":                     {none, attack{What: "listen"}, refused},
+		"send over UDP":                     {none, attack{What: "udp", Addr: "127.0.0.1:9"}, refused},
+		"start a process":                   {none, attack{What: "fork"}, refused},
+		"make a user namespace":             {granted, attack{What: "namespace"}, refused},
+		"mount":                             {granted, attack{What: "mount", Path: h.own}, refused},
+		"io_uring":                          {granted, attack{What: "io_uring"}, refused},
+		"open files without end":            {none, attack{What: "files"}, refused},
+		"write where it may read":           {granted, attack{What: "write", Path: filepath.Join(h.granted, "file")}, refused},
+		"read what root alone may":          {none, attack{What: "read", Path: "/etc/shadow"}, refused},
+		"granted: read":                     {granted, attack{What: "read", Path: filepath.Join(h.granted, "file")}, done},
+		"granted: connect over TCP":         {granted, attack{What: "tcp", Addr: tcp.Addr().String()}, done},
+		"granted: listen on TCP":            {granted, attack{What: "listen"}, done},
+		"granted: start a process":          {granted, attack{What: "fork"}, done},
+		"its own: write":                    {none, attack{What: "write", Path: filepath.Join(h.own, "x")}, done},
+		"its own: move a temporary file":    {none, attack{What: "temporary", Path: h.own}, done},
+		"its own: a socket":                 {none, attack{What: "listen on a socket", Path: h.own}, done},
+		"its own: what the system tells it": {none, attack{What: "read", Path: "/proc/self/status"}, done},
+		"its own: certificates and names":   {none, attack{What: "read", Path: "/etc/hosts"}, done},
+	} {
+		t.Run(name, func(t *testing.T) {
+			got, _, err := launch(t, tt.plan, tt.attack)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if !strings.HasPrefix(got, tt.want) {
+				t.Errorf("the program says %q, want %q", got, tt.want)
+			}
+		})
+	}
+	if got, err := os.ReadFile(h.store); err != nil || string(got) != "secret" {
+		t.Errorf("the store is %q, %v; want it untouched", got, err)
+	}
+}
+
+func TestPrivilegesAreGone(t *testing.T) {
+	needs(t, 1)
+	got, _, err := launch(t, shim.Plan{Profile: shim.Default, Private: []string{t.TempDir()}}, attack{What: "privileges"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := "CapPrm: 0000000000000000 "
+	if os.Geteuid() == 0 {
+		want += "CapBnd: 0000000000000000 "
+	}
+	if !strings.Contains(got, want) || !strings.Contains(got, "NoNewPrivs: 1 Seccomp: 2") {
+		t.Errorf("the program has %s, want no capabilities, no_new_privs and a filter", got)
+	}
+}
+
+func TestPlanIsNotInTheEnvironment(t *testing.T) {
+	got, _, err := launch(t, shim.Plan{Profile: shim.Default}, attack{What: "environment"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if strings.Contains(got, "TASKER_LAUNCH") || !strings.Contains(got, "PATH=/usr/bin:/bin") {
+		t.Errorf("the program sees %q, want its own variables alone", got)
+	}
+}
+
+func TestReportSaysWhatTheKernelGave(t *testing.T) {
+	k := needs(t, 1)
+	plan := shim.Plan{Profile: shim.Default, Private: []string{t.TempDir()}}
+	_, got, err := launch(t, plan, attack{What: "environment"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	plan.Path = got[0].Detail // whatever it is
+	if diff := cmp.Diff(got, plan.Measures(k)); diff != "" {
+		t.Errorf("report differs from what the kernel can do (-got +want):\n%s", diff)
+	}
+}
+
+func TestStrictSaysWhatItCannotEnforce(t *testing.T) {
+	_, measures, err := launch(t, shim.Plan{Profile: shim.Strict, Network: "loopback", Private: []string{t.TempDir()}}, attack{What: "environment"})
+	if !errors.Is(err, shim.ErrUnenforceable) || !strings.Contains(err.Error(), "network: only this machine is granted") {
+		t.Errorf("got %v, want a refusal for the network", err)
+	}
+	if len(measures) == 0 {
+		t.Error("the refusal comes without the measures")
+	}
+}
+
+func TestStrictStarts(t *testing.T) {
+	needs(t, 6)
+	got, _, err := launch(t, shim.Plan{Profile: shim.Strict, Private: []string{t.TempDir()}}, attack{What: "list", Path: "/"})
+	if err != nil || !strings.HasPrefix(got, "refused") {
+		t.Errorf("got %q, %v; want a program that was started and refused", got, err)
+	}
+}
+
+func TestScript(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "script")
+	if err := os.WriteFile(path, []byte("#!/bin/sh\necho said $0\n"), 0o700); err != nil { //nolint:gosec // it is executed
+		t.Fatal(err)
+	}
+	got, _, err := launch(t, shim.Plan{Profile: shim.Default, Path: path, Private: []string{t.TempDir()}}, attack{})
+	if err != nil || got != "said "+path {
+		t.Errorf("got %q, %v; want the script's name", got, err)
+	}
+}
+
+func TestWhatIsNoProgram(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "text")
+	if err := os.WriteFile(path, []byte("text"), 0o700); err != nil { //nolint:gosec // it is executed
+		t.Fatal(err)
+	}
+	if _, _, err := launch(t, shim.Plan{Profile: shim.Default, Path: path}, attack{}); !errors.Is(err, unix.ENOEXEC) {
+		t.Errorf("got %v, want %v", err, unix.ENOEXEC)
+	}
+}
