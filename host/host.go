@@ -163,7 +163,7 @@ func (h *Host) assembleSupervisor(hostID string, metered bool) error {
 	h.supervisor, err = supervisor.New(supervisor.Options{
 		Logger: h.log.Named("plugin"), Sink: sink{h}, Values: h.reading, Traces: spans{h}, Dirs: h.opts.PluginDirs, RunDir: runDir,
 		Installed: installed,
-		DataDir: filepath.Join(h.opts.Home, dataDir), LogDir: filepath.Join(h.opts.Home, logDir),
+		DataDir:   filepath.Join(h.opts.Home, dataDir), LogDir: filepath.Join(h.opts.Home, logDir),
 		HostID: hostID, HostVersion: h.opts.Version, LogLevel: h.opts.LogLevel, LogLevels: h.opts.PluginLogLevels,
 		StartTimeout: h.opts.StartTimeout, StartTimeouts: h.opts.StartTimeouts, DrainTimeout: h.opts.Grace,
 		CancelGrace: h.opts.CancelGrace, HangTimeout: h.opts.HangTimeout, GrantEnv: h.opts.PluginEnv, StandardEnv: standardEnv(),
