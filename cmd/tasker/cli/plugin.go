@@ -19,7 +19,7 @@ import (
 func (a *app) pluginCommand() *cobra.Command {
 	return a.noun("plugin", "See what plugins offer and how they are",
 		a.pluginListCommand(), a.pluginDescribeCommand(), a.pluginLogsCommand(), a.pluginCrashesCommand(),
-		a.pluginResumeCommand(), a.pluginVerifyCommand(), a.pluginTopCommand(),
+		a.pluginUpgradeCommand(), a.pluginRollbackCommand(), a.pluginReloadCommand(), a.pluginResumeCommand(), a.pluginVerifyCommand(), a.pluginTopCommand(),
 		a.pluginPackCommand(), a.pluginKeygenCommand(), a.pluginInstallCommand(), a.pluginRemoveCommand(), a.pluginLockCommand(),
 		a.pluginVerifyLockCommand(), a.pluginSearchCommand(), a.pluginIndexCommand(), a.pluginApproveCommand(),
 		a.pluginNewCommand(), a.pluginDevCommand(),
