@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
 import { type ChildProcess, execFileSync, spawn, spawnSync } from "node:child_process";
+import { X509Certificate } from "node:crypto";
 import { once } from "node:events";
 import { existsSync, mkdtempSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
@@ -106,7 +107,7 @@ class Hosted {
   /** A client of a service. It shows its certificate, or none. */
   async client(definition: Parameters<typeof makeGenericClientConstructor>[0], show = true) {
     const [, , , socket, , der] = await this.handshake();
-    const pem = `-----BEGIN CERTIFICATE-----\n${der}\n-----END CERTIFICATE-----\n`;
+    const pem = der === "" ? "" : new X509Certificate(Buffer.from(der!, "base64")).toString();
     const creds = der === "" ? credentials.createInsecure() : show ? credentials.createSsl(Buffer.from(pem), Buffer.from(this.own.key), Buffer.from(this.own.cert)) : credentials.createSsl(Buffer.from(pem));
     const Client = makeGenericClientConstructor(definition, "client");
     return new Client(`unix:${socket}`, creds, { "grpc.ssl_target_name_override": "localhost", "grpc.default_authority": "localhost" }) as any;
