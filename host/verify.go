@@ -4,6 +4,7 @@ import (
 	"context"
 
 	"github.com/tasker-engine/tasker/host/internal/conform"
+	"github.com/tasker-engine/tasker/host/internal/supervisor"
 )
 
 // What [VerifyPlugin] takes and returns.
@@ -36,6 +37,9 @@ var ErrVerifyUsage = conform.ErrUsage
 // does. The error says that the options are wrong or that ctx ended; what the plugin does
 // wrong is in the report.
 func VerifyPlugin(ctx context.Context, opts VerifyOptions) (*VerifyReport, error) {
+	if opts.CheckManifest == nil {
+		opts.CheckManifest = supervisor.CheckManifest
+	}
 	return conform.Run(ctx, opts)
 }
 

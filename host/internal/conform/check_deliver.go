@@ -232,6 +232,9 @@ func checkReopen(ctx context.Context, t *trial) error {
 		if err != nil {
 			return err
 		}
+		if err := first.sendAll(ctx, f.events[:1]); err != nil { // then the stream is open on both sides
+			return err
+		}
 		if err := first.batch(0, first.event(f.events[0], taskID)); err != nil {
 			return err
 		}

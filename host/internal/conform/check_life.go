@@ -57,7 +57,7 @@ func checkSignals(ctx context.Context, t *trial) error {
 			return fmt.Errorf("after SIGTERM and SIGINT: %w", err)
 		}
 	}
-	if s.proc.awaitExit(t.opts.Patience / 20) {
+	if s.proc.awaitExit(min(t.opts.Patience/20, time.Second/2)) {
 		return fmt.Errorf("after SIGTERM and SIGINT the process has ended with %s", s.proc.exit())
 	}
 	if a != nil {

@@ -64,7 +64,7 @@ func configureChecks() []Check {
 	return []Check{
 		{ID: "accepts", run: checkConfigured, Title: "it takes its configuration", Rule: "Configure answers without problems when the configuration is right."},
 		{ID: "refuses", run: checkRefusal, Title: "it refuses wrong configurations, with reasons", Rule: "A configuration that is no JSON, breaks the schema, or comes where none is taken is answered by ConfigProblems with a message and a JSON pointer; the process goes on."},
-		{ID: "secrets", run: checkSecrets, Title: "no secret of the configuration leaves it", Rule: "What a writeOnly property holds is in no log line, no error, no result, no manifest and no output, at any log level."},
+		{ID: "secrets", run: checkSecrets, Title: "no secret of the configuration leaves it", Rule: "What a writeOnly property holds is in no log line, no error, no result and no output, at any log level."},
 	}
 }
 

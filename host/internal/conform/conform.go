@@ -8,6 +8,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	pluginv1 "github.com/tasker-engine/tasker/proto/tasker/plugin/v1"
 )
 
 // Result is how a check went.
@@ -36,6 +38,8 @@ type Options struct {
 	StartTimeout time.Duration
 	// Parallel is how many checks run at once, each with processes of its own. Zero = 3.
 	Parallel int
+	// CheckManifest reports everything for which a host refuses a manifest, one problem to a line. Nil = nothing.
+	CheckManifest func(*pluginv1.Manifest) error
 	// Progress is told of each check as it ends, one at a time. Nil = nobody is.
 	Progress func(done, of int, o Outcome)
 }
@@ -129,6 +133,9 @@ func (o Options) withDefaults() Options {
 	}
 	if o.Parallel <= 0 {
 		o.Parallel = 3
+	}
+	if o.CheckManifest == nil {
+		o.CheckManifest = func(*pluginv1.Manifest) error { return nil }
 	}
 	if o.Progress == nil {
 		o.Progress = func(int, int, Outcome) {}

@@ -48,7 +48,12 @@ func fits(schema, doc []byte) error {
 
 // sample makes a document that fits a schema: its example or default where it has one,
 // else the least that it asks for. Nil = none was found. An empty schema gets {}.
-func sample(schema []byte) []byte {
+func sample(schema []byte) []byte { return sampled(schema, false) }
+
+// sampleSecret is sample with a text of our own in each secret.
+func sampleSecret(schema []byte) []byte { return sampled(schema, true) }
+
+func sampled(schema []byte, secrets bool) []byte {
 	if len(schema) == 0 {
 		return []byte("{}")
 	}
@@ -56,7 +61,7 @@ func sample(schema []byte) []byte {
 	if json.Unmarshal(schema, &root) != nil {
 		return nil
 	}
-	doc, err := json.Marshal((&sampler{root: root}).value(root, 0))
+	doc, err := json.Marshal((&sampler{root: root, secrets: secrets}).value(root, 0))
 	if err != nil || fits(schema, doc) != nil {
 		return nil
 	}
@@ -106,7 +111,13 @@ func wrongMembers(schema []byte, good map[string]json.RawMessage) (docs []string
 }
 
 // sampler walks a schema.
-type sampler struct{ root any }
+type sampler struct {
+	root    any
+	secrets bool // give each secret a value of our own
+}
+
+// ourSecret is what a secret holds when nobody says what it should.
+const ourSecret = "conform-secret-3b9f1c"
 
 const maxDepth = 12
 
@@ -169,7 +180,10 @@ func (s *sampler) object(m map[string]any, depth int) any {
 	out := make(map[string]any)
 	for name, p := range properties {
 		member, _ := p.(map[string]any)
-		if slices.Contains(required, any(name)) || member["examples"] != nil {
+		switch {
+		case s.secrets && member["writeOnly"] == true && typeOf(member) == "string":
+			out[name] = ourSecret
+		case slices.Contains(required, any(name)), member["examples"] != nil:
 			out[name] = s.value(p, depth+1)
 		}
 	}

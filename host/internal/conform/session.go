@@ -29,30 +29,53 @@ type runner struct {
 	probed   error              // why it does not get ready
 	config   []byte             // what it is configured with
 	started  atomic.Int64       // processes
+	guesses  int                // configurations that were tried and refused
 }
 
-func newRunner(opts Options) *runner { return &runner{opts: opts, config: opts.Config} }
+func newRunner(opts Options) *runner {
+	r := &runner{opts: opts, config: opts.Config}
+	if len(r.config) == 0 {
+		r.config = opts.Fixtures.Config
+	}
+	return r
+}
 
 // probe learns the manifest, and whether the plugin gets ready at all.
 func (r *runner) probe(ctx context.Context) {
 	t := &trial{runner: r, id: "probe"}
 	defer t.end()
-	s, err := t.start(ctx, launch{})
-	if err != nil {
-		r.probed = err
-		return
+	given := r.config
+	const guesses = 3
+	for r.guesses = range guesses {
+		s, err := t.start(ctx, launch{})
+		if err != nil {
+			r.probed = err
+			return
+		}
+		if r.manifest, err = s.describe(ctx); err != nil {
+			r.probed = err
+			return
+		}
+		if len(given) == 0 {
+			r.config = r.guess()
+		}
+		if r.probed = s.configure(ctx, r.config); r.probed == nil || len(given) > 0 {
+			return
+		}
 	}
-	if r.manifest, err = s.describe(ctx); err != nil {
-		r.probed = err
-		return
+}
+
+// guess makes the next configuration to be tried where none is given.
+func (r *runner) guess() []byte {
+	schema := r.manifest.GetConfigSchema()
+	switch {
+	case len(schema) == 0 || r.guesses > 1:
+		return nil
+	case r.guesses == 0:
+		return sampleSecret(schema)
+	default:
+		return sample(schema)
 	}
-	if len(r.config) == 0 {
-		r.config = r.opts.Fixtures.Config
-	}
-	if len(r.config) == 0 && len(r.manifest.GetConfigSchema()) > 0 {
-		r.config = sample(r.manifest.GetConfigSchema())
-	}
-	r.probed = s.configure(ctx, r.config)
 }
 
 // launch says how a process is started.
