@@ -25,6 +25,7 @@ const (
 	PluginDegraded    PluginState = "degraded"    // takes work, and says that something is wrong
 	PluginDraining    PluginState = "draining"    // finishes what it holds
 	PluginStopped     PluginState = "stopped"     // ended on purpose
+	PluginIdle        PluginState = "idle"        // has no process: one is started when something wants it
 	PluginBackoff     PluginState = "backoff"     // crashed, failed to start or left; will be started again
 	PluginQuarantined PluginState = "quarantined" // crashed too often; an operator resumes it
 	PluginRefused     PluginState = "refused"     // its declaration cannot be accepted
@@ -34,7 +35,7 @@ const (
 func PluginStates() []PluginState {
 	return []PluginState{
 		PluginStarting, PluginHandshaking, PluginConfiguring, PluginReady, PluginDegraded, PluginDraining, PluginStopped,
-		PluginBackoff, PluginQuarantined, PluginRefused,
+		PluginIdle, PluginBackoff, PluginQuarantined, PluginRefused,
 	}
 }
 

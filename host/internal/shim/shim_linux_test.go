@@ -163,7 +163,7 @@ func launch(t *testing.T, plan shim.Plan, a attack) (string, []shim.Measure, err
 	if err != nil {
 		t.Fatal(err)
 	}
-	env := []string{attackEnv + "=" + string(text), "PATH=/usr/bin:/bin"}
+	env := []string{attackEnv + "=" + string(text), "PATH=/usr/bin:/bin", "GORACE=atexit_sleep_ms=0"}
 	if len(plan.Private) > 0 {
 		env = append(env, "TMPDIR="+plan.Private[0])
 	}

@@ -37,7 +37,7 @@ func Describe(ctx context.Context, path string, opts Options) (*Manifest, error)
 
 	log := newPluginLog(dir, "describe", func(err error) { opts.Logger.Error("plugin output is not kept", logkeys.Error, err) })
 	defer log.close()
-	l := launcher{opts: opts, forker: f, run: &runDir{path: dir}}.newLaunch(b.path, "describe", "describe#1", nil, log)
+	l := launcher{opts: opts, forker: f, run: &runDir{path: dir}}.newLaunch(Binary{Path: b.path}, "describe", "describe#1", grant{}, log)
 	ctx, cancel := context.WithTimeout(ctx, opts.startTimeout(b.name))
 	defer cancel()
 	defer context.AfterFunc(ctx, l.process.kill)()

@@ -59,6 +59,7 @@ func (s *Supervisor) FailInstance(instance, why string) {
 
 // Send sends a frame.
 func (s *EventStream) Send(frame *pluginv1.DeliverRequest) error {
+	s.in.frames.Add(1)
 	if err := s.stream.Send(frame); err != nil {
 		return fmt.Errorf("deliver to %s: %w", s.in.id, err)
 	}

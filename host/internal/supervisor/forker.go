@@ -19,6 +19,7 @@ type forker struct {
 
 type forkRequest struct {
 	path  string
+	args  []string
 	attr  *os.ProcAttr
 	reply chan<- forkReply
 }
@@ -41,7 +42,7 @@ func (f *forker) run() {
 	for {
 		select {
 		case r := <-f.requests:
-			p, err := os.StartProcess(r.path, []string{r.path}, r.attr)
+			p, err := os.StartProcess(r.path, r.args, r.attr)
 			r.reply <- forkReply{process: p, err: err}
 		case <-f.done:
 			return
@@ -50,10 +51,11 @@ func (f *forker) run() {
 }
 
 // start starts a process from the locked thread.
-func (f *forker) start(path string, attr *os.ProcAttr) (*os.Process, error) {
+func (f *forker) start(request forkRequest) (*os.Process, error) {
 	reply := make(chan forkReply, 1)
+	request.reply = reply
 	select {
-	case f.requests <- forkRequest{path: path, attr: attr, reply: reply}:
+	case f.requests <- request:
 	case <-f.done:
 		return nil, errForkerStopped
 	}

@@ -57,6 +57,7 @@ type instance struct {
 	changed  chan struct{} // status, leaks or the busy state changed
 	idle     chan struct{} // the last attempt that is not leaked ended, or a Deliver stream did
 	failed   chan string   // capacity 1: why the process is taken for hung, by another part
+	excess   chan string   // capacity 1: it has more memory than it may
 	stop     *drainSignal  // the host wants everything drained
 	leave    *farewell     // the plugin is replaced
 
@@ -65,7 +66,9 @@ type instance struct {
 	born      time.Time
 	lastSeen  atomic.Int64 // the last tick of Watch, or when work began after idleness: nanoseconds since born
 	completed atomic.Uint64
-	acked     atomic.Bool // it acknowledged an event
+	finished  *atomic.Uint64 // completed, of all processes of the plugin
+	frames    atomic.Uint64  // of events, sent
+	acked     atomic.Bool    // it acknowledged an event
 
 	mu       sync.Mutex
 	attempts map[string]*held
@@ -89,6 +92,7 @@ type held struct {
 	sent    bool        // it may have reached the process
 	sampled bool        // its trace is recorded
 	leaked  bool
+	suspect bool // it holds the instance alone
 
 	step        task.StepName
 	correlation string
@@ -147,6 +151,7 @@ type ending struct {
 	why     string // for people
 	crashed bool   // by itself or for a hang, not on purpose
 	again   bool   // stopped on purpose, to be started again at once
+	idle    bool   // stopped because there is nothing to do
 }
 
 func newInstance(l *launch, m *Manifest, stop *drainSignal, leave *farewell, onState func(task.PluginState, string)) *instance {
@@ -163,6 +168,7 @@ func newInstance(l *launch, m *Manifest, stop *drainSignal, leave *farewell, onS
 		changed:  make(chan struct{}, 1),
 		idle:     make(chan struct{}, 1),
 		failed:   make(chan string, 1),
+		excess:   make(chan string, 1),
 		attempts: make(map[string]*held),
 	}
 }
@@ -194,6 +200,9 @@ func (in *instance) run() {
 	in.wg.Go(in.receive)
 	in.wg.Go(in.watch)
 	in.wg.Go(in.fetch)
+	if limit := in.opts.Isolation.Limits[in.manifest.Name].Memory; limit > 0 {
+		in.wg.Go(func() { in.watchMemory(limit) })
+	}
 	notify(in.changed) // the first status may say more than ready
 }
 
@@ -202,6 +211,8 @@ func (in *instance) supervise(ctx context.Context) ending {
 	hang := time.NewTimer(in.opts.HangTimeout)
 	hang.Stop()
 	defer hang.Stop()
+	idle := in.newIdleness()
+	defer idle.stop()
 	armed, suspected := false, false
 	for {
 		select {
@@ -229,6 +240,12 @@ func (in *instance) supervise(ctx context.Context) ending {
 			if armed = in.load() > 0; armed {
 				hang.Reset(left)
 			}
+		case <-idle.tick:
+			if idle.look(in) {
+				return in.rest(ctx, idle.after)
+			}
+		case why := <-in.excess:
+			return in.tooLarge(ctx, why)
 		case why := <-in.failed:
 			return in.hung(why)
 		case <-in.stop.begun:
@@ -347,7 +364,7 @@ func (in *instance) crash(broken string) ending {
 		in.launch.process.kill()
 		in.launch.waitExit(killLimit)
 	}
-	return ending{cause: task.LossCrashed, why: why, crashed: true}
+	return ending{cause: task.LossCrashed, why: in.crashCause(why), crashed: true}
 }
 
 // leftOrderly reports whether a process that ended had announced it and ended well.

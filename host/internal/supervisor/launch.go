@@ -19,6 +19,7 @@ import (
 	"google.golang.org/grpc"
 
 	"github.com/tasker-engine/tasker/host/internal/logkeys"
+	"github.com/tasker-engine/tasker/host/internal/shim"
 	"github.com/tasker-engine/tasker/host/task"
 	pluginv1 "github.com/tasker-engine/tasker/proto/tasker/plugin/v1"
 )
@@ -76,10 +77,10 @@ type launcher struct {
 type launch struct {
 	launcher
 
-	path     string
-	plugin   string   // the name under which it is started
-	instance string   // "plugin#n"
-	granted  []string // environment variables beyond the inherited ones
+	binary   Binary
+	plugin   string // the name under which it is started
+	instance string // "plugin#n"
+	granted  grant
 	phase    phase
 
 	output    *output
@@ -92,12 +93,12 @@ type launch struct {
 }
 
 // newLaunch prepares a start; release must be called after begin.
-func (r launcher) newLaunch(path, plugin, instance string, granted []string, log *pluginLog) *launch {
+func (r launcher) newLaunch(b Binary, plugin, instance string, granted grant, log *pluginLog) *launch {
 	l := &launch{
-		launcher: r, path: path, plugin: plugin, instance: instance, granted: granted,
+		launcher: r, binary: b, plugin: plugin, instance: instance, granted: granted,
 		phase: phaseVerify, output: newOutput(instance, log),
 	}
-	l.process = newProcess(path, l.dataDir(), scrubbedEnv(granted), r.forker, l.output, l.started)
+	l.process = newProcess(b.Path, l.dataDir(), l.environment(), r.forker, l.output, l.started)
 	return l
 }
 
@@ -105,7 +106,7 @@ func (l *launch) dataDir() string { return filepath.Join(l.opts.DataDir, l.plugi
 
 // started notes the process for a later host; a note that fails is only a weaker sweep.
 func (l *launch) started(pid int) {
-	err := l.run.record(pid, l.instance, l.path)
+	err := l.run.record(pid, l.instance, l.binary.Path)
 	if err != nil && !errors.Is(err, os.ErrProcessDone) { // what has ended already needs no sweep
 		l.opts.Logger.Warn("plugin process is not recorded", logkeys.Instance, l.instance, logkeys.Error, err)
 	}
@@ -114,13 +115,17 @@ func (l *launch) started(pid int) {
 // connect verifies and executes the binary, waits for its handshake and connects. The
 // end of ctx kills the process at any later time until stop is called.
 func (l *launch) connect(ctx context.Context) error {
-	if err := l.opts.Verify(l.path); err != nil {
+	if err := l.opts.Verify(l.binary.Path); err != nil {
 		return refuse(err)
 	}
-	l.phase = phaseExec
 	if err := privateDir(l.dataDir()); err != nil {
 		return fmt.Errorf("data directory: %w", err)
 	}
+	if err := l.isolate(); err != nil {
+		return err
+	}
+	defer l.process.closeFile()
+	l.phase = phaseExec
 	l.client = goplugin.NewClient(l.clientConfig())
 	if _, err := l.client.Start(); err != nil {
 		if l.runner != nil && l.runner.failed != nil {
@@ -163,6 +168,7 @@ func (l *launch) clientConfig() *goplugin.ClientConfig {
 		UnixSocketConfig: &goplugin.UnixSocketConfig{TempDir: l.run.path},
 		RunnerFunc: func(_ hclog.Logger, cmd *exec.Cmd, dir string) (runner.Runner, error) {
 			l.socketDir = dir
+			l.process.own(dir)
 			l.runner = newLibraryRunner(l.process, cmd)
 			return l.runner, nil
 		},
@@ -186,7 +192,7 @@ func execError(err error) error {
 	if errors.Is(err, syscall.ENOEXEC) {
 		return refuse(fmt.Errorf("it is no program for this machine, so no plugin: %w", err))
 	}
-	if errors.Is(err, os.ErrPermission) || errors.Is(err, os.ErrNotExist) {
+	if errors.Is(err, os.ErrPermission) || errors.Is(err, os.ErrNotExist) || errors.Is(err, shim.ErrUnenforceable) {
 		return refuse(err)
 	}
 	return err
@@ -219,7 +225,7 @@ func (l *launch) handshakeError(ctx context.Context, err error) error {
 // failure makes the error of a start that did not get ready. Call it after release,
 // when everything that the process printed was read.
 func (l *launch) failure(ctx context.Context, err error) *StartError {
-	e := &StartError{Path: l.path, Phase: string(l.phase), Err: err, Printed: l.output.said()}
+	e := &StartError{Path: l.binary.Path, Phase: string(l.phase), Err: err, Printed: l.output.said()}
 	if panicked := l.output.panicked(); panicked != "" {
 		e.Printed = []string{panicked} // the rest of the trace is in the crash report
 	}

@@ -29,8 +29,8 @@ func TestMetrics(t *testing.T) {
 	held := run(5, "hold")
 	h.running(held.ID)
 	before := h.Metrics()[0]
-	if runtime.GOOS == "linux" && (!before.HasUsage || before.RSS <= 0) {
-		t.Errorf("usage of a running process: %d bytes (%t), want some", before.RSS, before.HasUsage)
+	if runtime.GOOS == "linux" && (!before.HasUsage || before.Used.Memory <= 0) {
+		t.Errorf("usage of a running process: %d bytes (%t), want some", before.Used.Memory, before.HasUsage)
 	}
 	run(6, "exit")
 	h.instanceOf("good", 2)

@@ -109,9 +109,21 @@ type Options struct {
 	// Configs holds the configuration of each plugin, JSON; {} when missing.
 	Configs map[string]json.RawMessage
 
+	// Isolation says what is kept from plugins. The zero value keeps nothing but the
+	// environment.
+	Isolation Isolation
+
 	DefaultCapacity   int // attempts at once, for plugins that declare no limit
 	MaxParallelStarts int // default 2 per core
 	Restart           Restart
+
+	// Rests say which plugins need not have a process all the time. ManifestDir keeps what
+	// those declare that are started lazily; empty = they are started at once.
+	Rests       map[string]Rest
+	ManifestDir string
+	// MemoryCheck is how often the memory of plugins with a limit is looked at, default
+	// DefaultMemoryCheck.
+	MemoryCheck time.Duration
 
 	// Metered measures attempts for [Supervisor.Metrics].
 	Metered bool
@@ -146,6 +158,7 @@ func (o Options) withDefaults() Options {
 	setDefault(&o.CancelGrace, DefaultCancelGrace)
 	setDefault(&o.HangTimeout, DefaultHangTimeout)
 	setDefault(&o.StopGrace, DefaultStopGrace)
+	setDefault(&o.MemoryCheck, DefaultMemoryCheck)
 	setDefault(&o.DefaultCapacity, DefaultCapacity)
 	setDefault(&o.MaxParallelStarts, 2*runtime.NumCPU())
 	setDefault(&o.Restart.Base, 500*time.Millisecond)
@@ -184,6 +197,7 @@ func (o Options) validate() error {
 		{"cancel grace", o.CancelGrace},
 		{"hang timeout", o.HangTimeout},
 		{"stop grace", o.StopGrace},
+		{"memory check", o.MemoryCheck},
 		{"restart base", o.Restart.Base},
 		{"restart cap", o.Restart.Cap},
 	} {
@@ -199,6 +213,7 @@ func (o Options) validate() error {
 			problems = append(problems, fmt.Errorf("configuration of plugin %s: no valid JSON", name))
 		}
 	}
+	problems = append(problems, o.Isolation.validate())
 	if err := errors.Join(problems...); err != nil {
 		return fmt.Errorf("supervisor options: %w: %w", task.ErrInvalid, err)
 	}

@@ -10,6 +10,7 @@ import (
 	"os"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/tasker-engine/tasker/host/internal/logkeys"
@@ -25,6 +26,7 @@ type plugin struct {
 	approved bool            // it was installed: what it declares must be what was approved
 	config   json.RawMessage // what its processes are configured with
 	resume   chan struct{}   // capacity 1: it may be started again
+	wake     chan struct{}   // capacity 1: something wants it
 	ended    chan struct{}   // closed when run returned
 	leave    farewell
 	replaces *plugin // whose name it has to share as long as it is on trial
@@ -34,15 +36,18 @@ type plugin struct {
 	stopIntake context.CancelFunc
 
 	// Owned by run.
-	history history
-	name    string   // as the manifest says, or the file before the first start
-	granted []string // environment that its next process gets
+	history  history
+	suspects suspects
+	name     string // as the manifest says, or the file before the first start
+	granted  grant  // what its next process gets
 
 	mu       sync.Mutex
 	info     PluginInfo
 	in       *instance // nil unless ready
 	reserve  bool      // its successor serves: it is not started again as long as that lasts
 	previous *release  // what a rollback returns to
+
+	finished atomic.Uint64 // attempts
 }
 
 // verdict is what follows the end of a process.
@@ -51,6 +56,7 @@ type verdict int
 const (
 	startAgain  verdict = iota // at once
 	startLater                 // after info.RetryAt
+	startWanted                // once something wants it
 	startNever                 // until an operator resumes it
 	startNoMore                // the host stops
 )
@@ -58,12 +64,13 @@ const (
 func newPlugin(s *Supervisor, b binary, config json.RawMessage) *plugin {
 	p := &plugin{
 		sup: s, binary: Binary{Name: b.name, Path: b.path}, name: b.name, config: config,
-		resume: make(chan struct{}, 1), ended: make(chan struct{}), leave: farewell{said: make(chan struct{})},
+		resume: make(chan struct{}, 1), wake: make(chan struct{}, 1), ended: make(chan struct{}), leave: farewell{said: make(chan struct{})},
 		info: PluginInfo{Name: b.name, Path: b.path, State: task.PluginStopped, Since: time.Now().UTC()},
 	}
 	if b.approved != nil {
 		p.binary, p.approved, p.info.Version = *b.approved, true, b.approved.Version
 	}
+	p.granted = s.opts.firstGrant(p.binary)
 	p.intake, p.stopIntake = context.WithCancel(s.intake)
 	return p
 }
@@ -77,6 +84,8 @@ func (p *plugin) run(life context.Context, found error) {
 	if found != nil {
 		p.setState(task.PluginRefused, found.Error())
 		next = startNever
+	} else if p.mayBeLazy() {
+		next = startWanted
 	}
 	for {
 		switch next {
@@ -85,10 +94,14 @@ func (p *plugin) run(life context.Context, found error) {
 			if !p.pause(p.intake, time.Until(p.snapshot().RetryAt)) {
 				next = startNoMore
 			}
+		case startWanted:
+			if !p.sleep() {
+				next = startNoMore
+			}
 		case startNever:
 			select {
 			case <-p.resume:
-				p.history = history{}
+				p.history, p.suspects = history{}, suspects{}
 			case <-p.intake.Done():
 				return // it keeps its state: nothing of it runs
 			}
@@ -165,7 +178,7 @@ func (p *plugin) once(life, intake context.Context) verdict {
 	end := in.supervise(life)
 	p.sup.unregister(p, in)
 	p.trial.ended(end)
-	lost := in.close()
+	lost, alone := in.close(), in.heldSuspect()
 	p.sup.opts.Sink.InstanceGone(in.id, end.cause, lost)
 	in.launch.release()
 	useful := in.useful()
@@ -174,10 +187,16 @@ func (p *plugin) once(life, intake context.Context) verdict {
 		if end.again && !p.trial.failed() {
 			return p.replaced(end.why, time.Since(readyAt), useful)
 		}
+		if end.idle {
+			return startWanted
+		}
 		return startNoMore
 	}
 	if panicked := in.launch.output.panicked(); panicked != "" {
 		end.why += ": " + panicked
+	}
+	if blamed := p.suspects.charge(time.Now(), lost, alone, p.sup.opts.Restart.Window); blamed != "" && !useful {
+		useful, end.why = true, end.why+"; "+blamed
 	}
 	p.reportCrash(in.launch, end.why, lost)
 	return p.crashed(end.why, time.Since(readyAt), useful)
@@ -244,8 +263,8 @@ func (p *plugin) bringUp(ctx context.Context, l *launch) (in *instance, again bo
 	if err := p.checkIdentity(m); err != nil {
 		return nil, false, refuse(err)
 	}
-	granted := p.sup.opts.grantedEnv(m.Name, m.Permissions.Env)
-	if m.Name != p.name || !slices.Equal(granted, p.granted) {
+	granted := p.sup.opts.grantOf(p.binary, m)
+	if m.Name != p.name || !granted.equal(p.granted) {
 		p.rename(m.Name)
 		p.granted = granted
 		return nil, true, nil
@@ -254,6 +273,7 @@ func (p *plugin) bringUp(ctx context.Context, l *launch) (in *instance, again bo
 		return nil, false, refuse(err)
 	}
 	p.setManifest(m)
+	p.setInForce(l.inForce())
 	p.setState(task.PluginConfiguring, "")
 	if err := p.check(ctx, l, m); err != nil {
 		return nil, false, err
@@ -262,7 +282,7 @@ func (p *plugin) bringUp(ctx context.Context, l *launch) (in *instance, again bo
 		return nil, false, err
 	}
 	in = newInstance(l, m, &p.sup.drain, &p.leave, p.says)
-	in.meters = p.sup.meters.of(m)
+	in.meters, in.finished = p.sup.meters.of(m), &p.finished
 	if err := in.open(); err != nil {
 		return in, false, err
 	}
@@ -302,6 +322,8 @@ func (p *plugin) becameReady(in *instance) {
 	info := p.snapshot()
 	p.sup.opts.Logger.Info("plugin declares", logkeys.Plugin, m.Name, logkeys.Version, m.Version, logkeys.Accepted, info.Accepted, logkeys.Refused, info.Refused)
 	p.setState(task.PluginReady, "")
+	p.sup.takeWanted(m.Name) // it is there
+	p.remember(m)
 	in.run()
 	ready := task.Instance{
 		ID: in.id, Plugin: m.Name, Version: m.Version, Capacity: in.told, Offers: m.offers(), Trial: p.trial.pending(),
@@ -445,6 +467,12 @@ func (p *plugin) setPID(pid int) {
 	p.info.PID = pid
 }
 
+func (p *plugin) setInForce(f *InForce) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.info.InForce = f
+}
+
 func (p *plugin) rename(name string) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -460,7 +488,7 @@ func (p *plugin) setManifest(m *Manifest) {
 		accepted = append(accepted, "handler "+h.Ref())
 	}
 	for _, name := range m.Permissions.Env {
-		if name == anyEnv || slices.Contains(p.granted, name) {
+		if name == anyEnv || slices.Contains(p.granted.env, name) {
 			continue
 		}
 		if _, set := os.LookupEnv(name); set {
@@ -482,9 +510,11 @@ func (p *plugin) snapshot() PluginInfo {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	info := p.info
+	info.Finished = p.finished.Load()
 	if p.in != nil {
 		info.Capacity, info.InFlight, info.Leaked = p.in.usage()
 	}
+	info.Config = p.config
 	if p.previous != nil {
 		info.Previous = p.previous.binary.Version
 	}

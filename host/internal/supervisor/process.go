@@ -1,6 +1,7 @@
 package supervisor
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"io"
@@ -13,6 +14,8 @@ import (
 	"time"
 
 	"github.com/hashicorp/go-plugin/runner"
+
+	"github.com/tasker-engine/tasker/host/internal/shim"
 )
 
 // outputGrace is how long the output of a dead process is read before its pipes are
@@ -30,6 +33,10 @@ type process struct {
 	onStart  func(pid int)
 	lifeline *os.File // write end of the plugin's stdin; EOF tells it that the host is gone
 
+	plan   *shim.Plan // what it may do, nil = what the host may
+	file   *os.File   // the executable, nil = it is executed by its path
+	script bool       // an interpreter opens the path
+
 	// The library reads handshake; it sees the handshake line and nothing else.
 	handshake      *io.PipeReader
 	handshakeWrite *io.PipeWriter
@@ -44,6 +51,7 @@ type process struct {
 	unwanted bool // killed before the start: do not start
 	killed   bool // by us, while it ran
 	state    *os.ProcessState
+	inForce  []shim.Measure // what the shim said
 }
 
 func newProcess(path, dir string, env []string, f *forker, out *output, onStart func(pid int)) *process {
@@ -56,39 +64,68 @@ func newProcess(path, dir string, env []string, f *forker, out *output, onStart 
 }
 
 // start executes the binary with the environment that the library asks for on top of
-// the scrubbed one. After an error the process counts as exited.
+// the scrubbed one. After an error the process counts as exited, or ends by itself.
 func (p *process) start(libraryEnv []string) error {
-	if err := p.fork(append(append([]string(nil), p.env...), libraryEnv...)); err != nil {
+	report, err := p.fork(append(append([]string(nil), p.env...), libraryEnv...))
+	if err != nil {
 		_ = p.handshakeWrite.Close() // the library's reader sees the end
 		close(p.exited)
 		close(p.done)
 		return err
 	}
-	return nil
+	if report == nil {
+		return nil
+	}
+	defer func() { _ = report.Close() }() // it was only read
+	measures, err := shim.ReadReport(report)
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.inForce = measures
+	return err
 }
 
-func (p *process) fork(env []string) error {
+// fork starts the process. A shim's report is to be read from what it returns.
+func (p *process) fork(env []string) (report *os.File, err error) {
 	var pipes pipes
 	if err := pipes.open(); err != nil {
-		return err
+		return nil, err
 	}
 	defer pipes.closeChild()
-	attr := &os.ProcAttr{
+	defer func() {
+		if err != nil {
+			pipes.closeHost()
+		}
+	}()
+	start := forkRequest{path: p.path, args: []string{p.path}, attr: &os.ProcAttr{
 		Dir:   p.dir,
 		Env:   env,
 		Files: []*os.File{pipes.stdin.child, pipes.stdout.child, pipes.stderr.child},
 		Sys:   processAttributes(),
+	}}
+	switch {
+	case p.plan != nil:
+		var child *os.File
+		if report, child, err = os.Pipe(); err != nil {
+			return nil, fmt.Errorf("open pipes: %w", err)
+		}
+		defer func() { _ = child.Close() }()
+		start.attr.Files = append(start.attr.Files, child, p.file)
+		start.path, start.args, start.attr.Env, err = p.plan.Command(env)
+	case p.file != nil && !p.script:
+		start.path = shim.ExecPath(p.file)
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.unwanted {
-		pipes.closeHost()
-		return context.Canceled
+		err = cmp.Or(err, context.Canceled)
 	}
-	proc, err := p.forker.start(p.path, attr)
+	var proc *os.Process
+	if err == nil {
+		proc, err = p.forker.start(start)
+	}
 	if err != nil {
-		pipes.closeHost()
-		return err
+		_ = report.Close() // nil files return an error, which is fine
+		return nil, err
 	}
 	p.os = proc
 	p.platform = adopt(proc)
@@ -98,7 +135,28 @@ func (p *process) fork(env []string) error {
 	readers.Go(func() { p.readStdout(pipes.stdout.host) })
 	readers.Go(func() { p.output.read(sourceStderr, pipes.stderr.host) })
 	go p.reap(proc, readers, pipes.stdout.host, pipes.stderr.host)
-	return nil
+	return report, nil
+}
+
+// own gives the process one more directory of its own, before its start.
+func (p *process) own(dir string) {
+	if p.plan != nil {
+		p.plan.Private = append(p.plan.Private, dir)
+	}
+}
+
+// closeFile lets go of the executable, once it is executed or never will be.
+func (p *process) closeFile() {
+	if p.file != nil {
+		_ = p.file.Close() // it was only read
+	}
+}
+
+// measures returns what the shim said, nil without one.
+func (p *process) measures() []shim.Measure {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.inForce
 }
 
 // readStdout passes the first line that has the shape of a handshake on to the

@@ -25,23 +25,27 @@ type PluginInfo struct {
 	State    task.PluginState
 	Cause    string // why it is in its state, for people
 	Since    time.Time
-	RetryAt  time.Time // with PluginBackoff
-	PID      int       // 0 = no process
-	Instance string    // the last one, "plugin#n"
-	Capacity int       // attempts at once; 0 unless ready
-	InFlight int       // attempts that it holds
-	Leaked   int       // of these, cancelled ones that do not end
-	Crashes  int       // since the host started
-	Starts   int       // since the host started; a second process for its name or environment is none
-	Manifest *Manifest // nil before it was read
-	Previous string    // the version that a rollback returns to, empty = none
-	Accepted []string  // what of the declaration is served, "handler greet@1"
-	Refused  []string  // what is not, with the reason
-	Warnings []string  // what is served and may be a mistake
+	RetryAt  time.Time       // with PluginBackoff
+	PID      int             // 0 = no process
+	Instance string          // the last one, "plugin#n"
+	Capacity int             // attempts at once; 0 unless ready
+	InFlight int             // attempts that it holds
+	Leaked   int             // of these, cancelled ones that do not end
+	Crashes  int             // since the host started
+	Starts   int             // since the host started; a second process for its name or environment is none
+	Manifest *Manifest       // nil before it was read
+	InForce  *InForce        // what is kept from the last process that was described, nil before one was
+	Previous string          // the version that a rollback returns to, empty = none
+	Config   json.RawMessage // what it is configured with
+	Accepted []string        // what of the declaration is served, "handler greet@1"
+	Refused  []string        // what is not, with the reason
+	Warnings []string        // what is served and may be a mistake
 	// Successor is what the plugin is being upgraded to, nil = nothing; Upgrade is how the
 	// last upgrade went, for people.
 	Successor *Successor
 	Upgrade   string
+	// Finished are the attempts that ended in its processes.
+	Finished uint64
 }
 
 // Supervisor runs plugin processes. Make it with [New]; Run once.
@@ -65,6 +69,7 @@ type Supervisor struct {
 	instances map[string]*instance // ready ones, by id
 	names     map[string]*plugin   // who has a name
 	launches  map[string]int       // processes that were started under a name
+	wanted    map[string]bool      // plugins without a process that something wants
 	upgrades  map[string]*upgrade  // under way, by name
 	logs      map[string]*pluginLog
 	running   bool
@@ -90,6 +95,7 @@ func New(opts Options) (*Supervisor, error) {
 		instances: make(map[string]*instance),
 		names:     make(map[string]*plugin),
 		launches:  make(map[string]int),
+		wanted:    make(map[string]bool),
 		upgrades:  make(map[string]*upgrade),
 		logs:      make(map[string]*pluginLog),
 		meters:    newMeters(opts.Metered),
@@ -261,7 +267,7 @@ func (s *Supervisor) Resume(name string) error {
 			continue
 		}
 		switch info.State {
-		case task.PluginQuarantined, task.PluginRefused, task.PluginBackoff:
+		case task.PluginQuarantined, task.PluginRefused, task.PluginBackoff, task.PluginIdle:
 			notify(p.resume)
 			return nil
 		default:
@@ -345,7 +351,7 @@ func (s *Supervisor) newLaunch(p *plugin) *launch {
 	instance := p.name + "#" + strconv.Itoa(s.launches[p.name])
 	s.mu.Unlock()
 	r.opts.Configs = map[string]json.RawMessage{p.name: p.config}
-	return r.newLaunch(p.binary.Path, p.name, instance, p.granted, log)
+	return r.newLaunch(p.binary, p.name, instance, p.granted, log)
 }
 
 // log returns the log of a plugin.
@@ -372,7 +378,7 @@ func (s *Supervisor) logLife(life task.PluginLife) {
 		level = hclog.Warn
 	case task.PluginQuarantined, task.PluginRefused:
 		level = hclog.Error
-	case task.PluginReady, task.PluginDraining, task.PluginStopped:
+	case task.PluginReady, task.PluginDraining, task.PluginStopped, task.PluginIdle:
 	}
 	args := []any{logkeys.Plugin, life.Plugin, logkeys.Instance, life.Instance}
 	if life.Cause != "" {

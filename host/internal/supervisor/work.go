@@ -76,7 +76,7 @@ func (in *instance) dispatch(as []*task.Assignment) {
 		}
 		h := &held{
 			id: a.ID, key: a.ID.String(), handler: a.Handler.Handler, meter: in.meters[a.Handler.Handler],
-			step: a.Step, correlation: a.CorrelationID, traceparent: a.Traceparent,
+			step: a.Step, correlation: a.CorrelationID, traceparent: a.Traceparent, suspect: a.Suspect,
 		}
 		in.attempts[h.key] = h
 		orders = append(orders, order{held: h, assignment: a})
@@ -330,6 +330,7 @@ func (in *instance) finish(key string) *held {
 	in.mu.Unlock()
 	if ok {
 		in.completed.Add(1)
+		in.finished.Add(1)
 	}
 	if empty {
 		notify(in.idle)
