@@ -163,6 +163,8 @@ func (p *testPlugin) Describe(ctx context.Context, _ *pluginv1.DescribeRequest) 
 		m.ConfigSchema = []byte(`{"type":"object","properties":{"port":{"type":"integer"}},"required":["port"],"additionalProperties":false}`)
 	case "emitter":
 		m.Emits = emitterEvents()
+	case "hog":
+		m.Handlers = append(m.Handlers, &pluginv1.HandlerSpec{Name: "hog", Version: 1})
 	case "listener":
 		m.Handlers = nil
 		m.Subscriptions = []*pluginv1.SubscriptionSpec{{Name: "audit", Events: []string{"task.*"}}}
@@ -290,6 +292,13 @@ func (p *testPlugin) execute(a *pluginv1.Attempt, cancelled chan string) {
 	switch a.GetHandler() {
 	case "echo":
 		p.update(resultUpdate(id, input))
+	case "hog": // has memory until drained
+		memory := make([]byte, 192<<20)
+		for i := 0; i < len(memory); i += os.Getpagesize() {
+			memory[i] = 1
+		}
+		<-cancelled
+		p.update(resultUpdate(id, memory[:1]))
 	case "hold": // until cancelled or drained
 		p.update(&pluginv1.Update{AttemptId: id, Kind: &pluginv1.Update_Heartbeat{Heartbeat: &pluginv1.Heartbeat{Note: "holding"}}})
 		reason := <-cancelled

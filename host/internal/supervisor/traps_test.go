@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"runtime/debug"
 	"slices"
 	"strconv"
 	"strings"
@@ -242,17 +243,11 @@ func TestTrapBinaryIsVerifiedBeforeItRuns(t *testing.T) {
 }
 
 // Managed clients are never freed, and every restart could leak connections, pipes and
-// goroutines.
+// goroutines. TASKER_RESTARTS=1000 is the long form: make test-restarts.
 func TestTrapRestartsLeaveNothingBehind(t *testing.T) {
-	restarts := 100
-	if raceEnabled {
-		restarts = 30 // processes start slowly then
-	}
-	if n, err := strconv.Atoi(os.Getenv("TASKER_TEST_RESTARTS")); err == nil {
+	restarts := 20
+	if n, err := strconv.Atoi(os.Getenv("TASKER_RESTARTS")); err == nil {
 		restarts = n
-	}
-	if testing.Short() {
-		restarts = 20
 	}
 	h := startHost(t, func(o *Options) { o.Restart.MaxCrashes = 1 << 30 }, "good")
 	crash := func(n int) {
@@ -265,7 +260,7 @@ func TestTrapRestartsLeaveNothingBehind(t *testing.T) {
 		crash(n)
 	}
 	h.instanceOf("good", warmup+1)
-	goroutines, files := runtime.NumGoroutine(), openFiles(t)
+	goroutines, files, memory := runtime.NumGoroutine(), openFiles(t), ownMemory()
 	for n := warmup + 1; n <= restarts; n++ {
 		crash(n)
 	}
@@ -278,6 +273,20 @@ func TestTrapRestartsLeaveNothingBehind(t *testing.T) {
 	if got, limit := openFiles(t), files+restarts/2; got > limit {
 		t.Errorf("%d open files after %d restarts, %d before", got, restarts, files)
 	}
+	// Reports of crashes are kept by the test, and the heap has room to breathe.
+	const room, perRestart = 32 << 20, 32 << 10
+	if got, limit := ownMemory(), memory+room+int64(restarts)*perRestart; got > limit {
+		t.Errorf("%d MiB of memory after %d restarts, %d before", got>>20, restarts, memory>>20)
+	}
+	t.Logf("after %d restarts: %d goroutines, %d files, %d MiB; before: %d, %d, %d",
+		restarts, runtime.NumGoroutine(), openFiles(t), ownMemory()>>20, goroutines, files, memory>>20)
+}
+
+// ownMemory is what the test has in memory, garbage apart; 0 where the system does not tell.
+func ownMemory() int64 {
+	debug.FreeOSMemory()
+	used, _ := usageOf(os.Getpid())
+	return used.Memory
 }
 
 func openFiles(t *testing.T) int {
