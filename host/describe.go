@@ -15,8 +15,11 @@ import (
 // plugin has; with one, name and path. The error names the phase that failed and shows
 // what the executable printed.
 func DescribePlugin(ctx context.Context, path string) (PluginInfo, error) {
+	return describePlugin(ctx, path, supervisor.Options{})
+}
+
+func describePlugin(ctx context.Context, path string, opts supervisor.Options) (PluginInfo, error) {
 	name := strings.TrimPrefix(strings.TrimSuffix(filepath.Base(path), ".exe"), "tasker-plugin-")
-	var opts supervisor.Options
 	if end, ok := ctx.Deadline(); ok { // named when it passes
 		opts.StartTimeout = max(time.Until(end).Round(time.Second), time.Second)
 	}
@@ -26,5 +29,6 @@ func DescribePlugin(ctx context.Context, path string) (PluginInfo, error) {
 	}
 	return pluginInfo(&supervisor.PluginInfo{
 		Name: m.Name, Version: m.Version, Path: path, Manifest: m, Capacity: m.MaxConcurrency,
+		InForce: supervisor.Would(supervisor.Binary{Name: m.Name, Path: path}, m.Permissions, opts),
 	})
 }

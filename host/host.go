@@ -167,7 +167,7 @@ func (h *Host) assembleSupervisor(hostID string, metered bool) error {
 		HostID: hostID, HostVersion: h.opts.Version, LogLevel: h.opts.LogLevel, LogLevels: h.opts.PluginLogLevels,
 		StartTimeout: h.opts.StartTimeout, StartTimeouts: h.opts.StartTimeouts, DrainTimeout: h.opts.Grace,
 		CancelGrace: h.opts.CancelGrace, HangTimeout: h.opts.HangTimeout, GrantEnv: h.opts.PluginEnv, StandardEnv: standardEnv(),
-		Configs: h.opts.PluginConfigs, DefaultCapacity: h.opts.Concurrency, Metered: metered,
+		Configs: h.opts.PluginConfigs, DefaultCapacity: h.opts.Concurrency, Metered: metered, Isolation: h.opts.isolation(),
 		CheckManifest: func(ctx context.Context, m *supervisor.Manifest) (notes, warnings []string, err error) {
 			return h.handshake.check(ctx, m)
 		},

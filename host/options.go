@@ -72,6 +72,14 @@ type Options struct {
 	// for them, by plugin. Default: those of OpenTelemetry (OTEL_*) that the manifest names
 	// exactly; a plugin with an entry, if an empty one, sees what it says and no more.
 	PluginEnv map[string][]string
+	// Isolation says what of the machine is kept from plugins that were not granted it: off,
+	// default or strict. Default off, because the others need a main that calls
+	// [LaunchPlugin] first; the tasker binary sets default.
+	Isolation string
+	// PluginIsolation are exceptions to Isolation, by plugin.
+	PluginIsolation map[string]string
+	// PluginLimits are what plugins may use of the machine, by plugin. Default: no limits.
+	PluginLimits map[string]PluginLimits
 	// ForgetSpans keeps no spans of attempts in the store: [Service.Trace] then knows what
 	// the events of a task tell. Default false.
 	ForgetSpans bool

@@ -287,6 +287,7 @@ func pluginInfo(p *supervisor.PluginInfo) (api.PluginInfo, error) {
 		usage := api.PluginUsage(u)
 		out.Usage = &usage
 	}
+	out.Isolation = isolationInfo(p.InForce)
 	if p.Manifest == nil {
 		return out, nil
 	}

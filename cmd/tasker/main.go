@@ -9,9 +9,11 @@ import (
 
 	"github.com/tasker-engine/tasker/cmd/tasker/cli"
 	"github.com/tasker-engine/tasker/cmd/tasker/pace"
+	"github.com/tasker-engine/tasker/host"
 )
 
 func main() {
+	host.LaunchPlugin()
 	if cli.ServePlugin(os.Args[0]) {
 		return
 	}

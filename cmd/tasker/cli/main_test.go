@@ -46,6 +46,7 @@ func TestMain(m *testing.M) {
 
 // taskerMain is main.main: the scripts run this binary under another name.
 func taskerMain() {
+	host.LaunchPlugin()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	code := Run(ctx, os.Args[1:], os.Stdin, os.Stdout, os.Stderr)
 	stop()

@@ -208,6 +208,31 @@ func pluginToWire(p PluginInfo) *hostv1.Plugin {
 		Notes:         p.Notes,
 		Usage:         usageToWire(p.Usage),
 		Finished:      p.Finished,
+		Isolation:     isolationToWire(p.Isolation),
+	}
+}
+
+func isolationToWire(i *Isolation) *hostv1.Isolation {
+	if i == nil {
+		return nil
+	}
+	return &hostv1.Isolation{
+		Profile: i.Profile, Env: i.Env, DataDir: i.DataDir, MemoryBytes: uint64(max(i.Memory, 0)),
+		Measures: each(i.Measures, func(m Measure) *hostv1.Measure {
+			return &hostv1.Measure{Name: m.Name, State: m.State, Detail: m.Detail}
+		}),
+	}
+}
+
+func isolationFromWire(i *hostv1.Isolation) *Isolation {
+	if i == nil {
+		return nil
+	}
+	return &Isolation{
+		Profile: i.GetProfile(), Env: i.GetEnv(), DataDir: i.GetDataDir(), Memory: int64(min(i.GetMemoryBytes(), math.MaxInt64)), //nolint:gosec // it fits
+		Measures: each(i.GetMeasures(), func(m *hostv1.Measure) Measure {
+			return Measure{Name: m.GetName(), State: m.GetState(), Detail: m.GetDetail()}
+		}),
 	}
 }
 
@@ -253,6 +278,7 @@ func pluginFromWire(p *hostv1.Plugin) PluginInfo {
 		Notes:         p.GetNotes(),
 		Usage:         usageFromWire(p.GetUsage()),
 		Finished:      p.GetFinished(),
+		Isolation:     isolationFromWire(p.GetIsolation()),
 	}
 }
 

@@ -162,6 +162,24 @@ type PluginInfo struct {
 
 	Usage    *PluginUsage // nil = it has no process, or the system does not tell
 	Finished uint64       // attempts that ended in its processes since the host started
+
+	Isolation *Isolation // nil before a manifest was read
+}
+
+// Isolation is what of the machine is kept from the process of a plugin.
+type Isolation struct {
+	Profile  string // off, default or strict
+	Measures []Measure
+	Env      []string // the names of the variables that it sees, sorted
+	DataDir  string   // its own directory
+	Memory   int64    // the most that may be resident, bytes; 0 = no limit
+}
+
+// Measure is one thing that is kept from a plugin, or is not.
+type Measure struct {
+	Name   string
+	State  string // enforced, granted, missing or off
+	Detail string // how, or why not
 }
 
 // PluginUsage is what the process of a plugin uses of the machine.
