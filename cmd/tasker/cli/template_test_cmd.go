@@ -194,6 +194,7 @@ func (a *app) fixtureVerdict(files []fixtureJSON, quiet bool) error {
 		}
 	}
 	switch {
+	case run == 0 && wrong > 0:
 	case failed+wrong > 0 && !quiet:
 		a.note("%d of %s failed", failed, plural(run, "case"))
 	case run == 0 && wrong == 0:

@@ -141,8 +141,9 @@ func (a *Attempt) Write(path string) error {
 
 // Difference is one value that is not as recorded.
 type Difference struct {
-	Pointer   string `json:"pointer"` // into the outcome
-	Want, Got string // JSON; empty = nothing
+	Pointer string `json:"pointer"` // into the outcome
+	Want    string `json:"want"`    // JSON; empty = nothing
+	Got     string `json:"got"`
 }
 
 // String returns the difference on one line.
