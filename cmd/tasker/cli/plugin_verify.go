@@ -183,26 +183,28 @@ func (a *app) printConformance(r *host.VerifyReport) {
 		name = filepath.Base(r.Command[0])
 	}
 	a.out.printf("%s\n", oneLine(name))
-	group := ""
+	group, reason := "", ""
 	for i := range r.Outcomes {
 		o := &r.Outcomes[i]
 		if o.Group() != group {
 			group = o.Group()
 			a.out.printf("\n")
 		}
-		a.printCheck(o)
+		a.printCheck(o, o.Reason != reason)
+		reason = o.Reason
 	}
 	a.out.printf("\n%d passed, %d failed, %d skipped in %s\n", r.Passed, r.Failed, r.Skipped, seconds(time.Duration(r.Seconds*float64(time.Second))))
 }
 
-func (a *app) printCheck(o *host.VerifyOutcome) {
+// printCheck prints one check; a reason that the line above gave is left out.
+func (a *app) printCheck(o *host.VerifyOutcome, why bool) {
 	word := string(o.Result)
 	if o.Result == host.VerifyFail {
 		word = "FAIL"
 	}
 	a.out.printf("%-4s  %-28s %s\n", word, o.ID, o.Title)
 	const indent = "      "
-	if o.Reason != "" {
+	if why && o.Reason != "" {
 		a.out.printf("%s%s\n", indent, oneLine(o.Reason))
 	}
 	if o.Result != host.VerifyFail {

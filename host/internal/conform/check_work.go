@@ -470,9 +470,6 @@ func checkPanic(ctx context.Context, t *trial) error {
 
 // checkFetch hands the input over by reference.
 func checkFetch(ctx context.Context, t *trial) error {
-	if !slices.Contains(t.manifest.GetFeatures(), pluginv1.FeatureFetch) {
-		return skipf("the plugin does not know %s: hosts send it everything inline", pluginv1.FeatureFetch)
-	}
 	c, err := t.quick()
 	if err != nil {
 		return err

@@ -88,7 +88,7 @@ func workChecks() []Check {
 		{ID: "deadline", run: checkDeadline, Title: "the timeout of an attempt is kept", Rule: "An attempt that is not done within its timeout is stopped by the plugin itself and ends with an error."},
 		{ID: "twice", run: checkTwice, Title: "an attempt that comes twice runs once", Rule: "An attempt whose id is running already is passed over."},
 		{ID: "panic", run: checkPanic, Title: "a panic ends its own attempt alone", Rule: "A panic or uncaught exception becomes the error of its attempt; other attempts and the process go on."},
-		{ID: "fetch", run: checkFetch, Title: "input by reference is fetched", Rule: "A Value with a reference is asked for with Fetch and put together from the Chunks up to the last (feature step.fetch.v1)."},
+		{ID: "fetch", run: checkFetch, Title: "input by reference is fetched", Rule: "A Value with a reference is asked for with Fetch and put together from the Chunks up to the last."},
 		{ID: "large-input", run: checkLargeInput, Title: "messages of several MiB are taken", Rule: "A plugin accepts messages of up to 16 MiB, not the 4 MiB that are gRPC's default."},
 		{ID: "large-result", run: checkLargeResult, Title: "results of several MiB are sent", Rule: "A plugin sends messages of up to 16 MiB."},
 		{ID: "half-close", run: checkHalfClose, Title: "the end of sending is not the end of work", Rule: "When the host sends no more, the attempts go on to their results; then the plugin ends the stream in order."},
