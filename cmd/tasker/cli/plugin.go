@@ -22,7 +22,7 @@ func (a *app) pluginCommand() *cobra.Command {
 		a.pluginUpgradeCommand(), a.pluginRollbackCommand(), a.pluginReloadCommand(), a.pluginResumeCommand(), a.pluginVerifyCommand(), a.pluginTopCommand(),
 		a.pluginPackCommand(), a.pluginKeygenCommand(), a.pluginInstallCommand(), a.pluginRemoveCommand(), a.pluginLockCommand(),
 		a.pluginVerifyLockCommand(), a.pluginSearchCommand(), a.pluginIndexCommand(), a.pluginApproveCommand(),
-		a.pluginNewCommand(), a.pluginDevCommand(), a.pluginDocsCommand(),
+		a.pluginNewCommand(), a.pluginDevCommand(), a.pluginDocsCommand(), a.pluginRecordCommand(), a.pluginReplayCommand(),
 	)
 }
 
