@@ -113,6 +113,7 @@ func (h *Host) assemble(ctx context.Context, plan telemetry.Plan) error {
 	})
 	h.runner = runner.New(runner.Options{
 		Store: killpoint.Store(ctx, h.journal), Now: h.opts.Now, Logger: h.log.Named("runner"), Metered: plan.On(),
+		Wanted: func(plugin string) { h.supervisor.Wake(plugin) },
 		Engine: engine.Host{
 			Epoch: epoch, CancelGrace: h.opts.CancelGrace, Workflow: h.opts.WorkflowEvents, Rand: h.opts.Rand,
 		},
@@ -168,6 +169,7 @@ func (h *Host) assembleSupervisor(hostID string, metered bool) error {
 		StartTimeout: h.opts.StartTimeout, StartTimeouts: h.opts.StartTimeouts, DrainTimeout: h.opts.Grace,
 		CancelGrace: h.opts.CancelGrace, HangTimeout: h.opts.HangTimeout, GrantEnv: h.opts.PluginEnv, StandardEnv: standardEnv(),
 		Configs: h.opts.PluginConfigs, DefaultCapacity: h.opts.Concurrency, Metered: metered, Isolation: h.opts.isolation(),
+		Rests: h.opts.PluginRests, ManifestDir: filepath.Join(h.opts.Home, manifestDir),
 		CheckManifest: func(ctx context.Context, m *supervisor.Manifest) (notes, warnings []string, err error) {
 			return h.handshake.check(ctx, m)
 		},
@@ -213,6 +215,7 @@ func (h *Host) Run(ctx context.Context) error {
 	parts.Go(func() error { return h.server.Run(partsCtx) })
 	parts.Go(func() error { return h.runTraces(partsCtx) })
 	parts.Go(func() error { h.warnOfAbsent(partsCtx); return nil })
+	parts.Go(func() error { return h.wakeSubscribers(partsCtx) })
 	if h.metrics != nil {
 		parts.Go(func() error { return h.metrics.Run(partsCtx) })
 	}

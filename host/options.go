@@ -80,6 +80,9 @@ type Options struct {
 	PluginIsolation map[string]string
 	// PluginLimits are what plugins may use of the machine, by plugin. Default: no limits.
 	PluginLimits map[string]PluginLimits
+	// PluginRests say which plugins need not have a process all the time, by plugin.
+	// Default: all have one from the start to the end of the host.
+	PluginRests map[string]PluginRest
 	// ForgetSpans keeps no spans of attempts in the store: [Service.Trace] then knows what
 	// the events of a task tell. Default false.
 	ForgetSpans bool
@@ -209,6 +212,8 @@ const (
 	storeFile = "tasker.db" // the store
 	dataDir   = "data"      // working directories of plugins
 	logDir    = "logs"      // logs of plugins
+
+	manifestDir = "manifests" // of plugins that are started lazily
 
 	homeMode = 0o700 // inputs and results are nobody else's business
 )

@@ -281,7 +281,7 @@ func pluginInfo(p *supervisor.PluginInfo) (api.PluginInfo, error) {
 	out := api.PluginInfo{
 		Name: p.Name, Version: p.Version, Path: p.Path, State: p.State, Cause: p.Cause, Since: p.Since, RetryAt: p.RetryAt,
 		Instance: p.Instance, PID: p.PID, Restarts: p.Crashes, Capacity: p.Capacity, InFlight: p.InFlight, Leaked: p.Leaked,
-		Notes: slices.Concat(p.Accepted, p.Refused, p.Warnings),
+		Finished: p.Finished, Notes: slices.Concat(p.Accepted, p.Refused, p.Warnings),
 	}
 	if u, ok := p.Usage(); ok {
 		usage := api.PluginUsage(u)

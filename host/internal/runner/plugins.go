@@ -93,6 +93,7 @@ func (r *Runner) InstanceGone(id string, cause task.LossCause, sent []task.Attem
 				r.add(e, input{in: lost})
 			}
 		}
+		r.want(inst.Plugin, p)
 	})
 }
 

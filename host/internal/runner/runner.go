@@ -34,7 +34,7 @@ type Plugins interface {
 	Cancel(instance string, id task.AttemptID, reason string)
 }
 
-// Options configure a runner. All fields but Metered and Idle are required.
+// Options configure a runner. All fields but Metered, Idle and Wanted are required.
 type Options struct {
 	Store  store.Store
 	Engine engine.Host
@@ -47,6 +47,9 @@ type Options struct {
 	// first timer, zero for none. It must not wait for the runner. Who sets Now may set it forward here, to
 	// that timer at most: that is how a simulation passes time. nil = nobody is told.
 	Idle func(next time.Time)
+	// Wanted is called by the loop with the name of a plugin without an instance that a step
+	// waits for. It must not block. nil = nobody is told.
+	Wanted func(plugin string)
 }
 
 // Named limits of the runner.

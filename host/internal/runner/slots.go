@@ -224,6 +224,14 @@ func (r *Runner) enqueue(e *entry, o task.Ordinal) {
 	e.queued[o] = item
 	heap.Push(q, item)
 	p.waiting++
+	r.want(ref.Plugin, p)
+}
+
+// want tells that steps wait for a plugin that has no instance.
+func (r *Runner) want(plugin string, p *pool) {
+	if r.opts.Wanted != nil && p.waiting > 0 && len(p.instances) == 0 {
+		r.opts.Wanted(plugin)
+	}
 }
 
 // dequeue takes the steps of a task that is forgotten out of the queues.
