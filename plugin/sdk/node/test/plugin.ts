@@ -85,6 +85,13 @@ export const plugin: Plugin = {
         throw new TypeError("something broke", { cause: new RangeError("deep") });
       },
     }),
+    flood: handler({
+      run() {
+        for (let i = 0; i < 20_000; i++) process.stderr.write(`${i}: {"@message": 1} and more of what no host wants to read\n`);
+        process.stderr.write("x".repeat(4 << 20) + "\n");
+      },
+    }),
+    large: handler({ run: () => ({ text: "x".repeat(8 << 20) }) }),
     wrong: handler({ output: { type: "object", required: ["text"] }, run: () => ({}) }),
     endless: handler({ run: () => 10n }),
     spans: handler({
