@@ -34,7 +34,7 @@ func plugin() sdk.Plugin {
 		Title:       "Runs commands as steps.",
 		Vendor:      "Tasker",
 		Licence:     "Apache-2.0",
-		Permissions: sdk.Permissions{Env: []string{"*"}, Subprocess: true},
+		Permissions: sdk.Permissions{FSRead: []string{"*"}, FSWrite: []string{"*"}, Network: sdk.NetworkAny, Env: []string{"*"}, Subprocess: true},
 		Handlers: sdk.Handlers{
 			"run": sdk.Func(run, sdk.Options{
 				Description: "Runs a command; its output is the result, its exit code the verdict.",

@@ -19,7 +19,7 @@ func mock() sdk.Plugin {
 		Vendor:         "Tasker",
 		Licence:        "Apache-2.0",
 		MaxConcurrency: 256,
-		Permissions:    sdk.Permissions{Subprocess: true},
+		Permissions:    sdk.Permissions{FSWrite: []string{"*"}, Subprocess: true},
 		Handlers: sdk.Handlers{
 			"echo":      handle(sdk.Options{Description: "Returns its input and the results of its dependencies."}, echo),
 			"noop":      handle(sdk.Options{Description: "Does nothing."}, noop),

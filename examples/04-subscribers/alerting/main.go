@@ -52,7 +52,7 @@ func post(ctx context.Context, template string, a alert) error {
 }
 
 func main() {
-	sdk.Serve(sdk.Plugin{Name: "alerting", Version: "1.0.0", Subscribers: sdk.Subscribers{
+	sdk.Serve(sdk.Plugin{Name: "alerting", Version: "1.0.0", Permissions: sdk.Permissions{Network: sdk.NetworkAny}, Subscribers: sdk.Subscribers{
 		"tasks": sdk.Subscribe(sdk.Routes(sdk.On(failed), sdk.On(completed)), sdk.SubscriberOptions{Bound: true, Config: Rule{Severity: "warning"}}),
 	}})
 }

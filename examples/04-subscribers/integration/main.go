@@ -49,7 +49,7 @@ func forward(ctx context.Context, e sdk.Event[json.RawMessage]) error {
 
 func main() {
 	events := sdk.Routes(sdk.OnNamed("task.*", forward), sdk.OnNamed("step.*", forward))
-	sdk.Serve(sdk.Plugin{Name: "integration", Version: "1.0.0", Subscribers: sdk.Subscribers{
+	sdk.Serve(sdk.Plugin{Name: "integration", Version: "1.0.0", Permissions: sdk.Permissions{Network: sdk.NetworkAny}, Subscribers: sdk.Subscribers{
 		"events": sdk.Subscribe(events, sdk.SubscriberOptions{Order: sdk.TaskOrder, Start: "beginning", Bound: true, Config: Target{}}),
 	}})
 }

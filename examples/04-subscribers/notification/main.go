@@ -54,5 +54,5 @@ func (n *notifier) say(ctx context.Context, text string) error {
 }
 
 func main() {
-	sdk.Serve(sdk.Plugin{Name: "notification", Version: "1.0.0", Subscribers: sdk.Subscribers{"chat": &notifier{}}})
+	sdk.Serve(sdk.Plugin{Name: "notification", Version: "1.0.0", Permissions: sdk.Permissions{Network: sdk.NetworkAny}, Subscribers: sdk.Subscribers{"chat": &notifier{}}})
 }

@@ -95,7 +95,7 @@ const (
 )
 
 func everythingIsRoot(paths []string) []string {
-	if slices.Contains(paths, Everything) {
+	if isEverything(paths) {
 		return []string{"/"}
 	}
 	return paths

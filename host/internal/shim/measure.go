@@ -2,7 +2,6 @@ package shim
 
 import (
 	"fmt"
-	"slices"
 	"strings"
 )
 
@@ -95,7 +94,7 @@ func (p *Plan) files(k Kernel) Measure {
 }
 
 func list(always string, granted []string) string {
-	if slices.Contains(granted, Everything) {
+	if isEverything(granted) {
 		return "everything"
 	}
 	return strings.Join(append([]string{always}, granted...), ", ")

@@ -67,7 +67,11 @@ func (p *Plan) network() string {
 }
 
 // unrestricted reports whether every path may be read and written.
-func (p *Plan) unrestricted() bool { return slices.Contains(p.Write, Everything) }
+func (p *Plan) unrestricted() bool { return isEverything(p.Write) }
+
+func isEverything(paths []string) bool {
+	return slices.Contains(paths, Everything) || slices.Contains(paths, "/")
+}
 
 // ErrUnenforceable is wrapped by the error of a strict plan that the kernel cannot carry out.
 var ErrUnenforceable = errors.New("isolation cannot be enforced")
