@@ -83,11 +83,19 @@ func TestOnCrash(t *testing.T) {
 }
 
 // TestLossBudget lets a step take down its plugin until nobody wants it any more. A step
-// beside it that is lost every time, too, keeps its retries.
+// beside it that is lost every time, too, has an instance of its own in the end, and completes.
 func TestLossBudget(t *testing.T) {
 	t.Parallel()
 	h := hosttest.Start(t, hosttest.Expect("plugin crashed"))
 	id := h.Create(graph("ok", "poison <- ok | handler: mock/exit"))
+	h.AwaitStep(id, "ok", task.StepComplete)
+	var neighbours []task.ID
+	for range 3 {
+		neighbours = append(neighbours, h.Create(graph("a | handler: mock/sleep, config: {for: 500ms}")))
+	}
+	for _, neighbour := range neighbours {
+		h.WantTask(h.Checked(neighbour), task.Complete)
+	}
 	v := h.Checked(id)
 	h.WantTask(v, task.Error)
 	h.WantSteps(v, "ok=complete/1 poison=error/4")
