@@ -34,6 +34,11 @@ func (s sink) InstanceReady(in task.Instance) {
 	s.h.settled.ring() // who follows what its subscriptions get
 }
 
+// Vacate waits until an instance has nothing to do.
+func (s sink) Vacate(ctx context.Context, id string) {
+	_ = s.h.runner.Vacated(ctx, id) // what it holds at the end of ctx is drained
+}
+
 // InstanceShare moves steps between an instance that replaces another and the other one;
 // events are handed over as a whole.
 func (s sink) InstanceShare(in task.Instance, share float64) {

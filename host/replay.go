@@ -274,6 +274,9 @@ func (*replayer) InstanceCapacity(string, int) {}
 // InstanceDraining implements supervisor.Sink.
 func (*replayer) InstanceDraining(string) {}
 
+// Vacate implements supervisor.Sink.
+func (*replayer) Vacate(context.Context, string) {}
+
 // InstanceShare implements supervisor.Sink.
 func (*replayer) InstanceShare(task.Instance, float64) {}
 

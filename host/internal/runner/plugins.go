@@ -39,6 +39,19 @@ func (r *Runner) InstanceShare(id string, share float64) {
 	})
 }
 
+// Vacated waits until an instance holds no attempt and none is being claimed for it. It
+// says nothing of later ones. Errors: of ctx, [task.ErrStopping].
+func (r *Runner) Vacated(ctx context.Context, id string) error {
+	return r.call(ctx, func(reply func(error)) {
+		inst := r.instances[id]
+		if inst == nil || len(inst.slots) == 0 {
+			reply(nil)
+			return
+		}
+		inst.vacated = append(inst.vacated, reply)
+	})
+}
+
 // InstanceCapacity sets how many attempts an instance takes at once.
 func (r *Runner) InstanceCapacity(id string, capacity int) {
 	r.post(func() {
@@ -68,6 +81,7 @@ func (r *Runner) InstanceGone(id string, cause task.LossCause, sent []task.Attem
 			return
 		}
 		delete(r.instances, id)
+		inst.tellVacated()
 		p := r.pool(inst.Plugin)
 		p.instances = slices.DeleteFunc(p.instances, func(i *instance) bool { return i == inst })
 		if p.successor == id {

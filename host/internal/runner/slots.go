@@ -33,6 +33,7 @@ type instance struct {
 	alone    bool // it holds the attempt of a suspect
 	slots    map[task.AttemptID]*slot
 	sends    []*task.Assignment // in this round
+	vacated  []func(error)      // who waits until no slot is taken
 }
 
 // slot is an attempt that an instance holds, from the reservation on with which a step's
@@ -200,8 +201,19 @@ func (r *Runner) freeSlot(inst *instance, id task.AttemptID) {
 	}
 	r.disarmFlush(s)
 	delete(inst.slots, id)
+	if len(inst.slots) == 0 {
+		inst.tellVacated()
+	}
 	inst.alone = inst.alone && !s.suspect
 	r.admit(inst.Plugin)
+}
+
+// tellVacated answers who waits until the instance has nothing to do.
+func (inst *instance) tellVacated() {
+	for _, reply := range inst.vacated {
+		reply(nil)
+	}
+	inst.vacated = nil
 }
 
 // enqueue puts a claimable step into the queue of its handler.

@@ -22,6 +22,7 @@ func (s *countingSink) InstanceReady(in task.Instance) { s.ready <- in }
 func (*countingSink) InstanceCapacity(string, int)     {}
 func (*countingSink) InstanceDraining(string)          {}
 
+func (*countingSink) Vacate(context.Context, string)       {}
 func (*countingSink) InstanceShare(task.Instance, float64) {}
 
 func (*countingSink) Life(task.PluginLife)            {}

@@ -68,6 +68,8 @@ func (r *recorder) InstanceShare(in task.Instance, share float64) {
 	r.note(func() { r.shares = append(r.shares, instanceShare{in.ID, share}) })
 }
 
+func (*recorder) Vacate(context.Context, string) {}
+
 func (r *recorder) InstanceDraining(id string) {
 	r.note(func() { r.draining = append(r.draining, id) })
 }

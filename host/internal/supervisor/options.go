@@ -50,6 +50,9 @@ type Sink interface {
 	// from now on: with less than 1 other instances take the rest, and the events go to
 	// them. Before the first one of an instance that replaces another it takes nothing.
 	InstanceShare(in task.Instance, share float64)
+	// Vacate waits until no attempt is on an instance, or on its way there, or until ctx
+	// ends.
+	Vacate(ctx context.Context, instance string)
 	// Crashed hands over a crash report to keep.
 	Crashed(crash store.Crash)
 }

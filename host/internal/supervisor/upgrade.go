@@ -398,6 +398,7 @@ func (u *upgrade) takeOver(in task.Instance) error {
 		u.next.mu.Lock()
 		u.next.previous = &before
 		u.next.mu.Unlock()
+		u.vacate(u.old)
 		u.old.retire("replaced by " + u.next.label())
 		<-u.old.ended
 		return nil
@@ -414,6 +415,7 @@ func (u *upgrade) finish(err error) {
 	keeper, phase, text := u.next, UpgradeDone, fmt.Sprintf("%s serves", u.next.label())
 	if err != nil {
 		u.letGo()
+		u.vacate(u.next)
 		u.next.retire("given up: " + err.Error())
 		<-u.next.ended
 		u.letGo() // it may have been given something as it ended
@@ -457,6 +459,20 @@ func (u *upgrade) serveBy(old, next *plugin) {
 	if at := slices.Index(s.plugins, old); at >= 0 {
 		s.plugins[at] = next
 	}
+}
+
+// vacate waits until what a plugin was given has ended, for half of what a drain may take:
+// what is being claimed for it must not be told to start as it drains.
+func (u *upgrade) vacate(p *plugin) {
+	p.mu.Lock()
+	in := p.in
+	p.mu.Unlock()
+	if in == nil {
+		return
+	}
+	ctx, cancel := context.WithTimeout(u.sup.intake, u.sup.opts.DrainTimeout/2)
+	defer cancel()
+	u.sup.opts.Sink.Vacate(ctx, in.id)
 }
 
 // letGo takes everything from the instance on trial, so that others get it.
