@@ -22,7 +22,7 @@ func (a *app) pluginCommand() *cobra.Command {
 		a.pluginUpgradeCommand(), a.pluginRollbackCommand(), a.pluginReloadCommand(), a.pluginResumeCommand(), a.pluginVerifyCommand(), a.pluginTopCommand(),
 		a.pluginPackCommand(), a.pluginKeygenCommand(), a.pluginInstallCommand(), a.pluginRemoveCommand(), a.pluginLockCommand(),
 		a.pluginVerifyLockCommand(), a.pluginSearchCommand(), a.pluginIndexCommand(), a.pluginApproveCommand(),
-		a.pluginNewCommand(), a.pluginDevCommand(), a.pluginDocsCommand(), a.pluginRecordCommand(), a.pluginReplayCommand(),
+		a.pluginNewCommand(), a.pluginDevCommand(), a.pluginDocsCommand(), a.pluginRecordCommand(), a.pluginReplayCommand(), a.pluginDoctorCommand(),
 	)
 }
 
@@ -41,13 +41,21 @@ func (a *app) plugins(ctx context.Context, cfg *config) ([]host.PluginInfo, erro
 	client, err := a.running(ctx, cfg)
 	if err == nil {
 		defer func() { _ = client.Close() }() // nothing was written
-		return client.Plugins(ctx)
+		found, err := client.Plugins(ctx)
+		if err != nil {
+			return nil, err
+		}
+		return a.withInstalled(cfg, found, "the host runs without it: tasker plugin upgrade, or restart the host")
 	}
 	if !errors.Is(err, host.ErrNoHost) {
 		return nil, err
 	}
 	a.note("no host is running in %s: this is what the executables say of themselves", cfg.Home)
-	return a.executables(ctx, cfg)
+	found, err := a.executables(ctx, cfg)
+	if err != nil {
+		return nil, err
+	}
+	return a.withInstalled(cfg, found, "")
 }
 
 // executables returns what the executables in the plugin directories say of themselves.
@@ -61,7 +69,7 @@ func (a *app) executables(ctx context.Context, cfg *config) ([]host.PluginInfo, 
 		}
 		for _, path := range paths {
 			if info, err := os.Stat(path); err == nil && info.Mode().IsRegular() {
-				found = append(found, describe(ctx, path))
+				found = append(found, describe(ctx, path, cfg.hostOptions()))
 			}
 		}
 	}
@@ -87,10 +95,10 @@ func (a *app) plugin(ctx context.Context, cfg *config, name string) (*host.Plugi
 
 // describe starts an executable to ask it for its manifest. What is no plugin is shown
 // as refused.
-func describe(ctx context.Context, path string) host.PluginInfo {
+func describe(ctx context.Context, path string, opts host.Options) host.PluginInfo {
 	ctx, cancel := context.WithTimeout(ctx, describeTimeout)
 	defer cancel()
-	p, err := host.DescribePlugin(ctx, path)
+	p, err := host.DiagnosePlugin(ctx, path, opts)
 	p.State = notRunning
 	if err != nil {
 		p.State, p.Cause = task.PluginRefused, err.Error()

@@ -39,21 +39,25 @@ events, and what the host accepted and refused of that.
 		if err != nil {
 			return err
 		}
+		locked, err := lockOf(cfg)
+		if err != nil {
+			return err
+		}
 		if *asJSON {
 			return a.printJSON(struct {
 				pluginJSON
 
 				Manifest json.RawMessage `json:"manifest"`
-			}{newPluginJSON(p, known), p.Manifest})
+			}{newPluginJSON(p, known, locked[p.Name]), p.Manifest})
 		}
-		a.printPlugin(p)
+		a.printPlugin(p, locked[p.Name])
 		a.printTraffic(p, known)
 		return nil
 	}
 	return c
 }
 
-func (a *app) printPlugin(p *host.PluginInfo) {
+func (a *app) printPlugin(p *host.PluginInfo, locked *lockedJSON) {
 	line := func(name, value string) {
 		if value != "" {
 			a.out.printf("%-10s %s\n", name, oneLine(value))
@@ -72,6 +76,7 @@ func (a *app) printPlugin(p *host.PluginInfo) {
 	if p.PID > 0 {
 		line("process", fmt.Sprintf("%d (%s), %s of %s busy", p.PID, p.Instance, number(p.InFlight), plural(p.Capacity, "slot")))
 	}
+	a.printLocked(locked)
 	for _, n := range p.Notes {
 		line("note", n)
 	}

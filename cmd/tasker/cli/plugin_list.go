@@ -32,6 +32,7 @@ type pluginJSON struct {
 	Subscriptions []subscriptionJSON `json:"subscriptions"`
 	Emits         []emitJSON         `json:"emits"`
 	Notes         []string           `json:"notes"`
+	Locked        *lockedJSON        `json:"locked"` // null for what was not installed
 }
 
 type handlerJSON struct {
@@ -61,12 +62,12 @@ type emitJSON struct {
 	Cause       *string `json:"cause"` // why it is refused
 }
 
-func newPluginJSON(p *host.PluginInfo, known traffic) pluginJSON {
+func newPluginJSON(p *host.PluginInfo, known traffic, locked *lockedJSON) pluginJSON {
 	out := pluginJSON{
 		Name: p.Name, Version: optional(p.Version), State: string(p.State), Cause: optional(p.Cause), Since: stamp(p.Since),
 		RetryAt: stamp(p.RetryAt), Path: p.Path, Instance: optional(p.Instance), Restarts: p.Restarts, Capacity: p.Capacity,
 		InFlight: p.InFlight, Leaked: p.Leaked, Handlers: []handlerJSON{}, Subscriptions: []subscriptionJSON{},
-		Emits: []emitJSON{}, Notes: list(p.Notes),
+		Emits: []emitJSON{}, Notes: list(p.Notes), Locked: locked,
 	}
 	if p.PID > 0 {
 		out.PID = &p.PID
@@ -94,13 +95,15 @@ func (a *app) pluginListCommand() *cobra.Command {
 		Use:   "list",
 		Short: "List plugins, their state, handlers and events",
 		Long: `List the plugins of the running host: their state and what their handshakes declared.
-Without a host the executables in the plugin directories are asked for their manifests.
+Without a host the executables in the plugin directories are asked for their manifests, and
+of installed plugins their packages tell. "locked" is what the lock says of an installed one.
 Of a subscription "state" is that of ` + "`subscriber list`" + `, refused with its plugin, or unbound when
 only bindings would give it events and there are none; custom events are live or refused.
 
 --json prints an array of {"name", "version", "state", "cause", "since", "retry_at",
 "path", "instance", "pid", "restarts", "capacity", "in_flight", "leaked", "handlers",
-"subscriptions", "emits", "notes"}.`,
+"subscriptions", "emits", "notes", "locked": {"version", "previous", "versions", "signer",
+"source", "permissions", "platforms"}}.`,
 		Example: `  tasker plugin list
   tasker plugin list --json | jq -r '.[].handlers[].name'`,
 		Args: args(0, 0),
@@ -120,18 +123,22 @@ only bindings would give it events and there are none; custom events are live or
 		if err != nil {
 			return err
 		}
+		locked, err := lockOf(cfg)
+		if err != nil {
+			return err
+		}
 		if *asJSON {
 			out := make([]pluginJSON, len(found))
 			for i := range found {
-				out[i] = newPluginJSON(&found[i], known)
+				out[i] = newPluginJSON(&found[i], known, locked[found[i].Name])
 			}
 			return a.printJSON(out)
 		}
 		if len(found) == 0 {
-			a.note("no plugins; name their directory with --plugin-dir")
+			a.note("no plugins; install one (tasker plugin install), or name their directory with --plugin-dir")
 			return nil
 		}
-		a.printPlugins(found, known)
+		a.printPlugins(found, known, locked)
 		return nil
 	}
 	return c
@@ -145,7 +152,7 @@ func pluginFlags(c *cobra.Command) {
 // maxShownCause is how much of a cause the list shows.
 const maxShownCause = 200
 
-func (a *app) printPlugins(found []host.PluginInfo, known traffic) {
+func (a *app) printPlugins(found []host.PluginInfo, known traffic, locked map[string]*lockedJSON) {
 	t := table{head: []string{"NAME", "VERSION", "STATE", "BUSY", "HANDLERS", "EVENTS", "CAUSE"}}
 	for i := range found {
 		p := &found[i]
@@ -167,7 +174,7 @@ func (a *app) printPlugins(found []host.PluginInfo, known traffic) {
 		if p.State == task.PluginReady {
 			cause = ""
 		}
-		t.add(p.Name, orDash(p.Version), string(p.State), busy, orDash(names(handlers)), orDash(strings.Join(events, ", ")), cut(cause, maxShownCause))
+		t.add(p.Name, versionCell(p, locked[p.Name]), string(p.State), busy, orDash(names(handlers)), orDash(strings.Join(events, ", ")), cut(cause, maxShownCause))
 	}
 	if screen := a.terminal(a.out); screen != nil {
 		width, _ := screen.size()

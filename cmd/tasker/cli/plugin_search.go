@@ -44,14 +44,14 @@ or events; all without a term. The highest version of each comes first.
 			a.note("no plugin of %s has %q", index, strings.Join(given, " "))
 			return nil
 		}
-		t := table{head: []string{"NAME", "VERSION", "PLATFORMS", "SIGNED", "WHAT IT IS"}}
+		t := table{head: []string{"NAME", "VERSION", "PLATFORMS", "SIGNED", "HANDLERS", "WHAT IT IS"}}
 		for i := range found {
 			e := &found[i]
 			signed := "no"
 			if e.Signer != "" {
 				signed = "yes"
 			}
-			t.add(e.Name, e.Version, orDash(names(e.Platforms)), signed, cut(oneLine(orText(e.Title, e.Description)), maxShownCause))
+			t.add(e.Name, e.Version, orDash(names(e.Platforms)), signed, orDash(names(e.Handlers)), cut(oneLine(orText(e.Title, e.Description)), maxShownCause))
 		}
 		t.print(a.out)
 		return nil

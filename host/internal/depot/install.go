@@ -216,7 +216,7 @@ func (in *install) checkDowngrade(known *Locked) error {
 // approve asks for what was not approved before.
 func (in *install) approve(ctx context.Context, known *Locked) error {
 	o := &Offer{
-		Manifest: in.m, Source: in.req.Source, Size: in.pkg.size, Signer: in.signer, First: known == nil, Asks: Asks(in.m.Permissions),
+		Manifest: in.m, Source: in.pkg.source, Size: in.pkg.size, Signer: in.signer, First: known == nil, Asks: Asks(in.m.Permissions),
 	}
 	if known != nil {
 		o.Current, o.Approved = known.Version, known.Versions[known.Version].Permissions

@@ -63,6 +63,9 @@ func compareVersions(a, b string) int {
 	return semver.MustParse(a).Compare(semver.MustParse(b))
 }
 
+// Platforms returns the platforms whose trees are known, sorted.
+func (p *Pinned) Platforms() []string { return sortedKeys(p.Trees) }
+
 // Tree returns the hash of the tree for a platform, and for which platform it is.
 func (p *Pinned) Tree(platform string) (hash, of string, ok bool) {
 	for _, of := range []string{platform, AnyPlatform} {
