@@ -65,7 +65,7 @@ func checkAnswers(ctx context.Context, t *trial) error {
 			}
 			sent = append(sent, batch...)
 		}
-		if err := d.await(ctx, "an answer to each event", func() bool { return len(d.waiting) == 0 }); err != nil {
+		if err := d.await(ctx, "answer to each event", func() bool { return len(d.waiting) == 0 }); err != nil {
 			return err
 		}
 		d.mu.Lock()
@@ -90,7 +90,7 @@ func checkDuplicates(ctx context.Context, t *trial) error {
 			if err := d.batch(0, e); err != nil {
 				return err
 			}
-			if err := d.await(ctx, "an answer to an event that comes again", func() bool { return len(d.waiting) == 0 }); err != nil {
+			if err := d.await(ctx, "answer to an event that comes again", func() bool { return len(d.waiting) == 0 }); err != nil {
 				return err
 			}
 		}
@@ -112,6 +112,10 @@ func checkGaps(ctx context.Context, t *trial) error {
 				return err
 			}
 		}
+		answered := func() bool { return len(d.waiting) == 0 }
+		if err := d.await(ctx, "answer after a gap", answered); err != nil {
+			return err
+		}
 		trial := d.event(f.events[0], taskID)
 		trial.wire.Seq |= firstTrial
 		if err := d.batch(0, trial); err != nil {
@@ -120,7 +124,7 @@ func checkGaps(ctx context.Context, t *trial) error {
 		if err := d.send(&pluginv1.DeliverRequest{Kind: &pluginv1.DeliverRequest_Batch{Batch: &pluginv1.Batch{}}}); err != nil {
 			return err
 		}
-		return d.await(ctx, "an answer after a gap", func() bool { return len(d.waiting) == 0 })
+		return d.await(ctx, "answer to a trial", answered)
 	})
 }
 
@@ -143,7 +147,7 @@ func checkUnknownEvents(ctx context.Context, t *trial) error {
 				return err
 			}
 		}
-		return d.await(ctx, "an answer to events of a later version", func() bool { return len(d.waiting) == 0 })
+		return d.await(ctx, "answer to events of a later version", func() bool { return len(d.waiting) == 0 })
 	})
 }
 
@@ -165,6 +169,7 @@ func grown(payload []byte) []byte {
 func checkUnreadable(ctx context.Context, t *trial) error {
 	return t.eachStream(ctx, func(d *deliverStream, f feed) error {
 		garbage := d.event(f.events[0], taskID)
+		garbage.task = "" // nobody can tell
 		garbage.wire.Event = bytes.Repeat([]byte{0xff}, 32)
 		broken := d.event(f.events[0], taskID)
 		var envelope eventv1.Event
@@ -182,7 +187,7 @@ func checkUnreadable(ctx context.Context, t *trial) error {
 				return err
 			}
 		}
-		if err := d.await(ctx, "an answer to what cannot be read, and to what follows", func() bool { return len(d.waiting) == 0 }); err != nil {
+		if err := d.await(ctx, "answer to what cannot be read, and to what follows", func() bool { return len(d.waiting) == 0 }); err != nil {
 			return err
 		}
 		d.mu.Lock()
@@ -211,7 +216,7 @@ func checkPing(ctx context.Context, t *trial) error {
 				return err
 			}
 		}
-		if err := d.await(ctx, "a Pong to each Ping", func() bool { return len(d.pongs) >= len(nonces) }); err != nil {
+		if err := d.await(ctx, "Pong to each Ping", func() bool { return len(d.pongs) >= len(nonces) }); err != nil {
 			return err
 		}
 		d.mu.Lock()
@@ -221,7 +226,7 @@ func checkPing(ctx context.Context, t *trial) error {
 			}
 		}
 		d.mu.Unlock()
-		return d.await(ctx, "an answer to each event", func() bool { return len(d.waiting) == 0 })
+		return d.await(ctx, "answer to each event", func() bool { return len(d.waiting) == 0 })
 	})
 }
 
@@ -263,7 +268,7 @@ func checkNoSubscription(ctx context.Context, t *trial) error {
 		return err
 	}
 	defer d.cancel()
-	if err := d.await(ctx, "the end of a stream for a subscription that it does not have", func() bool {
+	if err := d.await(ctx, "end of a stream for a subscription that it does not have", func() bool {
 		select {
 		case <-d.ended:
 			return true

@@ -1,6 +1,7 @@
 package conform
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -248,21 +249,34 @@ func checkSecrets(ctx context.Context, t *trial) error {
 	return nil
 }
 
-// secrets returns the secrets of the configuration by place.
+// secrets returns the secrets of the configuration, and of what bindings carry, by place.
 func (t *trial) secrets() (map[string]string, error) {
-	secrets := make(map[string]string)
-	var schema, config any
-	if json.Unmarshal(t.manifest.GetConfigSchema(), &schema) != nil || !strings.Contains(string(t.manifest.GetConfigSchema()), `"writeOnly"`) {
-		return nil, skipf("the configuration has no secrets: no property is writeOnly")
+	found := make(map[string]string)
+	declared := t.findSecrets(found, "", t.manifest.GetConfigSchema(), t.config)
+	for _, f := range t.feeds() {
+		if t.findSecrets(found, "subscription "+f.spec.GetName()+": ", f.spec.GetConfigSchema(), f.config) {
+			declared = true
+		}
 	}
-	if err := json.Unmarshal(t.config, &config); err != nil {
-		return nil, skipf("no configuration is given")
-	}
-	(&secretFinder{sampler{root: schema}, secrets}).walk(schema, config, "", 0)
-	if len(secrets) == 0 {
+	switch {
+	case !declared:
+		return nil, skipf("no configuration has secrets: no property is writeOnly")
+	case len(found) == 0:
 		return nil, skipf("the configuration given sets no secret of at least %d characters", leastSecret)
 	}
-	return secrets, nil
+	return found, nil
+}
+
+// findSecrets adds the secrets of a configuration, and reports whether its schema has any.
+func (t *trial) findSecrets(found map[string]string, place string, schema, config []byte) (declared bool) {
+	var s, c any
+	if json.Unmarshal(schema, &s) != nil || !bytes.Contains(schema, []byte(`"writeOnly"`)) {
+		return false
+	}
+	if json.Unmarshal(config, &c) == nil {
+		(&secretFinder{sampler{root: s}, found}).walk(s, c, place, 0)
+	}
+	return true
 }
 
 // leastSecret is how long a text must be to be told from others.
@@ -285,6 +299,12 @@ func (f *secretFinder) walk(schema, v any, pointer string, depth int) {
 	}
 	if ref, ok := m["$ref"].(string); ok {
 		f.walk(f.resolve(ref), v, pointer, depth+1)
+	}
+	for _, key := range []string{"oneOf", "anyOf", "allOf"} {
+		choices, _ := m[key].([]any)
+		for _, choice := range choices {
+			f.walk(choice, v, pointer, depth+1)
+		}
 	}
 	switch at := v.(type) {
 	case map[string]any:

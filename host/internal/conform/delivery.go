@@ -98,6 +98,9 @@ type delivered struct {
 	sent   int    // how often
 }
 
+// trial reports whether the event is in no log, and so in no lane.
+func (e *delivered) trial() bool { return e.wire.GetSeq() >= firstTrial }
+
 // deliver opens a Deliver stream.
 func (s *session) deliver(ctx context.Context, f feed) (*deliverStream, error) {
 	d, err := s.deliverTo(ctx, f, f.spec.GetName())
@@ -127,6 +130,10 @@ func (s *session) deliverTo(ctx context.Context, f feed, subscription string) (*
 func (d *deliverStream) send(frame *pluginv1.DeliverRequest) error {
 	d.sendMu.Lock()
 	defer d.sendMu.Unlock()
+	return d.sendLocked(frame)
+}
+
+func (d *deliverStream) sendLocked(frame *pluginv1.DeliverRequest) error {
 	if err := d.stream.Send(frame); err != nil && !errors.Is(err, io.EOF) {
 		return d.s.callError("Deliver", err)
 	}
@@ -167,6 +174,14 @@ func (d *deliverStream) event(o occurrence, task string) *delivered {
 
 // batch sends events as one batch.
 func (d *deliverStream) batch(gap uint64, events ...*delivered) error {
+	d.sendMu.Lock()
+	defer d.sendMu.Unlock()
+	return d.batchLocked(gap, events)
+}
+
+// batchLocked books events and sends them, with the lock on sending held: a Restart comes
+// before or after both.
+func (d *deliverStream) batchLocked(gap uint64, events []*delivered) error {
 	b := &pluginv1.Batch{GapThrough: gap}
 	d.mu.Lock()
 	for _, e := range events {
@@ -178,7 +193,7 @@ func (d *deliverStream) batch(gap uint64, events ...*delivered) error {
 		b.Events = append(b.Events, e.wire)
 	}
 	d.mu.Unlock()
-	return d.send(&pluginv1.DeliverRequest{Kind: &pluginv1.DeliverRequest_Batch{Batch: b}})
+	return d.sendLocked(&pluginv1.DeliverRequest{Kind: &pluginv1.DeliverRequest_Batch{Batch: b}})
 }
 
 // sendAll delivers each event and waits for the answers.
@@ -190,7 +205,7 @@ func (d *deliverStream) sendAll(ctx context.Context, events []occurrence) error 
 	if err := d.batch(0, sent...); err != nil {
 		return err
 	}
-	return d.await(ctx, "an answer to each event", func() bool { return len(d.waiting) == 0 })
+	return d.await(ctx, "answer to each event", func() bool { return len(d.waiting) == 0 })
 }
 
 // await waits until a condition on the book holds.
@@ -212,7 +227,7 @@ func (d *deliverStream) await(ctx context.Context, what string, ok func() bool) 
 			if ok() {
 				return nil
 			}
-			return fmt.Errorf("subscription %s: the Deliver stream ended before %s: %w", d.feed.spec.GetName(), what, d.s.callError("Deliver", d.err))
+			return fmt.Errorf("subscription %s: the Deliver stream ended without %s: %w", d.feed.spec.GetName(), what, d.s.callError("Deliver", d.err))
 		case <-timer.C:
 			return fmt.Errorf("subscription %s: no %s within %s: %d events have none", d.feed.spec.GetName(), what, d.s.t.opts.Patience, left)
 		case <-ctx.Done():
@@ -297,10 +312,10 @@ func (d *deliverStream) answered(seq uint64, answer string) *delivered {
 	if e.answer == "" || answer != "retry" {
 		e.answer = answer
 	}
-	if answer != "retry" || e.sent > 1 { // a second Retry is answer enough
+	if answer != "retry" || e.sent > 1 || e.trial() { // a second Retry is answer enough
 		d.waiting = slices.Delete(d.waiting, i, i+1)
 	}
-	if answer == "retry" {
+	if answer == "retry" && !e.trial() {
 		return e
 	}
 	return nil
@@ -313,19 +328,19 @@ func (d *deliverStream) again(e *delivered) {
 	if byTask {
 		restart.TaskId = e.task
 	}
+	d.sendMu.Lock()
+	defer d.sendMu.Unlock()
 	d.mu.Lock()
 	var lane []*delivered
 	for _, w := range d.waiting {
-		if !byTask || w.task == e.task {
+		if !w.trial() && (!byTask || w.task == e.task) {
 			lane = append(lane, w)
 		}
 	}
 	d.mu.Unlock()
-	if err := d.send(&pluginv1.DeliverRequest{Kind: &pluginv1.DeliverRequest_Restart{Restart: restart}}); err != nil {
-		return // the end of the stream is seen by the reader
-	}
-	if len(lane) > 0 {
-		_ = d.batch(0, lane...)
+	err := d.sendLocked(&pluginv1.DeliverRequest{Kind: &pluginv1.DeliverRequest_Restart{Restart: restart}})
+	if err == nil && len(lane) > 0 {
+		_ = d.batchLocked(0, lane) // the end of the stream is seen by the reader
 	}
 }
 
