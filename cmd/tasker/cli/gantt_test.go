@@ -16,12 +16,12 @@ import (
 // second is so many seconds into a timeline.
 func second(s int) time.Time { return time.Date(2026, 5, 4, 12, 0, s, 0, time.UTC) }
 
-func bar(kind timeline.Kind, from, to int) timeline.Bar {
+func barOf(kind timeline.Kind, from, to int) timeline.Bar {
 	return timeline.Bar{Kind: kind, From: second(from), To: second(to)}
 }
 
 func attempt(n uint32, from, to int, outcome task.AttemptStatus) timeline.Bar {
-	b := bar(timeline.Running, from, to)
+	b := barOf(timeline.Running, from, to)
 	b.Attempt, b.Outcome = n, outcome
 	return b
 }
@@ -34,20 +34,20 @@ func open(b timeline.Bar) timeline.Bar {
 func TestGantt(t *testing.T) {
 	drawn := &timeline.Timeline{
 		From: second(0), To: second(20), Open: true,
-		Pauses: []timeline.Bar{bar(timeline.Parked, 4, 8)},
+		Pauses: []timeline.Bar{barOf(timeline.Parked, 4, 8)},
 		Rows: []timeline.Row{
 			{Step: "validate", Status: task.StepComplete, Bars: []timeline.Bar{
-				bar(timeline.Ready, 0, 2), attempt(1, 2, 6, task.AttemptSucceeded),
+				barOf(timeline.Ready, 0, 2), attempt(1, 2, 6, task.AttemptSucceeded),
 			}},
 			{Step: "charge", Status: task.StepWaitingForRetry, Bars: []timeline.Bar{
-				bar(timeline.Blocked, 0, 6), attempt(1, 6, 10, task.AttemptFailed), bar(timeline.Backoff, 10, 12),
-				attempt(2, 12, 16, task.AttemptLost), open(bar(timeline.Backoff, 16, 20)),
+				barOf(timeline.Blocked, 0, 6), attempt(1, 6, 10, task.AttemptFailed), barOf(timeline.Backoff, 10, 12),
+				attempt(2, 12, 16, task.AttemptLost), open(barOf(timeline.Backoff, 16, 20)),
 			}},
 			{Step: "ship", Status: task.StepInProgress, Bars: []timeline.Bar{
-				bar(timeline.Blocked, 0, 6), open(attempt(1, 6, 20, task.AttemptRunning)),
+				barOf(timeline.Blocked, 0, 6), open(attempt(1, 6, 20, task.AttemptRunning)),
 			}},
 			{Step: "notify", Status: task.StepCancelled, Bars: []timeline.Bar{
-				bar(timeline.Blocked, 0, 10), attempt(11, 10, 14, task.AttemptCancelled), bar(timeline.Parked, 14, 16),
+				barOf(timeline.Blocked, 0, 10), attempt(11, 10, 14, task.AttemptCancelled), barOf(timeline.Parked, 14, 16),
 			}},
 			{Step: "optional", Status: task.StepSkipped},
 		},
