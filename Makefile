@@ -22,6 +22,7 @@ RACE := $(if $(filter 1,$(shell go env CGO_ENABLED)),-race)
 PLATFORMS    := linux/amd64 linux/arm64 darwin/amd64 darwin/arm64 windows/amd64 windows/arm64
 FUZZTIME     ?= 30s
 CRASH_KILLS  ?= 200
+RESTARTS     ?= 1000
 SOAK_TASKS   ?= 1000000
 BENCH        ?= .
 BENCH_COUNT  ?= 6
@@ -82,6 +83,10 @@ test-alerts: ## Fire every alert rule of docs/observability with Prometheus's ow
 .PHONY: test-crash
 test-crash: ## Kill a host CRASH_KILLS times (200) and prove that nothing is lost or doubled
 	TASKER_CRASH_KILLS=$(CRASH_KILLS) go test ./host/internal/crashtest/ -run TestCrash -count=1 -timeout 60m
+
+.PHONY: test-restarts
+test-restarts: ## Crash a plugin RESTARTS times (1000) and prove that goroutines, files and memory stay flat
+	TASKER_RESTARTS=$(RESTARTS) go test ./host/internal/supervisor/ -run TestTrapRestartsLeaveNothingBehind -count=1 -v -timeout 30m
 
 .PHONY: soak
 soak: ## Run SOAK_TASKS tasks (1000000) with retention on; fail if memory or the file keep growing
