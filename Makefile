@@ -24,6 +24,7 @@ FUZZTIME     ?= 30s
 CRASH_KILLS  ?= 200
 RESTARTS     ?= 1000
 SOAK_TASKS   ?= 1000000
+UPGRADE_TASKS ?= 1000
 BENCH        ?= .
 BENCH_COUNT  ?= 6
 BENCH_BASE   ?= host/bench/baseline.txt
@@ -87,6 +88,24 @@ test-crash: ## Kill a host CRASH_KILLS times (200) and prove that nothing is los
 .PHONY: test-restarts
 test-restarts: ## Crash a plugin RESTARTS times (1000) and prove that goroutines, files and memory stay flat
 	TASKER_RESTARTS=$(RESTARTS) go test ./host/internal/supervisor/ -run TestTrapRestartsLeaveNothingBehind -count=1 -v -timeout 30m
+
+NPM := npm --no-update-notifier --no-fund --no-audit
+
+# npm runs no scripts of packages: what is installed is read, not executed, until it is used.
+.PHONY: test-node
+test-node: ## Test the SDK for TypeScript, its example, and both against the host; needs Node.js and npm
+	@if ! command -v node >/dev/null || ! command -v npm >/dev/null; then echo 'test-node: there is no Node.js with npm here: nothing was tested'; exit 0; fi; \
+	set -ex; \
+	(cd plugin/sdk/node && $(NPM) ci --ignore-scripts && $(NPM) test); \
+	(cd examples/07-node/label && $(NPM) ci --ignore-scripts && $(NPM) test); \
+	go build -o bin/tasker ./cmd/tasker; \
+	node plugin/sdk/node/bin/tasker-plugin-build.mjs plugin/sdk/node/build/test/main.js bin/node/tasker-plugin-sample; \
+	bin/tasker plugin verify bin/node/tasker-plugin-sample --fixtures plugin/sdk/node/test/verify.yaml; \
+	TASKER_TEST_NODE=1 go test -count=1 -run 'TestNode' ./examples
+
+.PHONY: test-upgrade
+test-upgrade: ## Upgrade, reload and roll back a plugin under a load of UPGRADE_TASKS tasks (1000)
+	TASKER_UPGRADE_TASKS=$(UPGRADE_TASKS) go test ./host -run TestUpgradeUnderLoad -count=1 -timeout 20m
 
 .PHONY: soak
 soak: ## Run SOAK_TASKS tasks (1000000) with retention on; fail if memory or the file keep growing
