@@ -37,7 +37,8 @@ plugin is back, and the exit code is 1. Until the command ends, an interrupt rol
 func (a *app) pluginUpgradeCommand() *cobra.Command {
 	var r host.UpgradeRequest
 	var canary string
-	var promote, abort bool
+	var promote, abort, dryRun bool
+	var recordings []string
 	c := &cobra.Command{
 		Use:   "upgrade PLUGIN",
 		Short: "Replace a plugin by another version while it works",
@@ -47,11 +48,19 @@ a share of the tasks goes to the successor, all steps of a task alike, and subsc
 stay where they are, until --promote or --abort.
 
 An upgrade is refused that takes away handlers which unfinished tasks still need, or which
-templates name; --force does it nevertheless, and such steps wait.` + howUpgraded,
+templates name; --force does it nevertheless, and such steps wait.
+
+--dry-run upgrades nothing: it tells what would change for templates, unfinished tasks and
+subscriptions, as far as schemas, events and permissions say it, and with --replay asks
+the successor what was recorded (see ` + "`tasker plugin record`" + `). No host need run. The
+exit code is 1 when something would break; --json then prints {"plugin", "from", "to",
+"breaking", "findings": [{"breaking", "kind", "subject", "text"}], "replayed"}, the last
+as ` + "`plugin replay --json`" + `.` + howUpgraded,
 		Example: `  tasker plugin upgrade greeter --to 1.3.0
   tasker plugin upgrade greeter --to 1.3.0 --canary 10%
   tasker plugin upgrade greeter --promote
-  tasker plugin upgrade greeter --from ./bin/tasker-plugin-greeter`,
+  tasker plugin upgrade greeter --from ./bin/tasker-plugin-greeter
+  tasker plugin upgrade greeter --to 1.3.0 --dry-run --replay recordings`,
 		Args:              args(1, 1),
 		ValidArgsFunction: a.completePlugins,
 	}
@@ -61,7 +70,11 @@ templates name; --force does it nevertheless, and such steps wait.` + howUpgrade
 	f.StringVar(&canary, "canary", "", "`SHARE` of the tasks, such as 10%, that go to it until it is promoted")
 	f.BoolVar(&promote, "promote", false, "let the canary take over")
 	f.BoolVar(&abort, "abort", false, "end the upgrade that is under way: the plugin is what it was")
+	f.BoolVar(&dryRun, "dry-run", false, "only tell what would change")
+	f.StringArrayVar(&recordings, "replay", nil, "with --dry-run: recordings, a `FILE` or directory (may be repeated)")
 	c.MarkFlagsMutuallyExclusive("to", "from", "promote", "abort")
+	c.MarkFlagsMutuallyExclusive("dry-run", "promote", "abort")
+	c.MarkFlagsMutuallyExclusive("dry-run", "canary")
 	c.MarkFlagsMutuallyExclusive("canary", "promote", "abort")
 	run := a.upgradeFlags(c, &r)
 	c.RunE = func(c *cobra.Command, given []string) error {
@@ -80,6 +93,12 @@ templates name; --force does it nevertheless, and such steps wait.` + howUpgrade
 			if r.Path, err = filepath.Abs(r.Path); err != nil {
 				return fmt.Errorf("--from: %w", err)
 			}
+		}
+		if dryRun {
+			return a.dryRunUpgrade(c, &r, recordings)
+		}
+		if len(recordings) > 0 {
+			return usageOf(c, errors.New("--replay: want --dry-run, too"))
 		}
 		return run(c)
 	}
