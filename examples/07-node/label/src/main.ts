@@ -1,0 +1,5 @@
+import { serve } from "@tasker-engine/sdk";
+
+import { plugin } from "./plugin.js";
+
+serve(plugin);
