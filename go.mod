@@ -2,6 +2,9 @@ module github.com/tasker-engine/tasker
 
 go 1.26.0
 
+// What npm installs may hold Go files.
+ignore node_modules
+
 require (
 	aead.dev/minisign v0.3.0
 	cel.dev/cel-go v0.32.0

@@ -53,7 +53,7 @@ func files(t *testing.T, visit func(name, full string)) {
 				return err
 			}
 			if entry.IsDir() {
-				if entry.Name() == "testdata" || entry.Name() == ".tasker" {
+				if entry.Name() == "testdata" || entry.Name() == ".tasker" || entry.Name() == "node_modules" {
 					return filepath.SkipDir
 				}
 				return nil
