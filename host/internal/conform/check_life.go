@@ -26,7 +26,7 @@ func (t *trial) busy(ctx context.Context) (*session, *workStream, *attempt, erro
 	if err != nil {
 		return nil, nil, nil, err
 	}
-	return s, w, a, s.awaitInFlight(ctx, 1)
+	return s, w, a, s.awaitInFlight(ctx)
 }
 
 // what says how busy the plugin was.

@@ -2,6 +2,7 @@ package conform
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"sync"
 	"time"
@@ -76,9 +77,9 @@ func (w *watcher) await(ctx context.Context, s *session, what string, d time.Dur
 	}
 }
 
-// awaitInFlight waits until the plugin says that it holds attempts. The first status of a
+// awaitInFlight waits until the plugin says that it holds an attempt. The first status of a
 // stream comes at once, so it asks with new ones.
-func (s *session) awaitInFlight(ctx context.Context, n uint32) error {
+func (s *session) awaitInFlight(ctx context.Context) error {
 	ctx, cancel := s.patient(ctx)
 	defer cancel()
 	const pause = 20 * time.Millisecond
@@ -87,15 +88,15 @@ func (s *session) awaitInFlight(ctx context.Context, n uint32) error {
 	for {
 		now, err := s.status(ctx)
 		if err != nil {
-			return fmt.Errorf("waiting until the attempt runs (in_flight %d): %w", n, err)
+			return fmt.Errorf("waiting until the attempt runs (in_flight 1): %w", err)
 		}
-		if now.GetInFlight() >= n {
+		if now.GetInFlight() > 0 {
 			return nil
 		}
 		select {
 		case <-tick.C:
 		case <-ctx.Done():
-			return fmt.Errorf("an attempt was sent, and Watch does not say in_flight %d within %s", n, s.t.opts.Patience)
+			return fmt.Errorf("an attempt was sent, and Watch does not say in_flight 1 within %s", s.t.opts.Patience)
 		}
 	}
 }
@@ -173,7 +174,7 @@ func checkTicks(ctx context.Context, t *trial) error {
 	if err != nil {
 		return err
 	}
-	if err := s.awaitInFlight(ctx, 1); err != nil {
+	if err := s.awaitInFlight(ctx); err != nil {
 		return err
 	}
 	loaded, stop := context.WithCancel(ctx)
@@ -235,7 +236,7 @@ func (w *watcher) beats(ctx context.Context, s *session) (silence time.Duration,
 	for i, at := range w.times[from:] {
 		silence, last = max(silence, at.Sub(last)), at
 		if w.said[from+i].GetInFlight() == 0 {
-			return silence, fmt.Errorf("a status says in_flight 0 while an attempt runs")
+			return silence, errors.New("a status says in_flight 0 while an attempt runs")
 		}
 	}
 	return silence, nil

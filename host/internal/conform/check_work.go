@@ -321,7 +321,7 @@ func checkCancel(ctx context.Context, t *trial) error {
 	if err != nil {
 		return err
 	}
-	if err := s.awaitInFlight(ctx, 1); err != nil {
+	if err := s.awaitInFlight(ctx); err != nil {
 		return err
 	}
 	if err := w.stop(a); err != nil {
@@ -405,7 +405,7 @@ func checkTwice(ctx context.Context, t *trial) error {
 		if err := w.send(&pluginv1.WorkRequest{Attempts: []*pluginv1.Attempt{wire}}); err != nil {
 			return err
 		}
-		if err := s.awaitInFlight(ctx, 1); err != nil {
+		if err := s.awaitInFlight(ctx); err != nil {
 			return err
 		}
 	}
@@ -433,7 +433,7 @@ func checkPanic(ctx context.Context, t *trial) error {
 		if beside, err = w.start(*c); err != nil {
 			return err
 		}
-		if err := s.awaitInFlight(ctx, 1); err != nil {
+		if err := s.awaitInFlight(ctx); err != nil {
 			return err
 		}
 	}

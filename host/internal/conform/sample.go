@@ -141,8 +141,8 @@ func (s *sampler) value(schema any, depth int) any {
 		return enum[0]
 	}
 	for _, key := range []string{"oneOf", "anyOf", "allOf"} {
-		if any, ok := m[key].([]any); ok && len(any) > 0 && m["type"] == nil && m["properties"] == nil {
-			return s.value(any[0], depth+1)
+		if choices, ok := m[key].([]any); ok && len(choices) > 0 && m["type"] == nil && m["properties"] == nil {
+			return s.value(choices[0], depth+1)
 		}
 	}
 	return s.typed(m, depth)

@@ -5,6 +5,7 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"maps"
 	"net"
 	"os"
 	"path/filepath"
@@ -137,7 +138,7 @@ func (t *trial) spawn(l launch) (*session, error) {
 			return nil, err
 		}
 	}
-	mark := fmt.Sprintf("%d.%d", os.Getpid(), t.runner.started.Add(1))
+	mark := fmt.Sprintf("%d.%d", os.Getpid(), t.started.Add(1))
 	if s.proc, err = spawn(t.opts.Command, s.dataDir(), mark, s.env()); err != nil {
 		_ = os.RemoveAll(dir)
 		return nil, spawnError(t.opts.Command[0], err)
@@ -172,9 +173,7 @@ func (s *session) env() []string {
 		}
 	}
 	var env []string
-	for key, v := range s.launch.env {
-		vars[key] = v
-	}
+	maps.Copy(vars, s.launch.env)
 	for key, v := range vars {
 		if v != "" {
 			env = append(env, key+"="+v)
