@@ -57,6 +57,7 @@ func taskerMain() {
 func TestScripts(t *testing.T) {
 	plugins := buildPlugins(t, "plugins/mock", "plugins/exec")
 	watch := buildPlugins(t, "cmd/tasker/cli/testdata/watch")
+	broken := buildPlugins(t, "host/internal/conform/testdata/broken")
 	testscript.Run(t, testscript.Params{
 		Dir:                 "testdata/script",
 		RequireExplicitExec: true,
@@ -75,6 +76,7 @@ func TestScripts(t *testing.T) {
 			env.Setenv("XDG_RUNTIME_DIR", dir)
 			env.Setenv("PLUGINS", plugins)
 			env.Setenv("WATCH", watch)
+			env.Setenv("BROKEN", broken)
 			env.Setenv("TASKER_PLUGIN_DIRS", plugins)
 			env.Setenv("USER", "tester")
 			return nil
