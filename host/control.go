@@ -52,8 +52,9 @@ type (
 	StoreSizes = store.Sizes
 	// Deleted says what was removed.
 	Deleted = store.Deleted
-	// UpgradeRequest says what a plugin is to be replaced by, UpgradeProgress how far it is.
-	UpgradeRequest  = api.UpgradeRequest
+	// UpgradeRequest says what a plugin is to be replaced by.
+	UpgradeRequest = api.UpgradeRequest
+	// UpgradeProgress is how far the replacement of a plugin is.
 	UpgradeProgress = api.UpgradeProgress
 	// Pruned says what the rules of retention let go.
 	Pruned = api.Pruned

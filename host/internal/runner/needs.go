@@ -41,7 +41,7 @@ func (r *Runner) Needs(ctx context.Context, plugin string) (map[task.HandlerRef]
 func (r *Runner) needsOf(e *entry, plugin string) map[task.HandlerRef]bool {
 	refs := make(map[task.HandlerRef]bool)
 	for i := range e.agg.Template.Steps {
-		o := task.Ordinal(i) //nolint:gosec // templates are small
+		o := task.Ordinal(i)
 		if e.agg.Template.Steps[i].Handler.Plugin != plugin || e.agg.Step(o).Status.Terminal() {
 			continue
 		}
