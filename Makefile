@@ -81,6 +81,10 @@ test-stable: race-notice ## Run the suite three times; fail unless the same test
 test-alerts: ## Fire every alert rule of docs/observability with Prometheus's own engine
 	cd docs/observability/alerttest && go test ./...
 
+.PHONY: verify-plugins
+verify-plugins: build ## Check every plugin in the repository against the wire (tasker plugin verify)
+	@.ci/verify-plugins
+
 .PHONY: test-crash
 test-crash: ## Kill a host CRASH_KILLS times (200) and prove that nothing is lost or doubled
 	TASKER_CRASH_KILLS=$(CRASH_KILLS) go test ./host/internal/crashtest/ -run TestCrash -count=1 -timeout 60m
