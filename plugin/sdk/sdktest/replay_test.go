@@ -62,6 +62,7 @@ func TestBoth(t *testing.T) {
 		"echo": sdk.Func(func(_ context.Context, n int) (map[string]int, error) { return map[string]int{"input": n}, nil }),
 	}}
 	sdktest.Both(t, echo, "../../../plugins/mock", func(t *testing.T, p *sdktest.Plugin) {
+		t.Helper()
 		ran++
 		var got struct{ Input int }
 		p.Run(t, sdktest.Attempt{Handler: "echo", Input: 7}).Decode(t, &got)
