@@ -233,4 +233,3 @@ func orNothing(s string) string {
 	}
 	return printable(s, false)
 }
-
