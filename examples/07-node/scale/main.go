@@ -5,8 +5,7 @@ import (
 	"context"
 	"errors"
 
-	"go.opentelemetry.io/otel/attribute"
-	"go.opentelemetry.io/otel/trace"
+	"go.opentelemetry.io/otel"
 
 	"github.com/tasker-engine/tasker/plugin/sdk"
 )
@@ -33,11 +32,12 @@ func weigh(ctx context.Context, in parcel) (weight, error) {
 	if len(in.Items) == 0 {
 		return weight{}, sdk.Permanent(sdk.WithCode(errors.New("there is nothing in the parcel"), "empty"))
 	}
+	_, span := otel.Tracer("scale").Start(ctx, "sum")
+	defer span.End()
 	w := weight{Grams: box}
 	for _, i := range in.Items {
 		w.Grams += i.Grams
 	}
-	trace.SpanFromContext(ctx).SetAttributes(attribute.Int("parcel.grams", w.Grams))
 	return w, nil
 }
 
