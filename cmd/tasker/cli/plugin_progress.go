@@ -5,18 +5,18 @@ import (
 	"strings"
 )
 
-// bar draws how far a download is, on one line of a terminal. Without a terminal it draws
+// downloadBar draws how far a download is, on one line of a terminal. Without a terminal it draws
 // nothing.
-type bar struct {
+type downloadBar struct {
 	screen *screen
 	what   string
 	shown  string // on the line now; empty = nothing
 }
 
-func (a *app) newBar(what string) *bar { return &bar{screen: a.terminal(a.stderr), what: what} }
+func (a *app) newBar(what string) *downloadBar { return &downloadBar{screen: a.terminal(a.stderr), what: what} }
 
 // update draws; total below 0 is unknown.
-func (b *bar) update(done, total int64) {
+func (b *downloadBar) update(done, total int64) {
 	if b.screen == nil {
 		return
 	}
@@ -28,7 +28,7 @@ func (b *bar) update(done, total int64) {
 }
 
 // close leaves the line as it is and goes to the next one.
-func (b *bar) close() {
+func (b *downloadBar) close() {
 	if b.shown != "" {
 		_, _ = fmt.Fprintln(b.screen.w) // only for show
 		b.shown = ""
