@@ -91,7 +91,7 @@ func (p *plugin) run(life context.Context, found error) {
 		switch next {
 		case startAgain:
 		case startLater:
-			if !p.pause(p.intake, time.Until(p.snapshot().RetryAt)) {
+			if !p.pause(p.intake, time.Until(p.snapshot().RetryAt)) { //nolint:contextcheck // it ends before life does
 				next = startNoMore
 			}
 		case startWanted:

@@ -145,7 +145,7 @@ func (s *Supervisor) Run(ctx context.Context) error {
 	for _, b := range found {
 		p := newPlugin(s, b, s.opts.config(b.name))
 		s.plugins = append(s.plugins, p)
-		s.beginLocked(p, b.err)
+		s.beginLocked(p, b.err) //nolint:contextcheck // its life is that of Run
 	}
 	s.mu.Unlock()
 	close(s.discovered)

@@ -257,7 +257,7 @@ func (s *Supervisor) replace(ctx context.Context, name string, o UpgradeOptions,
 		return UpgradeResult{}, fmt.Errorf("canary %v: %w: want a share above 0 and below 1", o.Canary, task.ErrInvalid)
 	}
 	setDefault(&o.ProbeFor, DefaultProbe)
-	u, err := s.beginUpgrade(name, o, to)
+	u, err := s.beginUpgrade(name, o, to) //nolint:contextcheck // the successor outlives the call
 	if err != nil {
 		return UpgradeResult{}, err
 	}
