@@ -17,6 +17,7 @@ import (
 	"github.com/goccy/go-yaml/token"
 	"github.com/spf13/cobra"
 
+	"github.com/tasker-engine/tasker/host"
 	"github.com/tasker-engine/tasker/host/task"
 	"github.com/tasker-engine/tasker/host/template"
 )
@@ -285,6 +286,13 @@ func (r *configReader) plugin(key string, keyNode, value ast.Node) {
 			if p.StartTimeout, err = time.ParseDuration(value.GetToken().Value); err == nil {
 				err = positive(p.StartTimeout)
 			}
+		case "isolation":
+			p.Isolation = value.GetToken().Value
+			err = oneOf(p.Isolation, host.IsolationProfiles()...)
+		case "limits":
+			r.mapping(value, path+".", func(path string, keyNode, value ast.Node) { r.limit(&p.Limits, path, keyNode, value) })
+		case "start", "idle_stop":
+			err = p.Rest.set(sub, value.GetToken().Value)
 		default:
 			var keys []string
 			for _, k := range pluginKeys() {

@@ -125,6 +125,8 @@ func (cfg *config) show(reveal bool) []settingJSON {
 		if p.StartTimeout > 0 {
 			lines = append(lines, settingJSON{"plugins." + name + ".start_timeout", p.StartTimeout.String(), origin})
 		}
+		lines = append(lines, p.Rest.show("plugins."+name, origin)...)
+		lines = append(lines, p.showIsolation("plugins."+name, origin)...)
 	}
 	for _, name := range slices.Sorted(maps.Keys(cfg.Commands)) {
 		lines = append(lines, settingJSON{"commands." + name + ".access", string(cfg.Commands[name].Access), cfg.origins["commands"]})

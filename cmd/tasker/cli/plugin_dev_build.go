@@ -14,6 +14,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/tasker-engine/tasker/host"
 	"github.com/tasker-engine/tasker/host/task"
 )
 
@@ -72,7 +73,7 @@ func (p *devProject) build(ctx context.Context) (build, error) {
 		same.changed = false
 		return same, nil
 	}
-	info := describe(ctx, raw)
+	info := describe(ctx, raw, host.Options{})
 	if info.State == task.PluginRefused {
 		return build{}, errors.New(info.Cause)
 	}

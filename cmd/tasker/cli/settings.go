@@ -36,6 +36,7 @@ type config struct {
 	StartTimeout   time.Duration
 	HangTimeout    time.Duration
 	Concurrency    int
+	Isolation      string
 	DeliveryGrace  time.Duration
 	WorkflowEvents bool
 	TracingKeep    bool
@@ -76,6 +77,9 @@ type pluginConfig struct {
 	Config       json.RawMessage // nil = {}
 	Env          []string
 	StartTimeout time.Duration // 0 = start_timeout
+	Rest         restConfig
+	Isolation    string // empty = isolation
+	Limits       host.PluginLimits
 }
 
 // setting is one key of the configuration. Its variable is TASKER_ and the key in upper
@@ -174,6 +178,11 @@ func hostSettings() []setting {
 			},
 			help: "How many attempts a plugin runs at once that declares no limit of its own.",
 		},
+		{
+			key: "isolation", value: func(c *config) any { return &c.Isolation },
+			check: func(c *config) error { return oneOf(c.Isolation, host.IsolationProfiles()...) },
+			help:  "What of the machine is kept from plugins that did not ask for it in their manifests: `default`, all that the kernel can keep; `strict`, the same, and what it cannot keep is a reason not to start a plugin; `off`, nothing but the environment. `tasker plugin doctor` tells what is in force. See docs/isolation.md.",
+		},
 	}
 }
 
@@ -208,11 +217,16 @@ func eventSettings() []setting {
 
 // pluginKeys are the keys below plugins.NAME, with their help.
 func pluginKeys() []struct{ key, help string } {
-	return []struct{ key, help string }{
+	keys := []struct{ key, help string }{
 		{"config", "The plugin's configuration, as its manifest describes it."},
 		{"env", "Names of environment variables that the plugin may see, if its manifest asks for them."},
 		{"start_timeout", "Overrides `start_timeout` for this plugin."},
+		{"isolation", "Overrides `isolation` for this plugin."},
+		{"limits.memory", "The most memory that its process may hold, such as `512MiB`; above, it is drained or killed and started again. A Go program is told, and collects garbage before."},
+		{"limits.files", "The most files that a process of it may hold open. Default 65536. Not with the isolation `off`."},
+		{"limits.processes", "The most threads and processes that its user may have. The kernel exempts root. Not with the isolation `off`."},
 	}
+	return append(keys, restKeys()...)
 }
 
 // variable returns the name of a key's environment variable.
@@ -286,7 +300,7 @@ func (s setting) show(c *config) any {
 func defaults() *config {
 	return &config{
 		LogLevel: "info", LogFormat: formatAuto, SlowOperation: host.DefaultSlowOperation, Grace: host.DefaultGrace, CancelGrace: host.DefaultCancelGrace,
-		StartTimeout: host.DefaultStartTimeout, HangTimeout: host.DefaultHangTimeout, Concurrency: host.DefaultConcurrency,
+		Isolation: isolationDefault, StartTimeout: host.DefaultStartTimeout, HangTimeout: host.DefaultHangTimeout, Concurrency: host.DefaultConcurrency,
 		DeliveryGrace: host.DefaultDeliveryGrace, EventsKeep: keepFor(host.DefaultEventsKeep), TracingKeep: true,
 		Retention: retentionConfig{
 			Complete: keepFor(host.DefaultKeepComplete), Error: keepFor(host.DefaultKeepFailed),
@@ -340,7 +354,8 @@ func (cfg *config) hostOptions() host.Options {
 		Concurrency: cfg.Concurrency, WorkflowEvents: cfg.WorkflowEvents, ForgetSpans: !cfg.TracingKeep,
 		EventsKeep: time.Duration(cfg.EventsKeep), DeliveryGrace: cfg.DeliveryGrace,
 		StartTimeouts: make(map[string]time.Duration), PluginConfigs: make(map[string]json.RawMessage),
-		PluginEnv: make(map[string][]string),
+		PluginEnv: make(map[string][]string), PluginRests: make(map[string]host.PluginRest), Isolation: cfg.Isolation,
+		PluginIsolation: make(map[string]string), PluginLimits: make(map[string]host.PluginLimits),
 	}
 	o.Retention = cfg.Retention.options()
 	for _, s := range cfg.Subscriptions {
@@ -358,6 +373,15 @@ func (cfg *config) hostOptions() host.Options {
 		}
 		if p.Env != nil {
 			o.PluginEnv[name] = p.Env
+		}
+		if rest, set := p.Rest.option(); set {
+			o.PluginRests[name] = rest
+		}
+		if p.Isolation != "" {
+			o.PluginIsolation[name] = p.Isolation
+		}
+		if p.Limits != (host.PluginLimits{}) {
+			o.PluginLimits[name] = p.Limits
 		}
 	}
 	return o

@@ -22,7 +22,7 @@ func TestSettingsHaveEffect(t *testing.T) {
 	samples := map[string]string{
 		"home": "elsewhere", "plugin_dirs": "p", "template_dirs": "t", "environment": "e", "log_level": "debug",
 		"log_format": "text", "health_addr": "127.0.0.1:1", "metrics.listen": "127.0.0.1:1", "store.slow_operation": "1s", "grace": "1s", "cancel_grace": "1s", "start_timeout": "1s",
-		"hang_timeout": "20s", "concurrency": "3", "delivery_grace": "1s",
+		"hang_timeout": "20s", "concurrency": "3", "isolation": "strict", "delivery_grace": "1s",
 		"events.keep": "forever", "events.workflow": "true", "tracing.keep": "false",
 		"retention.complete": "1h", "retention.error": "1h", "retention.cancelled": "1h", "retention.resolved_manually": "1h",
 		"retention.last": "3", "retention.export": "dir",

@@ -34,6 +34,7 @@ func configProofs() map[string]string {
 		"start_timeout":                     "host TestStartTimeout/for all",
 		"hang_timeout":                      "host TestHangTimeout",
 		"concurrency":                       "host TestConcurrency",
+		"isolation":                         "host/internal/shim TestHostileProgram",
 		"events.workflow":                   "host TestWorkflowEvents",
 		"tracing.keep":                      "host TestSpansAreKept/nothing is to be kept",
 		"delivery_grace":                    "host/internal/delivery TestDrain",
@@ -60,6 +61,12 @@ func configProofs() map[string]string {
 		"plugins.NAME.config":               "host TestOptionsReachPlugins/config",
 		"plugins.NAME.env":                  "host TestOptionsReachPlugins/env",
 		"plugins.NAME.start_timeout":        "host TestStartTimeout/for one",
+		"plugins.NAME.isolation":            "host/internal/shim TestStrictStarts",
+		"plugins.NAME.start":                "host/internal/supervisor TestLazyStart",
+		"plugins.NAME.idle_stop":            "host/internal/supervisor TestIdleStop",
+		"plugins.NAME.limits.memory":        "host/internal/supervisor TestMemoryLimit",
+		"plugins.NAME.limits.files":         "host/internal/shim TestHostileProgram/open files without end",
+		"plugins.NAME.limits.processes":     "host/internal/shim TestLimits",
 	}
 }
 

@@ -1,0 +1,163 @@
+package cli
+
+import (
+	"context"
+	"fmt"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/tasker-engine/tasker/host"
+	"github.com/tasker-engine/tasker/host/task"
+)
+
+// kernelJSON is what the machine can enforce.
+type kernelJSON struct {
+	Landlock   int    `json:"landlock_abi"` // 0 = there is none
+	NoLandlock string `json:"no_landlock,omitempty"`
+	Seccomp    bool   `json:"seccomp"`
+	NoSeccomp  string `json:"no_seccomp,omitempty"`
+	NoNewPrivs bool   `json:"no_new_privs"`
+	Root       bool   `json:"root"`
+}
+
+// measureJSON is one thing that is kept from a plugin, or is not.
+type measureJSON struct {
+	Name   string `json:"name"`
+	State  string `json:"state"` // enforced, granted, missing or off
+	Detail string `json:"detail"`
+}
+
+// diagnosisJSON is a plugin of `plugin doctor --json`.
+type diagnosisJSON struct {
+	Name     string           `json:"name"`
+	Version  string           `json:"version,omitempty"`
+	Path     string           `json:"path"`
+	State    task.PluginState `json:"state"`
+	Cause    string           `json:"cause,omitempty"`
+	PID      int              `json:"pid,omitempty"`
+	Profile  string           `json:"profile,omitempty"`
+	Measures []measureJSON    `json:"measures"`
+	Env      []string         `json:"env"`
+	DataDir  string           `json:"data_dir,omitempty"`
+	Memory   int64            `json:"memory_limit,omitempty"` // bytes
+}
+
+func (a *app) pluginDoctorCommand() *cobra.Command {
+	c := &cobra.Command{
+		Use:   "doctor [PLUGIN]",
+		Short: "Tell what of the machine is kept from plugins",
+		Long: `Tell what of the machine is kept from each plugin, and what is not, and why: what the kernel
+really gave to the processes of the host that runs in the home; without one, what would be.
+
+  enforced  the kernel refuses what the plugin was not granted
+  granted   the plugin asked for it, and has it
+  missing   it is not granted, and this kernel does not refuse it
+  off       the profile asks for nothing
+
+The profiles (off, default, strict) and the limits are set in tasker.yaml, see
+docs/isolation.md.
+
+--json prints {"kernel", "plugins"}.`,
+		Example: `  tasker plugin doctor
+  tasker plugin doctor http --json`,
+		Args:              args(0, 1),
+		ValidArgsFunction: a.completePlugins,
+	}
+	asJSON := jsonFlag(c)
+	c.RunE = func(c *cobra.Command, given []string) error {
+		cfg, err := a.config(c)
+		if err != nil {
+			return err
+		}
+		found, err := a.diagnosed(c.Context(), cfg, given)
+		if err != nil {
+			return err
+		}
+		kernel := host.ProbeKernel()
+		if *asJSON {
+			out := struct {
+				Kernel  kernelJSON      `json:"kernel"`
+				Plugins []diagnosisJSON `json:"plugins"`
+			}{kernelJSON(kernel), make([]diagnosisJSON, 0, len(found))}
+			for i := range found {
+				out.Plugins = append(out.Plugins, newDiagnosis(&found[i]))
+			}
+			return a.printJSON(out)
+		}
+		fmt.Fprintln(a.out, "kernel: "+kernelText(kernel))
+		for i := range found {
+			a.printDiagnosis(&found[i])
+		}
+		return nil
+	}
+	return c
+}
+
+// diagnosed returns one plugin, or all.
+func (a *app) diagnosed(ctx context.Context, cfg *config, given []string) ([]host.PluginInfo, error) {
+	if len(given) == 0 {
+		return a.plugins(ctx, cfg)
+	}
+	p, err := a.plugin(ctx, cfg, given[0])
+	if err != nil {
+		return nil, err
+	}
+	return []host.PluginInfo{*p}, nil
+}
+
+func kernelText(k host.Kernel) string {
+	var parts []string
+	if k.Landlock > 0 {
+		parts = append(parts, fmt.Sprintf("Landlock ABI %d", k.Landlock))
+	} else {
+		parts = append(parts, "no Landlock ("+k.NoLandlock+")")
+	}
+	if k.Seccomp {
+		parts = append(parts, "seccomp")
+	} else {
+		parts = append(parts, "no seccomp ("+k.NoSeccomp+")")
+	}
+	if k.Root {
+		parts = append(parts, "user root")
+	}
+	return strings.Join(parts, ", ")
+}
+
+func newDiagnosis(p *host.PluginInfo) diagnosisJSON {
+	d := diagnosisJSON{
+		Name: p.Name, Version: p.Version, Path: p.Path, State: p.State, Cause: p.Cause, PID: p.PID,
+		Measures: []measureJSON{}, Env: []string{},
+	}
+	if i := p.Isolation; i != nil {
+		d.Profile, d.DataDir, d.Memory = i.Profile, i.DataDir, i.Memory
+		d.Env = append(d.Env, i.Env...)
+		for _, m := range i.Measures {
+			d.Measures = append(d.Measures, measureJSON(m))
+		}
+	}
+	return d
+}
+
+func (a *app) printDiagnosis(p *host.PluginInfo) {
+	title := strings.TrimSpace(p.Name + " " + p.Version)
+	if p.PID != 0 {
+		title += fmt.Sprintf(", process %d", p.PID)
+	}
+	fmt.Fprintf(a.out, "\n%s (%s): %s\n", title, p.State, p.Path)
+	if p.Isolation == nil {
+		fmt.Fprintln(a.out, "  "+firstLine("it has not described itself: "+p.Cause))
+		return
+	}
+	t := table{head: []string{"  WHAT", "STATE", "DETAIL"}}
+	t.add("  profile", p.Isolation.Profile, "")
+	for _, m := range p.Isolation.Measures {
+		t.add("  "+m.Name, m.State, m.Detail)
+	}
+	if p.Isolation.Memory > 0 {
+		t.add("  memory", "watched", fmt.Sprintf("%d MiB: the host measures it, the kernel does not", p.Isolation.Memory>>20)) //nolint:mnd // bytes
+	}
+	t.add("  environment", "", strings.Join(p.Isolation.Env, " "))
+	t.add("  data directory", "", p.Isolation.DataDir)
+	t.print(a.out)
+}
