@@ -379,3 +379,16 @@ func TestWhatIsNoProgram(t *testing.T) {
 		t.Errorf("got %v, want %v", err, unix.ENOEXEC)
 	}
 }
+
+func TestLimits(t *testing.T) {
+	plan := shim.Plan{Profile: shim.Default, Processes: 7, Files: 9}
+	for root, want := range map[bool]shim.Measure{
+		false: {Name: "limits", State: shim.Enforced, Detail: "open files 9, no core dumps, threads and processes 7"},
+		true:  {Name: "limits", State: shim.Missing, Detail: "open files 9, no core dumps; not the limit of 7 threads and processes: the kernel exempts root from it"},
+	} {
+		measures := plan.Measures(shim.Kernel{Root: root})
+		if diff := cmp.Diff(measures[len(measures)-1], want); diff != "" {
+			t.Errorf("root %v (-got +want):\n%s", root, diff)
+		}
+	}
+}

@@ -2,6 +2,7 @@ package supervisor
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
@@ -19,6 +20,7 @@ import (
 	"google.golang.org/grpc"
 
 	"github.com/tasker-engine/tasker/host/internal/logkeys"
+	"github.com/tasker-engine/tasker/host/internal/secrets"
 	"github.com/tasker-engine/tasker/host/internal/shim"
 	"github.com/tasker-engine/tasker/host/task"
 	pluginv1 "github.com/tasker-engine/tasker/proto/tasker/plugin/v1"
@@ -265,7 +267,17 @@ func (l *launch) describe(ctx context.Context) (*Manifest, error) {
 // configure hands over the configuration, after checking it against the manifest.
 func (l *launch) configure(ctx context.Context, m *Manifest) error {
 	l.phase = phaseConfigure
-	config := l.opts.config(m.Name)
+	config, found, err := secrets.Resolve(ctx, l.opts.config(m.Name))
+	if err != nil {
+		return fmt.Errorf("configuration of plugin %s: %w", m.Name, err)
+	}
+	redactor := secrets.NewRedactor(found)
+	l.output.redact(redactor)
+	return redactor.Error(l.handOver(ctx, m, config))
+}
+
+// handOver checks the configuration, with its secrets in it, and sends it.
+func (l *launch) handOver(ctx context.Context, m *Manifest, config json.RawMessage) error {
 	if err := m.checkConfig(config); err != nil {
 		return refuse(fmt.Errorf("configuration of plugin %s: %w", m.Name, err))
 	}

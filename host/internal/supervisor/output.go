@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/tasker-engine/tasker/host/internal/logkeys"
+	"github.com/tasker-engine/tasker/host/internal/secrets"
 )
 
 // source is where a log line comes from.
@@ -46,6 +47,14 @@ type output struct {
 	last    ring // stderr
 	printed ring // everything
 	trace   lastWords
+	hide    *secrets.Redactor // nil = the plugin was given no secret
+}
+
+// redact hides secrets in everything that comes from now on.
+func (o *output) redact(r *secrets.Redactor) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.hide = r
 }
 
 func newOutput(instance string, log *pluginLog) *output {
@@ -69,8 +78,9 @@ func (o *output) line(from source, line []byte, truncated bool) {
 	if truncated {
 		p.message += " [cut at 64 KiB]"
 	}
-	kept := cut(p.message, keptLine)
 	o.mu.Lock()
+	p.message, p.fields = o.hide.Text(p.message), o.hide.JSON(p.fields)
+	kept := cut(p.message, keptLine)
 	o.printed.add(kept)
 	if from == sourceStderr {
 		o.last.add(kept)
@@ -113,6 +123,7 @@ func (o *output) attempt(about logkeys.About, level, message string, fields json
 func (o *output) logged(from source, about logkeys.About, level, message string, fields json.RawMessage) {
 	o.mu.Lock()
 	ok, suppressed := o.logs.allow(time.Now())
+	message, fields = o.hide.Text(message), o.hide.JSON(fields)
 	o.mu.Unlock()
 	o.noteSuppressed(suppressed, loggedPerSecond)
 	if !ok {
