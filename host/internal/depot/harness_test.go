@@ -3,6 +3,7 @@ package depot
 import (
 	"context"
 	"errors"
+	"maps"
 	"os"
 	"path/filepath"
 	"strings"
@@ -46,9 +47,7 @@ func (p plugin) packInto(t *testing.T, out string) *Package {
 		"share/text.txt":                          "for all",
 		".hidden/secret":                          "not packed",
 	}
-	for name, content := range p.files {
-		files[name] = content
-	}
+	maps.Copy(files, p.files)
 	for name, content := range files {
 		write(t, filepath.Join(dir, filepath.FromSlash(name)), content)
 	}

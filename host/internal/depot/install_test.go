@@ -240,7 +240,7 @@ func TestTamperedPackage(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		for at := range len(raw) {
+		for at := range raw {
 			if at > 8 && at%97 != 0 && pkg == unsigned {
 				continue // each would take long under the race detector
 			}

@@ -290,7 +290,7 @@ func sortedValues(m map[string]string) []string {
 
 // write writes the package. One of the same name with other content stays as it is.
 func (p *packer) write(out *Package, manifest []byte) error {
-	if err := os.MkdirAll(filepath.Dir(out.Path), 0o755); err != nil {
+	if err := os.MkdirAll(filepath.Dir(out.Path), 0o750); err != nil {
 		return fmt.Errorf("pack: %w", err)
 	}
 	f, err := os.CreateTemp(filepath.Dir(out.Path), ".pack-*")
