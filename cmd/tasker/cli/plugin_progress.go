@@ -13,7 +13,9 @@ type downloadBar struct {
 	shown  string // on the line now; empty = nothing
 }
 
-func (a *app) newBar(what string) *downloadBar { return &downloadBar{screen: a.terminal(a.stderr), what: what} }
+func (a *app) newBar(what string) *downloadBar {
+	return &downloadBar{screen: a.terminal(a.stderr), what: what}
+}
 
 // update draws; total below 0 is unknown.
 func (b *downloadBar) update(done, total int64) {
