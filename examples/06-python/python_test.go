@@ -31,7 +31,7 @@ func TestPluginKeepsTheWire(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	report, err := host.VerifyPlugin(t.Context(), host.VerifyOptions{Command: []string{plugin}, Fixtures: fixtures, Patience: time.Minute})
+	report, err := host.VerifyPlugin(t.Context(), host.VerifyOptions{Command: []string{plugin}, Fixtures: fixtures, Patience: time.Minute, StartTimeout: time.Minute})
 	if err != nil {
 		t.Fatal(err)
 	}

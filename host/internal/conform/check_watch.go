@@ -80,7 +80,7 @@ func (w *watcher) await(ctx context.Context, s *session, what string, d time.Dur
 // awaitInFlight waits until the plugin says that it holds an attempt. The first status of a
 // stream comes at once, so it asks with new ones.
 func (s *session) awaitInFlight(ctx context.Context) error {
-	ctx, cancel := s.patient(ctx)
+	ctx, cancel := s.starting(ctx)
 	defer cancel()
 	const pause = 20 * time.Millisecond
 	tick := time.NewTicker(pause)
@@ -96,7 +96,7 @@ func (s *session) awaitInFlight(ctx context.Context) error {
 		select {
 		case <-tick.C:
 		case <-ctx.Done():
-			return fmt.Errorf("an attempt was sent, and Watch does not say in_flight 1 within %s", s.t.opts.Patience)
+			return fmt.Errorf("an attempt was sent, and Watch does not say in_flight 1 within %s", s.t.opts.StartTimeout)
 		}
 	}
 }
@@ -126,7 +126,7 @@ func checkFirst(ctx context.Context, t *trial) error {
 	if err != nil {
 		return err
 	}
-	st, err := w.await(ctx, s, "at all", t.opts.Patience, func(*pluginv1.Status) bool { return true })
+	st, err := w.await(ctx, s, "at all", t.opts.StartTimeout, func(*pluginv1.Status) bool { return true })
 	if err != nil {
 		return err
 	}
@@ -167,7 +167,7 @@ func checkTicks(ctx context.Context, t *trial) error {
 	if err != nil {
 		return err
 	}
-	if _, err := w.await(ctx, s, "at all", t.opts.Patience, func(*pluginv1.Status) bool { return true }); err != nil {
+	if _, err := w.await(ctx, s, "at all", t.opts.StartTimeout, func(*pluginv1.Status) bool { return true }); err != nil {
 		return err
 	}
 	held, err := work.start(*c)

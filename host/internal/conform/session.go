@@ -262,11 +262,16 @@ func (s *session) patient(ctx context.Context) (context.Context, context.CancelF
 	return context.WithTimeout(ctx, s.t.opts.Patience)
 }
 
+// starting bounds what belongs to the start of a plugin.
+func (s *session) starting(ctx context.Context) (context.Context, context.CancelFunc) {
+	return context.WithTimeout(ctx, s.t.opts.StartTimeout)
+}
+
 // hostVersion is what we say that the host is.
 const hostVersion = "0.0.0-verify"
 
 func (s *session) describe(ctx context.Context) (*pluginv1.Manifest, error) {
-	ctx, cancel := s.patient(ctx)
+	ctx, cancel := s.starting(ctx)
 	defer cancel()
 	resp, err := s.plugin.Describe(ctx, &pluginv1.DescribeRequest{
 		HostVersion: hostVersion, Features: []string{pluginv1.FeatureCheckpoint, pluginv1.FeatureFetch},
@@ -282,7 +287,7 @@ func (s *session) describe(ctx context.Context) (*pluginv1.Manifest, error) {
 
 // problems configures the plugin and returns what it says is wrong.
 func (s *session) problems(ctx context.Context, config []byte) ([]*pluginv1.ConfigProblem, error) {
-	ctx, cancel := s.patient(ctx)
+	ctx, cancel := s.starting(ctx)
 	defer cancel()
 	level := s.launch.level
 	if level == "" {
@@ -318,7 +323,7 @@ func (s *session) callError(call string, err error) error {
 	st := status.Convert(err)
 	text := fmt.Sprintf("%s: %s: %s", strings.ToLower(call), st.Code(), st.Message())
 	if st.Code() == codes.DeadlineExceeded {
-		text = fmt.Sprintf("%s: no answer within %s", strings.ToLower(call), s.t.opts.Patience)
+		text = fmt.Sprintf("%s: no answer in time", strings.ToLower(call))
 	}
 	if !s.proc.awaitExit(0) {
 		return errors.New(text)

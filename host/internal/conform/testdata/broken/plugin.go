@@ -183,8 +183,10 @@ func (p *plugin) Work(stream grpc.BidiStreamingServer[pluginv1.WorkRequest, plug
 				ch.(chan *pluginv1.Chunk) <- c
 			}
 		}
-		for _, a := range frame.GetAttempts() {
-			w.begin(a)
+		for i, a := range frame.GetAttempts() {
+			if i == 0 || p.breaks != "work.parallel" {
+				w.begin(a)
+			}
 		}
 		for _, c := range frame.GetCancels() {
 			p.mu.Lock()
@@ -215,9 +217,8 @@ func (w *worker) begin(a *pluginv1.Attempt) {
 		}
 		cancel(why)
 	}
-	full := len(p.held) > 50 && p.breaks == "work.parallel"
 	p.mu.Unlock()
-	if twice && p.breaks != "work.twice" || full {
+	if twice && p.breaks != "work.twice" {
 		cancel(nil)
 		return
 	}
