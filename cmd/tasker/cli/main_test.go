@@ -79,7 +79,7 @@ func TestScripts(t *testing.T) {
 			env.Setenv("BROKEN", broken)
 			env.Setenv("TASKER_PLUGIN_DIRS", plugins)
 			env.Setenv("USER", "tester")
-			return nil
+			return goEnvironment(env)
 		},
 		Cmds: map[string]func(ts *testscript.TestScript, neg bool, args []string){
 			"ready": readyCommand,
@@ -89,6 +89,22 @@ func TestScripts(t *testing.T) {
 			"until": untilCommand,
 		},
 	})
+}
+
+// goEnvironment lets a session build plugins in Go, with the caches of this machine, and
+// names this module.
+func goEnvironment(env *testscript.Env) error {
+	names := []string{"GOCACHE", "GOMODCACHE", "GOPROXY", "GOSUMDB", "GOTOOLCHAIN"}
+	out, err := exec.Command("go", append([]string{"env"}, names...)...).Output()
+	if err != nil {
+		return fmt.Errorf("go env: %w", err)
+	}
+	for i, value := range strings.Split(strings.TrimSuffix(string(out), "\n"), "\n") {
+		env.Setenv(names[i], value)
+	}
+	module, err := filepath.Abs("../../..")
+	env.Setenv("MODULE", module)
+	return err
 }
 
 // buildPlugins builds plugins of this module into a fresh directory.

@@ -45,8 +45,8 @@ event is delivered to the plugin's subscribers. Without either the host takes wh
 commands ask of it, and prints the events of its tasks.
 
 The home is that of --home or TASKER_HOME, else .tasker in this directory where there is
-one, else in DIR. Its settings hold, and its other plugins run, too. The plugin is run as it was built:
-nothing of it is pinned, and no lock file is written.
+one, else in DIR. Its settings hold, and its other plugins run, too. The plugin runs as it
+was built: nothing of it is pinned, and no lock file is written.
 
 --debug builds without optimisations, lets the plugin be silent for as long as a debugger
 holds it, and prints how to attach one; with --run it waits for Enter then.
