@@ -40,13 +40,13 @@ func (r *restConfig) set(key, text string) (err error) {
 }
 
 // option returns what the host is told, and whether there is anything to tell.
-func (r restConfig) option() (host.PluginRest, bool) {
+func (r *restConfig) option() (host.PluginRest, bool) {
 	rest := host.PluginRest{Lazy: r.Start == startLazy, After: r.IdleStop}
 	return rest, rest != (host.PluginRest{})
 }
 
 // show lists what is set.
-func (r restConfig) show(prefix, origin string) (lines []settingJSON) {
+func (r *restConfig) show(prefix, origin string) (lines []settingJSON) {
 	if r.Start != "" {
 		lines = append(lines, settingJSON{prefix + ".start", r.Start, origin})
 	}
