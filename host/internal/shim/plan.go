@@ -151,7 +151,7 @@ func ReadReport(r io.Reader) ([]Measure, error) {
 	case all.Refused:
 		return all.Measures, fmt.Errorf("%w%s", ErrUnenforceable, strings.TrimPrefix(all.Error, ErrUnenforceable.Error()))
 	case all.Errno != 0:
-		return all.Measures, fmt.Errorf("%s: %w", all.Error, syscall.Errno(all.Errno)) //nolint:gosec // a small number
+		return all.Measures, fmt.Errorf("%s: %w", all.Error, syscall.Errno(all.Errno))
 	case all.Error != "":
 		return all.Measures, errors.New(all.Error)
 	case all.Measures == nil:

@@ -26,7 +26,9 @@ type answer uint32
 
 const allow = answer(unix.SECCOMP_RET_ALLOW)
 
-func fail(errno unix.Errno) answer { return answer(unix.SECCOMP_RET_ERRNO | uint32(errno)) }
+func fail(errno unix.Errno) answer {
+	return answer(unix.SECCOMP_RET_ERRNO | uint32(errno)) //nolint:gosec // a small number
+}
 
 func probeSeccomp() (ok bool, why string) {
 	action := uint32(unix.SECCOMP_RET_ERRNO)

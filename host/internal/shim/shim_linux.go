@@ -132,7 +132,7 @@ func (p *Plan) limit() error {
 	files := uint64(p.openFiles()) //nolint:gosec // a positive number
 	err := errors.Join(set("core dumps", unix.RLIMIT_CORE, 0, 0), set("open files", unix.RLIMIT_NOFILE, soft, files))
 	if p.Processes > 0 {
-		n := uint64(p.Processes) //nolint:gosec // a positive number
+		n := uint64(p.Processes)
 		err = errors.Join(err, set("processes", unix.RLIMIT_NPROC, n, n))
 	}
 	return err

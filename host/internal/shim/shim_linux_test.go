@@ -26,28 +26,29 @@ const attackEnv = "TASKER_TEST_ATTACK"
 
 func TestMain(m *testing.M) {
 	shim.Main()
-	if text := os.Getenv(attackEnv); text != "" {
-		var a attack
-		if err := json.Unmarshal([]byte(text), &a); err != nil {
-			fmt.Println(err)
-			os.Exit(1)
-		}
-		if err := a.try(); err != nil {
-			fmt.Printf("refused: %v\n", err)
-		} else {
-			fmt.Println("done")
-		}
+	text := os.Getenv(attackEnv)
+	if text == "" {
+		m.Run()
 		return
 	}
-	os.Exit(m.Run())
+	var a attack
+	err := json.Unmarshal([]byte(text), &a)
+	if err == nil {
+		err = a.try()
+	}
+	if err != nil {
+		_, _ = fmt.Fprintf(os.Stdout, "refused: %v\n", err) // the test reads it
+		return
+	}
+	_, _ = fmt.Fprintln(os.Stdout, "done") // the test reads it
 }
 
 // attack is something that a hostile program tries.
 type attack struct {
-	What string
-	Path string
-	Addr string
-	PID  int
+	What string `json:"what"`
+	Path string `json:"path"`
+	Addr string `json:"addr"`
+	PID  int    `json:"pid"`
 }
 
 func (a attack) try() error {
@@ -157,7 +158,7 @@ func launch(t *testing.T, plan shim.Plan, a attack) (string, []shim.Measure, err
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer file.Close()
+	defer func() { _ = file.Close() }()
 	plan.Script = script
 	text, err := json.Marshal(a)
 	if err != nil {
@@ -175,7 +176,7 @@ func launch(t *testing.T, plan shim.Plan, a attack) (string, []shim.Measure, err
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer report.Close()
+	defer func() { _ = report.Close() }()
 	var out bytes.Buffer
 	cmd := &exec.Cmd{Path: path, Args: args, Env: env, Stdout: &out, Stderr: &out, ExtraFiles: []*os.File{child, file}, Dir: t.TempDir()}
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
@@ -232,17 +233,17 @@ func TestHostileProgram(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer tcp.Close()
+	defer func() { _ = tcp.Close() }()
 	dir, err := os.MkdirTemp("", "sh") //nolint:usetesting // a short name for a socket
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer os.RemoveAll(dir)
+	defer func() { _ = os.RemoveAll(dir) }()
 	control, err := net.Listen("unix", filepath.Join(dir, "control"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer control.Close()
+	defer func() { _ = control.Close() }()
 	pid := os.Getpid()
 	proc := "/proc/" + strconv.Itoa(pid)
 	none := shim.Plan{Profile: shim.Default, Private: []string{h.own}}
@@ -361,7 +362,7 @@ func TestStrictStarts(t *testing.T) {
 
 func TestScript(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "script")
-	if err := os.WriteFile(path, []byte("#!/bin/sh\necho said $0\n"), 0o700); err != nil { //nolint:gosec // it is executed
+	if err := os.WriteFile(path, []byte("#!/bin/sh\necho said $0\n"), 0o700); err != nil {
 		t.Fatal(err)
 	}
 	got, _, err := launch(t, shim.Plan{Profile: shim.Default, Path: path, Private: []string{t.TempDir()}}, attack{})
@@ -372,7 +373,7 @@ func TestScript(t *testing.T) {
 
 func TestWhatIsNoProgram(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "text")
-	if err := os.WriteFile(path, []byte("text"), 0o700); err != nil { //nolint:gosec // it is executed
+	if err := os.WriteFile(path, []byte("text"), 0o700); err != nil {
 		t.Fatal(err)
 	}
 	if _, _, err := launch(t, shim.Plan{Profile: shim.Default, Path: path}, attack{}); !errors.Is(err, unix.ENOEXEC) {
