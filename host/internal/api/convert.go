@@ -229,7 +229,7 @@ func isolationFromWire(i *hostv1.Isolation) *Isolation {
 		return nil
 	}
 	return &Isolation{
-		Profile: i.GetProfile(), Env: i.GetEnv(), DataDir: i.GetDataDir(), Memory: int64(min(i.GetMemoryBytes(), math.MaxInt64)), //nolint:gosec // it fits
+		Profile: i.GetProfile(), Env: i.GetEnv(), DataDir: i.GetDataDir(), Memory: int64(min(i.GetMemoryBytes(), math.MaxInt64)),
 		Measures: each(i.GetMeasures(), func(m *hostv1.Measure) Measure {
 			return Measure{Name: m.GetName(), State: m.GetState(), Detail: m.GetDetail()}
 		}),
@@ -251,7 +251,7 @@ func usageFromWire(u *hostv1.PluginUsage) *PluginUsage {
 		return nil
 	}
 	return &PluginUsage{
-		Memory: int64(min(u.GetMemoryBytes(), math.MaxInt64)), CPUTime: u.GetCpuTime().AsDuration(), //nolint:gosec // it fits
+		Memory: int64(min(u.GetMemoryBytes(), math.MaxInt64)), CPUTime: u.GetCpuTime().AsDuration(),
 		OpenFiles: int(u.GetOpenFiles()), Threads: int(u.GetThreads()),
 	}
 }

@@ -146,7 +146,7 @@ func canonicalPath(path string) (string, error) {
 
 // writeRecord replaces the record at once, so that no reader sees half of it.
 func writeRecord(home string, r Record) error {
-	data, err := json.Marshal(r)
+	data, err := json.Marshal(r) //nolint:gosec // with its secret, into a file of the owner's
 	if err != nil {
 		return fmt.Errorf("%s: %w", RecordFile, err)
 	}
