@@ -85,6 +85,10 @@ test-alerts: ## Fire every alert rule of docs/observability with Prometheus's ow
 verify-plugins: build ## Check every plugin in the repository against the wire (tasker plugin verify)
 	@.ci/verify-plugins
 
+.PHONY: test-kits
+test-kits: $(GOLANGCI_STAMP) ## Begin each kind of plugin as a new user would; lint, build and test it
+	TASKER_KITS=$(GOLANGCI) go test ./cmd/tasker/scaffold -run TestKits -count=1
+
 .PHONY: test-crash
 test-crash: ## Kill a host CRASH_KILLS times (200) and prove that nothing is lost or doubled
 	TASKER_CRASH_KILLS=$(CRASH_KILLS) go test ./host/internal/crashtest/ -run TestCrash -count=1 -timeout 60m

@@ -102,7 +102,8 @@ func (d *devLoop) start(ctx context.Context, dir string) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, watcher.close()) }()
-	return d.loop(ctx, watcher)
+	d.loop(ctx, watcher)
+	return nil
 }
 
 // chooseHome makes the home that of the project unless another one is named or there is
@@ -117,8 +118,8 @@ func (d *devLoop) chooseHome(dir string) error {
 
 // loop does a round after each change until ctx ends. A change cuts short what the round
 // before is still doing.
-func (d *devLoop) loop(ctx context.Context, w *watcher) error {
-	for {
+func (d *devLoop) loop(ctx context.Context, w *watcher) {
+	for ctx.Err() == nil {
 		work, cancel := context.WithCancel(ctx)
 		done := make(chan struct{})
 		go func() { // ends with work
@@ -139,9 +140,6 @@ func (d *devLoop) loop(ctx context.Context, w *watcher) error {
 		}
 		cancel()
 		<-done
-		if ctx.Err() != nil {
-			return nil
-		}
 	}
 }
 

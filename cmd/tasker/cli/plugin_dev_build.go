@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"os"
@@ -77,9 +78,9 @@ func (p *devProject) build(ctx context.Context) (build, error) {
 	if info.State == task.PluginRefused {
 		return build{}, errors.New(info.Cause)
 	}
-	dir := filepath.Join(p.out, fmt.Sprintf("%x", sum[:4]))
+	dir := filepath.Join(p.out, hex.EncodeToString(sum[:4]))
 	b := build{path: filepath.Join(dir, pluginPrefix+info.Name+executableSuffix()), name: info.Name, version: info.Version, changed: true}
-	if err := errors.Join(os.MkdirAll(dir, 0o700), os.Rename(raw, b.path)); err != nil {
+	if err := errors.Join(os.MkdirAll(dir, 0o700), os.Rename(raw, b.path)); err != nil { //nolint:gosec // the manifest's name was checked
 		return build{}, fmt.Errorf("dev: %w", err)
 	}
 	p.sum, p.last = sum, b

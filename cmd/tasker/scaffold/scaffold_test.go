@@ -130,7 +130,8 @@ func TestKits(t *testing.T) {
 			}
 			for _, command := range [][]string{
 				{"go", "mod", "tidy"},
-				{linter, "run"}, {linter, "fmt", "--diff"},
+				{linter, "run"},
+				{linter, "fmt", "--diff"},
 				{"make", "build", "test"},
 				{"bin/tasker-plugin-orders", "--describe"},
 			} {
