@@ -28,6 +28,7 @@ type verifyFlags struct {
 func (a *app) pluginVerifyCommand() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "verify PROGRAM [ARGUMENT...]",
+		Args:  args(1, -1),
 		Short: "Check that a plugin, in any language, keeps the wire",
 		Long: `Check that a plugin, in any language, keeps the wire: the handshake, mutual TLS, the
 manifest, configuration, attempts, cancels, deadlines, events, signals, drain, the death
