@@ -122,6 +122,11 @@ func (in *install) check(ctx context.Context, l *Lock) error {
 		return in.approve(ctx, nil)
 	}
 	if pinned := known.Versions[in.m.Version]; pinned != nil {
+		if !in.req.Beside && !in.req.Locked { // it is to become the current one
+			if err := in.checkDowngrade(known); err != nil {
+				return err
+			}
+		}
 		return in.checkPinned(ctx, known, pinned)
 	}
 	if in.req.Locked {

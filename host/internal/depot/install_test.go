@@ -230,6 +230,23 @@ func TestAccepted(t *testing.T) {
 	}
 }
 
+// TestDowngradeToAKnownVersion: that a version is in the lock does not make it current again
+// unasked; beside the current one it may be installed again.
+func TestDowngradeToAKnownVersion(t *testing.T) {
+	d := newDepot(t)
+	old := plugin{}.pack(t).Path
+	install1(t, d, InstallRequest{Source: old})
+	install1(t, d, InstallRequest{Source: plugin{version: "1.1.0"}.pack(t).Path})
+	_, err := d.Install(t.Context(), InstallRequest{Source: old, Approve: yes})
+	wantMismatch(t, err, "at least 1.1.0", "1.0.0", "--downgrade")
+	if in := install1(t, d, InstallRequest{Source: old, Beside: true}); in.Current || !in.Already {
+		t.Errorf("beside: %+v, want it there already and not current", in)
+	}
+	if in := install1(t, d, InstallRequest{Source: old, Downgrade: true}); !in.Current {
+		t.Errorf("with Downgrade: %+v, want it current", in)
+	}
+}
+
 // TestTamperedPackage: no byte of a package can be changed without being noticed before
 // anything is installed.
 func TestTamperedPackage(t *testing.T) {
