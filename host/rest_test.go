@@ -16,7 +16,7 @@ import (
 func TestRest(t *testing.T) {
 	t.Parallel()
 	h := hosttest.Start(t, hosttest.Recorder("one"), hosttest.Options(func(o *host.Options) {
-		rest := host.PluginRest{Lazy: true, After: 100 * time.Millisecond}
+		rest := host.PluginRest{Lazy: true, After: time.Second} // longer than an attempt takes to reach a plugin that is ready
 		o.PluginRests = map[string]host.PluginRest{"mock": rest, "one": rest}
 	}))
 	rest := func() {
@@ -28,7 +28,7 @@ func TestRest(t *testing.T) {
 	events := uint64(0)
 	run := func() {
 		t.Helper()
-		id := h.Create(graph("a", "b <- a | handler: mock/sleep, config: {for: 300ms}")) // longer than it may be idle
+		id := h.Create(graph("a", "b <- a | handler: mock/sleep, config: {for: 1500ms}")) // longer than it may be idle
 		v := h.Checked(id)
 		h.WantTask(v, task.Complete)
 		for _, step := range []task.StepName{"a", "b"} {
@@ -42,7 +42,7 @@ func TestRest(t *testing.T) {
 	rest()
 	run()
 	rest()
-	if p := h.Plugin("mock"); p.PID != 0 || !strings.Contains(p.Cause, "nothing to do for 100ms") || len(p.Handlers) == 0 {
+	if p := h.Plugin("mock"); p.PID != 0 || !strings.Contains(p.Cause, "nothing to do for 1s") || len(p.Handlers) == 0 {
 		t.Errorf("a plugin that rests: %+v, want no process, the cause and its handlers", p)
 	}
 	h.Stop()

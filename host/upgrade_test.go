@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -334,6 +335,29 @@ func TestUpgradeCanary(t *testing.T) {
 		t.Errorf("served by %s after the promotion, want 2.0.0", version)
 	}
 	checkNothingLost(t, h, nil, true)
+}
+
+// TestUpgradeOfAPluginThatRests: a successor that has nothing to do while it is on trial is
+// kept, and rests only then.
+func TestUpgradeOfAPluginThatRests(t *testing.T) {
+	t.Parallel()
+	h := hosttest.Start(t, hosttest.Plugins(steadyPlugin), hosttest.Expect("an executable that nobody approved"), hosttest.Options(func(o *host.Options) {
+		o.PluginRests = map[string]host.PluginRest{"steady": {After: 20 * time.Millisecond}}
+	}))
+	idle := func(version string) {
+		t.Helper()
+		h.AwaitPlugins(version+" idle", func(plugins []host.PluginInfo) bool {
+			return slices.ContainsFunc(plugins, func(p host.PluginInfo) bool {
+				return p.Name == "steady" && p.Version == version && p.State == task.PluginIdle
+			})
+		})
+	}
+	idle("1.0.0")
+	p, _ := replace(t, h, host.UpgradeRequest{Action: host.ActionUpgrade, Path: steadyAs(t, "2.0.0"), Probe: time.Second})
+	if p.Phase != host.UpgradeDone {
+		t.Fatalf("upgrade ended as %+v, want done", p)
+	}
+	idle("2.0.0")
 }
 
 // TestReloadGivesThePluginItsConfiguration: what the plugin does not accept changes

@@ -60,6 +60,7 @@ type instance struct {
 	excess   chan string   // capacity 1: it has more memory than it may
 	stop     *drainSignal  // the host wants everything drained
 	leave    *farewell     // the plugin is replaced
+	trial    *trial        // nil = it has nothing to prove
 
 	meters map[string]*handlerMeter // by handler; nil = nothing is measured
 
@@ -241,7 +242,7 @@ func (in *instance) supervise(ctx context.Context) ending {
 				hang.Reset(left)
 			}
 		case <-idle.tick:
-			if idle.look(in) {
+			if idle.look(in) && !in.trial.pending() { // who is on trial may have little to do
 				return in.rest(ctx, idle.after)
 			}
 		case why := <-in.excess:

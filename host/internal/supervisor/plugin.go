@@ -282,7 +282,7 @@ func (p *plugin) bringUp(ctx context.Context, l *launch) (in *instance, again bo
 		return nil, false, err
 	}
 	in = newInstance(l, m, &p.sup.drain, &p.leave, p.says)
-	in.meters, in.finished = p.sup.meters.of(m), &p.finished
+	in.meters, in.finished, in.trial = p.sup.meters.of(m), &p.finished, p.trial
 	if err := in.open(); err != nil {
 		return in, false, err
 	}
