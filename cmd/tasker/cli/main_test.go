@@ -57,6 +57,7 @@ func taskerMain() {
 func TestScripts(t *testing.T) {
 	plugins := buildPlugins(t, "plugins/mock", "plugins/exec")
 	watch := buildPlugins(t, "cmd/tasker/cli/testdata/watch")
+	steady := buildPlugins(t, "host/testdata/steady")
 	broken := buildPlugins(t, "host/internal/conform/testdata/broken")
 	testscript.Run(t, testscript.Params{
 		Dir:                 "testdata/script",
@@ -77,6 +78,7 @@ func TestScripts(t *testing.T) {
 			env.Setenv("PLUGINS", plugins)
 			env.Setenv("WATCH", watch)
 			env.Setenv("BROKEN", broken)
+			env.Setenv("STEADY", steady)
 			env.Setenv("TASKER_PLUGIN_DIRS", plugins)
 			env.Setenv("USER", "tester")
 			return goEnvironment(env)
