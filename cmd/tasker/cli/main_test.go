@@ -115,7 +115,7 @@ func buildPlugins(t *testing.T, packages ...string) string {
 	dir := t.TempDir()
 	for _, name := range packages {
 		out := filepath.Join(dir, pluginPrefix+path.Base(name))
-		cmd := exec.CommandContext(t.Context(), "go", "build", "-o", out, "github.com/tasker-engine/tasker/"+name)
+		cmd := exec.CommandContext(t.Context(), "go", "build", "-ldflags=-s -w", "-o", out, "github.com/tasker-engine/tasker/"+name)
 		if text, err := cmd.CombinedOutput(); err != nil {
 			t.Fatalf("build plugin %s: %v\n%s", name, err, text)
 		}
