@@ -134,19 +134,26 @@ func TestEachCheckCanFail(t *testing.T) {
 			if !ok {
 				t.Fatal("nothing shows that the check can fail")
 			}
-			report, err := conform.Run(t.Context(), conform.Options{
-				Command: []string{program, c.ID}, Fixtures: given, Only: []string{c.ID}, Patience: patience(c.ID), StartTimeout: time.Minute,
-				CheckManifest: manifests,
-			})
-			if err != nil {
-				t.Fatal(err)
+			run := func(patience time.Duration) (o conform.Outcome, asWanted bool) {
+				report, err := conform.Run(t.Context(), conform.Options{
+					Command: []string{program, c.ID}, Fixtures: given, Only: []string{c.ID}, Patience: patience, StartTimeout: time.Minute,
+					CheckManifest: manifests,
+				})
+				if err != nil {
+					t.Fatal(err)
+				}
+				o = report.Outcomes[0]
+				return o, o.Result == conform.Fail && strings.Contains(strings.Join(o.Problems, "\n"), want)
 			}
-			o := report.Outcomes[0]
+			o, asWanted := run(patience(c.ID))
+			if o.Result == conform.Fail && !asWanted { // a slow machine: what came before took too long
+				o, asWanted = run(time.Minute)
+			}
 			if runtime.GOOS != "linux" && o.Result == conform.Skip {
 				t.Skip(o.Reason)
 			}
-			if got := strings.Join(o.Problems, "\n"); o.Result != conform.Fail || !strings.Contains(got, want) {
-				t.Errorf("result %s, skipped for %q, with the problems\n%s\nwant it to fail with %q", o.Result, o.Reason, got, want)
+			if !asWanted {
+				t.Errorf("result %s, skipped for %q, with the problems\n%s\nwant it to fail with %q", o.Result, o.Reason, strings.Join(o.Problems, "\n"), want)
 			}
 		})
 	}
