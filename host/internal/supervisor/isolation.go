@@ -114,7 +114,7 @@ type InForce struct {
 }
 
 // tmpDir is the directory for temporary files in a plugin's data directory.
-const tmpDir = "tmp"
+const tmpDir = ".tmp"
 
 // isolate prepares what the process may do. It returns the error of what is never started.
 func (l *launch) isolate() error {
