@@ -75,6 +75,7 @@ func TestScripts(t *testing.T) {
 				}
 			})
 			env.Setenv("XDG_RUNTIME_DIR", dir)
+			env.Setenv("TMPDIR", dir) // sockets of plugins that are asked what they are
 			env.Setenv("PLUGINS", plugins)
 			env.Setenv("WATCH", watch)
 			env.Setenv("BROKEN", broken)

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"strings"
@@ -48,7 +49,8 @@ func (a *app) pluginDoctorCommand() *cobra.Command {
 		Use:   "doctor [PLUGIN]",
 		Short: "Tell what of the machine is kept from plugins",
 		Long: `Tell what of the machine is kept from each plugin, and what is not, and why: what the kernel
-really gave to the processes of the host that runs in the home; without one, what would be.
+really gave to the processes of the host that runs in the home; without one, what it would
+give to the plugins of the plugin directories.
 
   enforced  the kernel refuses what the plugin was not granted
   granted   the plugin asked for it, and has it
@@ -85,7 +87,7 @@ docs/isolation.md.
 			}
 			return a.printJSON(out)
 		}
-		fmt.Fprintln(a.out, "kernel: "+kernelText(kernel))
+		a.out.printf("kernel: %s\n", kernelText(kernel))
 		for i := range found {
 			a.printDiagnosis(&found[i])
 		}
@@ -144,9 +146,9 @@ func (a *app) printDiagnosis(p *host.PluginInfo) {
 	if p.PID != 0 {
 		title += fmt.Sprintf(", process %d", p.PID)
 	}
-	fmt.Fprintf(a.out, "\n%s (%s): %s\n", title, p.State, p.Path)
+	a.out.printf("\n%s (%s): %s\n", title, p.State, p.Path)
 	if p.Isolation == nil {
-		fmt.Fprintln(a.out, "  "+firstLine("it has not described itself: "+p.Cause))
+		a.out.printf("  %s\n", firstLine("nothing is in force: "+cmp.Or(p.Cause, "it is installed, and no host runs to start it")))
 		return
 	}
 	t := table{head: []string{"  WHAT", "STATE", "DETAIL"}}

@@ -27,8 +27,13 @@ type verifyFlags struct {
 
 func (a *app) pluginVerifyCommand() *cobra.Command {
 	c := &cobra.Command{
-		Use:   "verify PROGRAM [ARGUMENT...]",
-		Args:  args(1, -1),
+		Use: "verify PROGRAM [ARGUMENT...]",
+		Args: func(c *cobra.Command, given []string) error {
+			if list, err := c.Flags().GetBool("list"); err != nil || list {
+				return args(0, 0)(c, given)
+			}
+			return args(1, -1)(c, given)
+		},
 		Short: "Check that a plugin, in any language, keeps the wire",
 		Long: `Check that a plugin, in any language, keeps the wire: the handshake, mutual TLS, the
 manifest, configuration, attempts, cancels, deadlines, events, signals, drain, the death
