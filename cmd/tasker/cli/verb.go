@@ -210,7 +210,7 @@ func (a *app) runVerb(ctx context.Context, root *cobra.Command, v *verb, args []
 	cmd := exec.CommandContext(ctx, v.path, append(v.first, args...)...) //nolint:gosec // it is what was asked for
 	cmd.Env = append(os.Environ(), env...)
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = a.stdin, a.out.w, a.stderr
-	// A terminal interrupts the program by itself; others tell us alone.
+	// What ends us is to end the program; of a terminal's interrupt it hears by itself, too.
 	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) }
 	err = cmd.Run()
 	if failed, ok := errors.AsType[*exec.ExitError](err); ok && failed.Exited() {
