@@ -23,6 +23,7 @@ PLATFORMS    := linux/amd64 linux/arm64 darwin/amd64 darwin/arm64 windows/amd64 
 FUZZTIME     ?= 30s
 CRASH_KILLS  ?= 200
 RESTARTS     ?= 1000
+PLUGIN_KILLS ?= 20
 SOAK_TASKS   ?= 1000000
 UPGRADE_TASKS ?= 1000
 BENCH        ?= .
@@ -92,6 +93,10 @@ test-kits: $(GOLANGCI_STAMP) ## Begin each kind of plugin as a new user would; l
 .PHONY: test-crash
 test-crash: ## Kill a host CRASH_KILLS times (200) and prove that nothing is lost or doubled
 	TASKER_CRASH_KILLS=$(CRASH_KILLS) go test ./host/internal/crashtest/ -run TestCrash -count=1 -timeout 60m
+
+.PHONY: test-kills
+test-kills: ## Kill a handler plugin and a subscriber PLUGIN_KILLS times (20) under load: nothing is lost or skipped
+	TASKER_PLUGIN_KILLS=$(PLUGIN_KILLS) go test ./host -run TestPluginsKilledUnderLoad -count=1 -timeout 60m
 
 .PHONY: test-restarts
 test-restarts: ## Crash a plugin RESTARTS times (1000) and prove that goroutines, files and memory stay flat

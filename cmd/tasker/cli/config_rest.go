@@ -22,7 +22,7 @@ type restConfig struct {
 // restKeys are the keys below plugins.NAME that are about it, with their help.
 func restKeys() []struct{ key, help string } {
 	return []struct{ key, help string }{
-		{"start", "When it is started: `always`, with the host, or `lazy`, when a step or an event wants it. What it declares has to be known: the first time it is started with the host, and again when its file has changed. Default `always`."},
+		{"start", "When it is started: `always`, with the host, or `lazy`, when a step or an event wants it. What it declares has to be known: a plugin that was not installed, or that has subscriptions, is started with the host the first time, and again when its file has changed. Default `always`."},
 		{"idle_stop", "How long it may have nothing to do before its process is stopped, such as `10m`; a step or an event that wants it starts it again, which costs no attempt. Events of `plugin.*`, `subscriber.*` and `host.*` wake nobody. Default: never."},
 	}
 }

@@ -161,7 +161,7 @@ func (d *Depot) binary(l *Lock, name, version string) (supervisor.Binary, error)
 		return b, err
 	}
 	b.Path = filepath.Join(d.Dir(name, version), filepath.FromSlash(executable))
-	b.SHA256 = files[executable]
+	b.SHA256, b.Manifest = files[executable], &m.Manifest
 	return b, nil
 }
 

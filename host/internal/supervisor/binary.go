@@ -17,6 +17,8 @@ type Binary struct {
 	// ManifestDigest is the digest of the manifest that was approved, hex (see
 	// [Manifest.Digest]); a process that declares another is refused. Empty = not checked.
 	ManifestDigest string
+	// Manifest is that manifest, as it lies beside the executable; nil = nobody has read it.
+	Manifest *Manifest
 	// Granted are the permissions that were approved; nil = those that the manifest asks for.
 	Granted *Permissions
 	// Refused is why it must not be started, shown as its cause; nil = it may be. Path may

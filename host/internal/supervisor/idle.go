@@ -15,7 +15,8 @@ import (
 // Rest says when a plugin has no process although nothing is wrong.
 type Rest struct {
 	// Lazy starts it when something wants it for the first time. It has to be known what it
-	// declares: the first start ever is at once.
+	// declares: the first start ever is at once, unless it was installed and has no
+	// subscriptions.
 	Lazy bool
 	// After is how long it may have nothing to do before it is stopped. 0 = for ever.
 	After time.Duration
@@ -104,12 +105,12 @@ func (p *plugin) sleep() bool {
 }
 
 // mayBeLazy reports whether the plugin need not be started before something wants it. What
-// it declares is then known from its last start.
+// it declares is then known from its package or from its last start.
 func (p *plugin) mayBeLazy() bool {
 	if !p.sup.opts.Rests[p.name].Lazy || p.trial != nil {
 		return false
 	}
-	m, err := p.recall()
+	m, err := p.knownManifest()
 	if err != nil {
 		p.sup.opts.Logger.Debug("plugin is started, because nobody knows yet what it declares", logkeys.Plugin, p.name, logkeys.Cause, err)
 		return false
@@ -119,6 +120,15 @@ func (p *plugin) mayBeLazy() bool {
 	}
 	p.setManifest(m)
 	return true
+}
+
+// knownManifest returns what the plugin declares, without a process. What was approved is
+// enough for its handlers; a subscription gets its place in the log with the first start.
+func (p *plugin) knownManifest() (*Manifest, error) {
+	if m := p.binary.Manifest; p.approved && m != nil && len(m.Subscriptions) == 0 {
+		return m, nil
+	}
+	return p.recall()
 }
 
 // recalled is what is remembered of a plugin: what its file declared.

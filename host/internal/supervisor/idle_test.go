@@ -121,3 +121,39 @@ func TestLazyStart(t *testing.T) {
 	h = startHost(t, lazy)
 	h.instanceOf("good", 1)
 }
+
+// TestLazyStartOfInstalled: an installed plugin has no process before a step wants it, for
+// what it declares was approved. One with subscriptions is started: they get their place in
+// the log.
+func TestLazyStartOfInstalled(t *testing.T) {
+	path := filepath.Join(installPlugins(t, "good"), BinaryPrefix+"good")
+	declared, err := Describe(t.Context(), path, Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	handlers, both := *declared, *declared
+	handlers.Subscriptions, both.Subscriptions = nil, []Subscription{{Name: "all", Events: []string{"*"}}}
+	start := func(t *testing.T, m *Manifest) *host {
+		t.Helper()
+		return startHost(t, func(o *Options) {
+			o.Installed = []Binary{{Name: "good", Version: declared.Version, Path: path, Manifest: m}}
+			o.Rests = map[string]Rest{"good": {Lazy: true}}
+		})
+	}
+	t.Run("handlers", func(t *testing.T) {
+		h := start(t, &handlers)
+		h.inState("good", task.PluginIdle)
+		info := h.Plugins()[0]
+		if info.Starts != 0 || info.Instance != "" || info.Manifest == nil || len(info.Manifest.Handlers) == 0 {
+			t.Errorf("an installed lazy plugin is %+v, want its manifest and no start", info)
+		}
+		h.Wake("good")
+		in := h.instanceOf("good", 1)
+		a := attempt(1, "echo", `1`)
+		h.Dispatch(in.ID, []*task.Assignment{a})
+		if r := h.final(a.ID); r.Kind != task.ReportSucceeded {
+			t.Errorf("report %+v, want a success", r)
+		}
+	})
+	t.Run("subscriptions", func(t *testing.T) { start(t, &both).instanceOf("good", 1) })
+}
