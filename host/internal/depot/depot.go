@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"time"
 
 	"github.com/rogpeppe/go-internal/lockedfile"
 
@@ -27,6 +28,7 @@ const (
 type Depot struct {
 	home     string
 	platform string
+	stall    time.Duration // how long a download may bring nothing
 }
 
 // Open returns the depot of a home. It reads nothing and makes nothing.
@@ -35,7 +37,7 @@ func Open(home string) (*Depot, error) {
 	if err != nil {
 		return nil, fmt.Errorf("depot: %w", err)
 	}
-	return &Depot{home: abs, platform: Platform()}, nil
+	return &Depot{home: abs, platform: Platform(), stall: stallTimeout}, nil
 }
 
 // Lock returns the lock; without a file it is empty.

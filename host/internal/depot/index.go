@@ -22,8 +22,12 @@ const IndexFile = "index.json"
 const (
 	indexFormat   = 1
 	maxIndex      = 64 << 20 // bytes
+	maxEntries    = 200_000
 	packageSuffix = ".tar.gz"
 )
+
+// maxProblems is how many wrong entries of an index are told.
+const maxProblems = 20
 
 // Index lists packages. It is a static file beside them.
 type Index struct {
@@ -56,9 +60,16 @@ func ParseIndex(raw []byte) (*Index, error) {
 	if x.Format != indexFormat {
 		return nil, fmt.Errorf("no valid index: format %d: this tasker reads format %d", x.Format, indexFormat)
 	}
+	if len(x.Plugins) > maxEntries {
+		return nil, fmt.Errorf("no valid index: %d packages, want at most %d", len(x.Plugins), maxEntries)
+	}
 	var problems []error
 	for i := range x.Plugins {
 		e := &x.Plugins[i]
+		if len(problems) == maxProblems {
+			problems = append(problems, errors.New("and maybe more"))
+			break
+		}
 		switch {
 		case !validName(e.Name) || !validVersion(e.Version):
 			problems = append(problems, fmt.Errorf("no valid index: plugin %q %q: want a name and a version", e.Name, e.Version))
@@ -105,17 +116,14 @@ func compareEntries(a, b Entry) int {
 }
 
 func newEntry(name string) (*Entry, error) {
-	p := &pkg{path: name}
-	if err := p.inspect(); err != nil {
-		return nil, err
-	}
-	sum, err := fileSum(name)
+	p, err := openPkg(name)
 	if err != nil {
 		return nil, err
 	}
+	defer p.discard()
 	m := p.manifest
 	e := &Entry{
-		Name: m.Name, Version: m.Version, Title: m.Title, Description: m.Description, Package: filepath.Base(name), SHA256: sum,
+		Name: m.Name, Version: m.Version, Title: m.Title, Description: m.Description, Package: filepath.Base(name), SHA256: p.sum,
 		Size: p.size, Signer: m.Signer, Platforms: m.Platforms(), Permissions: Asks(m.Permissions),
 	}
 	for _, h := range m.Handlers {
@@ -137,14 +145,14 @@ func OpenIndex(ctx context.Context, at string) (*Index, error) {
 	}
 	x, err := ParseIndex(raw)
 	if err != nil {
-		return nil, fmt.Errorf("%s: %w", at, err)
+		return nil, fmt.Errorf("%s: %w", redact(at), err)
 	}
 	return x, nil
 }
 
 func readIndex(ctx context.Context, at string) ([]byte, error) {
 	if isURL(at) {
-		return get(ctx, indexURL(at), maxIndex)
+		return (&Depot{stall: stallTimeout}).get(ctx, indexURL(at), maxIndex)
 	}
 	f, err := os.Open(indexPath(at))
 	if err != nil {
@@ -239,17 +247,20 @@ func (e *Entry) locate(index string) (string, error) {
 	}
 	base, err := url.Parse(indexURL(index))
 	if err != nil {
-		return "", fmt.Errorf("index %s: %w", index, err)
+		return "", fmt.Errorf("index: %w", err)
 	}
 	ref, err := url.Parse(e.Package)
 	if err != nil {
-		return "", fmt.Errorf("index %s: package %q: %w", index, e.Package, err)
+		return "", fmt.Errorf("index %s: package %q: %w", redact(index), e.Package, err)
 	}
-	at := base.ResolveReference(ref).String()
-	if !isURL(at) {
-		return "", fmt.Errorf("index %s: package %q of %s %s is no http(s) URL", index, e.Package, e.Name, e.Version)
+	at := base.ResolveReference(ref)
+	switch {
+	case !isURL(at.String()) || at.Host == "":
+		return "", fmt.Errorf("index %s: package %q of %s %s is no http(s) URL", redact(index), e.Package, e.Name, e.Version)
+	case base.Scheme == "https" && at.Scheme != "https":
+		return "", fmt.Errorf("index %s: package %q of %s %s leads from https to %s", redact(index), e.Package, e.Name, e.Version, at.Scheme)
 	}
-	return at, nil
+	return at.String(), nil
 }
 
 func isURL(s string) bool {

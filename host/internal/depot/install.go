@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"time"
 
 	"github.com/tasker-engine/tasker/host/internal/supervisor"
 )
@@ -69,9 +70,6 @@ func (d *Depot) Install(ctx context.Context, req InstallRequest) (*Installation,
 		return nil, err
 	}
 	defer p.discard()
-	if err := p.inspect(); err != nil {
-		return nil, err
-	}
 	l, err := d.Lock()
 	if err != nil {
 		return nil, err
@@ -80,7 +78,7 @@ func (d *Depot) Install(ctx context.Context, req InstallRequest) (*Installation,
 	if err := in.check(ctx, l); err != nil {
 		return nil, err
 	}
-	return in.commit()
+	return in.commit(ctx)
 }
 
 // install is one package on its way into the depot.
@@ -95,6 +93,8 @@ type install struct {
 	trees   map[string]string
 	hash    string // of the tree for this platform
 	granted bool   // the permissions were approved now
+	yes     bool   // somebody was asked about this package, and said yes
+	last    bool   // it is checked once more, under the lock: nobody is asked then
 }
 
 // check compares the package with the lock and asks for what is new.
@@ -225,16 +225,22 @@ func (in *install) approve(ctx context.Context, known *Locked) error {
 	}
 	if known != nil {
 		o.Current, o.Approved = known.Version, known.Versions[known.Version].Permissions
+		if pinned := known.Versions[in.m.Version]; pinned != nil { // what counts is what was approved of this version
+			o.Approved = pinned.Permissions
+		}
 	}
 	o.New = Beyond(in.m.Permissions, o.Approved)
 	if in.granted = true; known != nil && len(o.New) == 0 {
 		return nil
 	}
-	if in.req.Approve == nil {
+	if in.yes {
+		return nil
+	}
+	if in.req.Approve == nil || in.last {
 		return in.refused(o)
 	}
-	yes, err := in.req.Approve(ctx, o)
-	if err != nil || yes {
+	var err error
+	if in.yes, err = in.req.Approve(ctx, o); err != nil || in.yes {
 		return err
 	}
 	return in.refused(o)
@@ -259,12 +265,16 @@ func (in *install) again(flags string) string {
 }
 
 // commit unpacks the package and writes the lock.
-func (in *install) commit() (*Installation, error) {
+func (in *install) commit(ctx context.Context) (*Installation, error) {
 	out := &Installation{
 		Name: in.m.Name, Version: in.m.Version, Manifest: in.m, Signer: in.signer, Dir: in.depot.Dir(in.m.Name, in.m.Version),
 	}
 	err := in.depot.change(func(l *Lock) error {
-		var err error
+		in.last = true // another install may have changed the lock while somebody was asked
+		err := in.check(ctx, l)
+		if err != nil {
+			return err
+		}
 		if out.Already, err = in.place(out.Dir); err != nil {
 			return err
 		}
@@ -321,6 +331,7 @@ func (in *install) place(dir string) (already bool, err error) {
 	case !errors.Is(err, os.ErrNotExist):
 		return false, err
 	}
+	sweep(filepath.Join(in.depot.home, treesDir, ".stage-*"), time.Now()) // of installs that did not end: we are alone
 	stage, err := os.MkdirTemp(filepath.Join(in.depot.home, treesDir), ".stage-*")
 	if err != nil {
 		return false, fmt.Errorf("install: %w", err)

@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -420,5 +421,91 @@ func TestPlatforms(t *testing.T) {
 	d.platform = "linux/none"
 	if _, err := d.Install(t.Context(), InstallRequest{Source: pkg.Path, Approve: yes}); err == nil || !strings.Contains(err.Error(), "linux/s390x") {
 		t.Errorf("Install() error = %v, want one that names the platforms", err)
+	}
+}
+
+// TestSwappedPackage: what is unpacked is what was verified, whatever becomes of the file
+// while somebody is asked.
+func TestSwappedPackage(t *testing.T) {
+	key := newKey(t)
+	made, other := plugin{key: key}.pack(t), plugin{content: "!"}.pack(t)
+	d := newDepot(t)
+	in := install1(t, d, InstallRequest{Source: made.Path, Approve: func(context.Context, *Offer) (bool, error) {
+		copyFile(t, other.Path, made.Path)
+		return true, nil
+	}})
+	b, err := d.Binary("greeter", "")
+	if err != nil || in.Signer != publicOf(key) || !sameTree(t, made, b) {
+		t.Errorf("Install() = %+v, %v, want what was signed", in, err)
+	}
+}
+
+// TestInstallMeanwhile: what another install changed while somebody was asked counts.
+func TestInstallMeanwhile(t *testing.T) {
+	d := newDepot(t)
+	key := newKey(t)
+	_, err := d.Install(t.Context(), InstallRequest{Source: plugin{}.pack(t).Path, Approve: func(context.Context, *Offer) (bool, error) {
+		install1(t, d, InstallRequest{Source: plugin{version: "2.0.0", key: key}.pack(t).Path})
+		return true, nil
+	}})
+	wantMismatch(t, err, publicOf(key), "no signature", "--signer none")
+	if l, err := d.Lock(); err != nil || l.Plugins["greeter"].Version != "2.0.0" || len(l.Plugins["greeter"].Versions) != 1 {
+		t.Errorf("Lock() = %+v, %v, want 2.0.0 alone", l, err)
+	}
+}
+
+// TestBesideAsks: a version beside the current one asks for what is new, too, and that it was
+// approved there says nothing of the current one.
+func TestBesideAsks(t *testing.T) {
+	d := newDepot(t)
+	install1(t, d, InstallRequest{Source: plugin{}.pack(t).Path})
+	network := supervisor.Permissions{Network: "any"}
+	req := InstallRequest{Source: plugin{version: "1.1.0", permissions: network}.pack(t).Path, Beside: true}
+	_, err := d.Install(t.Context(), req)
+	wantMismatch(t, err, "none", "network any", "--approve")
+	install1(t, d, req)
+	_, err = d.Install(t.Context(), InstallRequest{Source: plugin{version: "1.2.0", permissions: network}.pack(t).Path})
+	wantMismatch(t, err, "none", "network any", "--approve")
+}
+
+// TestInstallsAtOnce: installs of several plugins at once lose none.
+func TestInstallsAtOnce(t *testing.T) {
+	d := newDepot(t)
+	var wait sync.WaitGroup
+	names := []string{"a", "b", "c", "d"}
+	for _, name := range names {
+		source := plugin{name: name}.pack(t).Path
+		wait.Go(func() {
+			if _, err := d.Install(t.Context(), InstallRequest{Source: source, Approve: yes}); err != nil {
+				t.Errorf("Install(%s) error = %v", name, err)
+			}
+		})
+	}
+	wait.Wait()
+	if l, err := d.Lock(); err != nil || !slices.Equal(l.Names(), names) {
+		t.Errorf("Names() = %v, %v, want %v", l.Names(), err, names)
+	}
+	if left, err := filepath.Glob(filepath.Join(d.home, treesDir, ".stage-*")); err != nil || len(left) > 0 {
+		t.Errorf("left: %v, %v; want nothing", left, err)
+	}
+}
+
+// TestLeftTree: the tree of an install that a crash ended is in nobody's way.
+func TestLeftTree(t *testing.T) {
+	d := newDepot(t)
+	source := plugin{}.pack(t).Path
+	write(t, filepath.Join(d.Dir("greeter", "1.0.0"), "half"), "x")
+	write(t, filepath.Join(d.home, treesDir, ".stage-1", "tree", "x"), "x")
+	_, err := d.Install(t.Context(), InstallRequest{Source: source, Approve: yes})
+	wantMismatch(t, err, "", "greeter", "tasker plugin remove --tree greeter@1.0.0")
+	if err := d.RemoveTree("greeter", "1.0.0"); err != nil {
+		t.Fatalf("RemoveTree() error = %v", err)
+	}
+	install1(t, d, InstallRequest{Source: source})
+	if _, err := d.Binary("greeter", ""); err != nil {
+		t.Errorf("Binary() error = %v", err)
+	}
+	if left, err := filepath.Glob(filepath.Join(d.home, treesDir, ".stage-*")); err != nil || len(left) > 0 {
+		t.Errorf("left: %v, %v; want nothing", left, err)
 	}
 }

@@ -34,12 +34,14 @@ func (d *Depot) Remove(name, version string) error {
 }
 
 // RemoveTree removes the tree of a version and leaves the lock as it is: an install with
-// Locked brings back what the lock says.
+// Locked brings back what the lock says. The lock need not have it.
 func (d *Depot) RemoveTree(name, version string) error {
 	return d.change(func(l *Lock) error {
-		_, version, err := l.find(name, version)
-		if err != nil {
-			return err
+		_, found, err := l.find(name, version)
+		if err == nil {
+			version = found
+		} else if _, stat := os.Stat(d.Dir(name, version)); stat != nil || !validName(name) || !validVersion(version) {
+			return err // what an install left that did not end may go
 		}
 		return removeTree(d.Dir(name, version))
 	})

@@ -52,3 +52,17 @@ func withAccept(err error) error {
 	}
 	return err
 }
+
+// hintedError is an error that says what to do next.
+type hintedError struct {
+	error
+
+	hint string
+}
+
+func withHint(err error, hint string) error { return &hintedError{err, hint} }
+
+func (e *hintedError) Unwrap() error { return e.error }
+
+// Hint returns what to do next.
+func (e *hintedError) Hint() string { return e.hint }

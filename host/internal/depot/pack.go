@@ -369,3 +369,17 @@ func addEntry(out *tar.Writer, name string, mode, size int64, content io.Reader)
 	_, err := io.Copy(out, content)
 	return err
 }
+
+// fileSum is the SHA-256 of a file, hex.
+func fileSum(name string) (string, error) {
+	f, err := os.Open(name)
+	if err != nil {
+		return "", fmt.Errorf("pack: %w", err)
+	}
+	h := sha256.New()
+	_, err = io.Copy(h, f)
+	if err = errors.Join(err, f.Close()); err != nil {
+		return "", fmt.Errorf("pack: %w", err)
+	}
+	return hex.EncodeToString(h.Sum(nil)), nil
+}

@@ -13,53 +13,105 @@ import (
 	"os"
 	"path"
 	"path/filepath"
+
+	"aead.dev/minisign"
 )
 
-// pkg is a package in a file.
+// pkg is a package in an open file. It is hashed once, by seal, and unpacked from the same
+// file: nobody else may write to it in between.
 type pkg struct {
-	path      string
-	source    string // where it came from, for the lock
+	file      *os.File
+	temporary bool   // the file is ours: it lies in the directory of downloads
+	source    string // where it came from, for the lock and for messages
 	signature []byte // minisign; nil = none
-	temporary bool   // the file is ours
 
 	size        int64
+	sum         string           // SHA-256 of the whole, hex
+	hashed      *minisign.Reader // knows the hash that signatures are of
 	manifest    *Manifest
 	manifestSum string // SHA-256, hex
 }
 
-// discard removes what was fetched.
+// openPkg opens a package as it lies, to look into it.
+func openPkg(name string) (*pkg, error) {
+	f, err := openRegular(name)
+	if err != nil {
+		return nil, err
+	}
+	p := &pkg{file: f, source: name}
+	if err := p.seal(); err != nil {
+		p.discard()
+		return nil, err
+	}
+	return p, nil
+}
+
+// openRegular opens a file that must be a regular one: not a pipe that nobody writes to.
+func openRegular(name string) (*os.File, error) {
+	info, err := os.Stat(name)
+	if err != nil {
+		return nil, fmt.Errorf("package: %w", err)
+	}
+	if !info.Mode().IsRegular() {
+		return nil, fmt.Errorf("%s: %w: no regular file", name, ErrPackage)
+	}
+	f, err := os.Open(name)
+	if err != nil {
+		return nil, fmt.Errorf("package: %w", err)
+	}
+	return f, nil
+}
+
+// discard closes the file, and removes one that was fetched.
 func (p *pkg) discard() {
+	_ = p.file.Close() // what was read has been compared
 	if p.temporary {
-		_ = os.Remove(p.path) // it is refused by its hash if it is found again
+		_ = os.Remove(p.file.Name()) // one that is left is removed by a later install
 	}
 }
 
-// inspect reads the manifest.
-func (p *pkg) inspect() error {
-	info, err := os.Stat(p.path)
-	if err != nil {
-		return fmt.Errorf("package: %w", err)
+// seal hashes the file, as it is from now on, and reads its manifest.
+func (p *pkg) seal() error {
+	if err := p.digest(); err != nil {
+		return err
 	}
-	if !info.Mode().IsRegular() {
-		return fmt.Errorf("%s: %w: no regular file", p.path, ErrPackage)
-	}
-	if p.size = info.Size(); p.size > maxPackage {
-		return fmt.Errorf("%s: %w: %d bytes, want at most %d", p.path, ErrPackage, p.size, int64(maxPackage))
-	}
+	return p.readManifest()
+}
+
+func (p *pkg) readManifest() error {
 	return p.read(func(r *packageReader) error {
 		p.manifest, p.manifestSum = r.manifest, r.manifestSum
 		return nil
 	})
 }
 
+// digest hashes the file.
+func (p *pkg) digest() error {
+	info, err := p.file.Stat()
+	if err != nil {
+		return fmt.Errorf("package: %w", err)
+	}
+	if p.size = info.Size(); p.size > maxPackage {
+		return fmt.Errorf("%s: %w: %d bytes, want at most %d", p.source, ErrPackage, p.size, int64(maxPackage))
+	}
+	sum := sha256.New()
+	p.hashed = minisign.NewReader(io.TeeReader(p.content(), sum))
+	if _, err := io.Copy(io.Discard, p.hashed); err != nil {
+		return fmt.Errorf("package: %w", err)
+	}
+	p.sum = hex.EncodeToString(sum.Sum(nil))
+	return nil
+}
+
+func (p *pkg) content() io.Reader { return io.NewSectionReader(p.file, 0, p.size) }
+
 // signedBy reports whether the signature is by the key.
 func (p *pkg) signedBy(signer string) (bool, error) {
-	f, err := os.Open(p.path)
+	key, err := parseKey(signer)
 	if err != nil {
-		return false, fmt.Errorf("package: %w", err)
+		return false, err
 	}
-	defer func() { _ = f.Close() }() // it was only read
-	return signedBy(bufio.NewReaderSize(f, 1<<16), p.signature, signer)
+	return p.hashed.Verify(key, p.signature), nil
 }
 
 // unpack writes the files for a platform into a new directory.
@@ -73,17 +125,12 @@ func (p *pkg) unpack(dir, platform string) error {
 }
 
 func (p *pkg) read(use func(*packageReader) error) error {
-	f, err := os.Open(p.path)
-	if err != nil {
-		return fmt.Errorf("package: %w", err)
-	}
-	defer func() { _ = f.Close() }() // it was only read
-	r, err := newPackageReader(bufio.NewReaderSize(f, 1<<16))
+	r, err := newPackageReader(bufio.NewReaderSize(p.content(), 1<<16))
 	if err == nil {
 		err = use(r)
 	}
 	if err != nil {
-		return fmt.Errorf("%s: %w", p.path, err)
+		return fmt.Errorf("%s: %w", p.source, err)
 	}
 	return nil
 }

@@ -113,19 +113,6 @@ func signFile(file io.Reader, key minisign.PrivateKey, comment string) ([]byte, 
 	return r.SignWithComments(key, comment, "signature of a tasker plugin"), nil
 }
 
-// signedBy reports whether a signature of a file's content is by the key.
-func signedBy(file io.Reader, signature []byte, signer string) (bool, error) {
-	key, err := parseKey(signer)
-	if err != nil {
-		return false, err
-	}
-	r := minisign.NewReader(file)
-	if _, err := io.Copy(io.Discard, r); err != nil {
-		return false, fmt.Errorf("verify the signature: %w", err)
-	}
-	return r.Verify(key, signature), nil
-}
-
 // signerName is a signer as messages have it.
 func signerName(signer string) string {
 	if signer == "" || signer == Unsigned {
