@@ -20,6 +20,8 @@ type (
 	PluginInfo = api.PluginInfo
 	// PluginUsage is what the process of a plugin uses of the machine.
 	PluginUsage = api.PluginUsage
+	// PluginUpgrade is an upgrade of a plugin that is under way.
+	PluginUpgrade = api.PluginUpgrade
 	// PluginRest says when a plugin has no process although nothing is wrong.
 	PluginRest = supervisor.Rest
 	// HandlerInfo is one handler that a plugin offers.

@@ -49,11 +49,22 @@ func (h *Host) Health(ctx context.Context) (*api.Health, error) {
 	if trouble := h.retention.trouble(); trouble != "" {
 		out.Problems = append(out.Problems, trouble)
 	}
+	if until := h.cut.Load(); until != nil {
+		out.Draining = &api.Draining{Attempts: h.inFlight(), Until: *until}
+	}
 	if h.runner.Draining() {
 		out.Problems = append(out.Problems, "the host is stopping")
 	}
 	out.Ready = out.Live && !starting && !h.runner.Draining()
 	return out, nil
+}
+
+// inFlight counts the attempts that plugins hold.
+func (h *Host) inFlight() (n int) {
+	for _, p := range h.supervisor.Plugins() {
+		n += p.InFlight
+	}
+	return n
 }
 
 // health is the part that is read from the store.

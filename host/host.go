@@ -54,6 +54,9 @@ type Host struct {
 	relay      *telemetry.Relay // of spans; nil = none are exported
 	settled    *bell            // rings at every change in the life of a plugin
 	ready      chan struct{}
+	stopping   chan struct{}             // closed when nothing more is started
+	asked      chan string               // by whom the host was asked to end
+	cut        atomic.Pointer[time.Time] // when attempts are cut, nil before the host ends
 	used       atomic.Bool // it was run or closed
 	left       []api.SubscriptionStatus
 
@@ -89,7 +92,8 @@ func Open(ctx context.Context, opts Options) (_ *Host, err error) {
 	if err != nil {
 		return nil, err
 	}
-	h := &Host{opts: opts, log: opts.Logger, started: opts.Now(), born: time.Now(), ready: make(chan struct{}), settled: newBell(), given: newGiven(set)}
+	h := &Host{opts: opts, log: opts.Logger, started: opts.Now(), born: time.Now(), ready: make(chan struct{}),
+		stopping: make(chan struct{}), asked: make(chan string, 1), settled: newBell(), given: newGiven(set)}
 	h.ids.entropy = ulid.Monotonic(rand.NewChaCha8(seed()), 0)
 	h.reading = reading{store: st, templates: set, now: opts.Now, plugins: h, snapshots: newSnapshotCache()}
 	if err := h.assemble(ctx, plan); err != nil {
@@ -224,13 +228,33 @@ func (h *Host) Run(ctx context.Context) error {
 
 	select {
 	case <-ctx.Done():
-		h.events.HostStopping("stopped", h.opts.Now())
-		h.drain(work)
+		h.end(work)
+	case by := <-h.asked:
+		h.log.Info("asked to end: the home is taken over", logkeys.Cause, "asked by "+by)
+		h.end(work)
 	case <-partsCtx.Done(): // a part failed: the others stop with it
 		h.events.HostStopping("failed", h.opts.Now())
 	}
 	cut()
 	return errors.Join(parts.Wait(), h.store.Close())
+}
+
+// StopHost implements [Service].
+func (h *Host) StopHost(_ context.Context, by string) error {
+	select {
+	case h.asked <- by:
+	default: // it was asked already
+	}
+	return nil
+}
+
+// end tells everybody that the host ends, and drains it.
+func (h *Host) end(work context.Context) {
+	until := h.opts.Now().Add(h.opts.Grace)
+	h.cut.Store(&until)
+	close(h.stopping)
+	h.events.HostStopping("stopped", h.opts.Now())
+	h.drain(work)
 }
 
 // drain ends the intake and waits until what is in flight has ended, as long as the
@@ -267,6 +291,9 @@ func (h *Host) drain(work context.Context) {
 
 // Ready is closed once Run has started the parts.
 func (h *Host) Ready() <-chan struct{} { return h.ready }
+
+// Stopping is closed once the host has been told to end and drains.
+func (h *Host) Stopping() <-chan struct{} { return h.stopping }
 
 // Left returns the subscriptions as they were when nothing more was delivered, for a host
 // of [ModeRun] that was stopped. Call it once Run has returned.

@@ -293,6 +293,13 @@ func pluginInfo(p *supervisor.PluginInfo) (api.PluginInfo, error) {
 		out.Usage = &usage
 	}
 	out.Isolation = isolationInfo(p.InForce)
+	out.Previous, out.Upgraded = p.Previous, p.Upgrade
+	if s := p.Successor; s != nil {
+		out.Upgrade = &api.PluginUpgrade{
+			Phase: string(s.Phase), Share: s.Share, From: p.Version, To: s.Version, Path: s.Path, Instance: s.Instance, PID: s.PID,
+			State: s.State, InFlight: s.InFlight,
+		}
+	}
 	if p.Manifest == nil {
 		return out, nil
 	}

@@ -101,6 +101,9 @@ func (r *Reader) UpgradePlugin(context.Context, api.UpgradeRequest, func(api.Upg
 	return api.UpgradeProgress{}, r.noHost()
 }
 
+// StopHost implements [Service].
+func (r *Reader) StopHost(context.Context, string) error { return r.noHost() }
+
 // Health implements [Service].
 func (r *Reader) Health(ctx context.Context) (*api.Health, error) {
 	out, err := r.health(ctx)

@@ -76,6 +76,8 @@ func (a *app) printPlugin(p *host.PluginInfo, locked *lockedJSON) {
 	if p.PID > 0 {
 		line("process", fmt.Sprintf("%d (%s), %s of %s busy", p.PID, p.Instance, number(p.InFlight), plural(p.Capacity, "slot")))
 	}
+	line("upgrade", upgradeText(p.Upgrade))
+	line("upgraded", p.Upgraded)
 	a.printLocked(locked)
 	for _, n := range p.Notes {
 		line("note", n)

@@ -32,7 +32,50 @@ type pluginJSON struct {
 	Subscriptions []subscriptionJSON `json:"subscriptions"`
 	Emits         []emitJSON         `json:"emits"`
 	Notes         []string           `json:"notes"`
+	Upgrade       *pluginUpgradeJSON `json:"upgrade"` // null when none is under way
 	Locked        *lockedJSON        `json:"locked"` // null for what was not installed
+}
+
+// pluginUpgradeJSON is an upgrade that is under way.
+type pluginUpgradeJSON struct {
+	Phase    string  `json:"phase"` // starting, canary, probing or draining
+	Share    float64 `json:"share"` // of the tasks, 0 to 1, that goes to the successor
+	From     *string `json:"from"`
+	To       *string `json:"to"` // null before it described itself
+	Path     string  `json:"path"`
+	Instance *string `json:"instance"`
+	PID      *int    `json:"pid"`
+	State    string  `json:"state"`
+	InFlight int     `json:"in_flight"`
+}
+
+func newPluginUpgradeJSON(u *host.PluginUpgrade) *pluginUpgradeJSON {
+	if u == nil {
+		return nil
+	}
+	out := &pluginUpgradeJSON{
+		Phase: u.Phase, Share: u.Share, From: optional(u.From), To: optional(u.To), Path: u.Path, Instance: optional(u.Instance),
+		State: string(u.State), InFlight: u.InFlight,
+	}
+	if u.PID > 0 {
+		out.PID = &u.PID
+	}
+	return out
+}
+
+// upgradeText says how an upgrade stands, empty for none.
+func upgradeText(u *host.PluginUpgrade) string {
+	if u == nil {
+		return ""
+	}
+	to := u.To
+	if to == "" {
+		to = u.Path
+	}
+	if u.Phase == host.UpgradeCanary {
+		return fmt.Sprintf("%s: %.0f %% of the tasks go to %s", u.Phase, u.Share*100, to)
+	}
+	return u.Phase + ": to " + to
 }
 
 type handlerJSON struct {
@@ -67,7 +110,7 @@ func newPluginJSON(p *host.PluginInfo, known traffic, locked *lockedJSON) plugin
 		Name: p.Name, Version: optional(p.Version), State: string(p.State), Cause: optional(p.Cause), Since: stamp(p.Since),
 		RetryAt: stamp(p.RetryAt), Path: p.Path, Instance: optional(p.Instance), Restarts: p.Restarts, Capacity: p.Capacity,
 		InFlight: p.InFlight, Leaked: p.Leaked, Handlers: []handlerJSON{}, Subscriptions: []subscriptionJSON{},
-		Emits: []emitJSON{}, Notes: list(p.Notes), Locked: locked,
+		Emits: []emitJSON{}, Notes: list(p.Notes), Locked: locked, Upgrade: newPluginUpgradeJSON(p.Upgrade),
 	}
 	if p.PID > 0 {
 		out.PID = &p.PID
@@ -102,7 +145,7 @@ only bindings would give it events and there are none; custom events are live or
 
 --json prints an array of {"name", "version", "state", "cause", "since", "retry_at",
 "path", "instance", "pid", "restarts", "capacity", "in_flight", "leaked", "handlers",
-"subscriptions", "emits", "notes", "locked": {"version", "previous", "versions", "signer",
+"subscriptions", "emits", "notes", "upgrade", "locked": {"version", "previous", "versions", "signer",
 "source", "permissions", "platforms"}}.`,
 		Example: `  tasker plugin list
   tasker plugin list --json | jq -r '.[].handlers[].name'`,
@@ -174,7 +217,11 @@ func (a *app) printPlugins(found []host.PluginInfo, known traffic, locked map[st
 		if p.State == task.PluginReady {
 			cause = ""
 		}
-		t.add(p.Name, versionCell(p, locked[p.Name]), string(p.State), busy, orDash(names(handlers)), orDash(strings.Join(events, ", ")), cut(cause, maxShownCause))
+		state := string(p.State)
+		if text := upgradeText(p.Upgrade); text != "" {
+			state += " (" + text + ")"
+		}
+		t.add(p.Name, versionCell(p, locked[p.Name]), state, busy, orDash(names(handlers)), orDash(strings.Join(events, ", ")), cut(cause, maxShownCause))
 	}
 	if screen := a.terminal(a.out); screen != nil {
 		width, _ := screen.size()

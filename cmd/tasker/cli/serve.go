@@ -21,18 +21,24 @@ plugins, and answers the other commands. It logs to stderr.
 The first interrupt or terminate signal ends the intake and lets running attempts end,
 for as long as --grace; the second one stops at once. What is cut runs again when a
 host is started next. Under systemd it says when it is ready (Type=notify). A hangup
-signal has the plugins reloaded whose configuration in tasker.yaml has changed.`,
+signal has the plugins reloaded whose configuration in tasker.yaml has changed.
+
+A home has one host. One that is ending is waited for; one that works is an error, or with
+--takeover it is asked to end as by a terminate signal, and this host goes on where it was:
+so a new version of tasker replaces an old one, and nothing is lost.`,
 		Example: `  tasker serve --plugin-dir bin/plugins --template-dir templates
-  tasker serve --home /var/lib/tasker --health-addr 127.0.0.1:7701`,
+  tasker serve --home /var/lib/tasker --health-addr 127.0.0.1:7701
+  tasker serve --takeover`,
 		Args: args(0, 0),
 	}
 	hostFlags(c)
 	c.Flags().String("health-addr", "", "loopback host:port that answers /livez and /readyz")
-	c.RunE = func(c *cobra.Command, _ []string) error { return a.serve(c) }
+	takeover := c.Flags().Bool("takeover", false, "have the host that works in the home end, and go on where it was")
+	c.RunE = func(c *cobra.Command, _ []string) error { return a.serve(c, *takeover) }
 	return c
 }
 
-func (a *app) serve(c *cobra.Command) error {
+func (a *app) serve(c *cobra.Command, takeover bool) error {
 	cfg, err := a.config(c)
 	if err != nil {
 		return err
@@ -50,7 +56,7 @@ func (a *app) serve(c *cobra.Command) error {
 		}
 		return now.hostOptions().PluginConfigs, nil
 	}
-	h, err := host.Open(c.Context(), opts)
+	h, err := a.openHost(c.Context(), opts, takeover)
 	if err != nil {
 		return err
 	}
@@ -73,7 +79,7 @@ func (a *app) serve(c *cobra.Command) error {
 }
 
 // announce tells the service manager when the host is ready and when it is stopping. It
-// ends with ctx.
+// ends with ctx, or when the host stops.
 func (a *app) announce(ctx context.Context, h *host.Host, ready func(*host.Health)) {
 	if !awaitReady(ctx, h, ready) {
 		return
@@ -81,7 +87,10 @@ func (a *app) announce(ctx context.Context, h *host.Host, ready func(*host.Healt
 	if err := a.notify(notifyReady); err != nil {
 		a.note("tasker: %v", err)
 	}
-	<-ctx.Done()
+	select {
+	case <-h.Stopping():
+	case <-ctx.Done():
+	}
 	if err := a.notify(notifyStopping); err != nil {
 		a.note("tasker: %v", err)
 	}

@@ -209,6 +209,9 @@ func pluginToWire(p PluginInfo) *hostv1.Plugin {
 		Usage:         usageToWire(p.Usage),
 		Finished:      p.Finished,
 		Isolation:     isolationToWire(p.Isolation),
+		Previous:      p.Previous,
+		Upgraded:      p.Upgraded,
+		Upgrade:       pluginUpgradeToWire(p.Upgrade),
 	}
 }
 
@@ -279,6 +282,9 @@ func pluginFromWire(p *hostv1.Plugin) PluginInfo {
 		Usage:         usageFromWire(p.GetUsage()),
 		Finished:      p.GetFinished(),
 		Isolation:     isolationFromWire(p.GetIsolation()),
+		Previous:      p.GetPrevious(),
+		Upgraded:      p.GetUpgraded(),
+		Upgrade:       pluginUpgradeFromWire(p.GetUpgrade()),
 	}
 }
 
@@ -386,8 +392,9 @@ func healthToWire(h *Health) *hostv1.GetHealthResponse {
 			FileBytes:     h.Store.FileBytes,
 			LastSeq:       h.Store.LastSeq,
 		},
-		Plugins: plugins,
-		Tasks:   countersToWire(h.Tasks),
+		Plugins:  plugins,
+		Tasks:    countersToWire(h.Tasks),
+		Draining: drainingToWire(h.Draining),
 	}
 }
 
@@ -415,8 +422,9 @@ func healthFromWire(h *hostv1.GetHealthResponse) *Health {
 			FileBytes:     st.GetFileBytes(),
 			LastSeq:       st.GetLastSeq(),
 		},
-		Plugins: plugins,
-		Tasks:   countersFromWire(h.GetTasks()),
+		Plugins:  plugins,
+		Tasks:    countersFromWire(h.GetTasks()),
+		Draining: drainingFromWire(h.GetDraining()),
 	}
 }
 

@@ -98,6 +98,10 @@ type Service interface {
 
 	EventService
 
+	// StopHost has the host end in an orderly way, as the end of the context of its Run does,
+	// because somebody takes over its home; by says who, for its log. It returns at once, see
+	// Health.Draining. Errors: [ErrEmbedded] for a host that ends with its task.
+	StopHost(ctx context.Context, by string) error
 	// Health says how the host is doing.
 	Health(ctx context.Context) (*Health, error)
 	// StoreStats says how much the store holds.
@@ -164,6 +168,22 @@ type PluginInfo struct {
 	Finished uint64       // attempts that ended in its processes since the host started
 
 	Isolation *Isolation // nil before a manifest was read
+
+	Previous string         // the version that a rollback returns to; empty = it was not upgraded since the host started
+	Upgraded string         // how the last upgrade went, for people; empty = there was none
+	Upgrade  *PluginUpgrade // that is under way, nil = none
+}
+
+// PluginUpgrade is an upgrade of a plugin that is under way.
+type PluginUpgrade struct {
+	Phase    string  // starting, canary, probing or draining
+	Share    float64 // of the tasks, 0 to 1, that goes to the successor
+	From, To string  // versions; empty when not known yet
+	Path     string  // the executable of the successor
+	Instance string  // of the successor, empty before it has a process
+	PID      int     // of the successor, 0 = none
+	State    task.PluginState
+	InFlight int // attempts that the successor holds
 }
 
 // Isolation is what of the machine is kept from the process of a plugin.
@@ -256,6 +276,13 @@ type Health struct {
 	Store    StoreHealth
 	Plugins  map[task.PluginState]int
 	Tasks    map[task.Status]uint64
+	Draining *Draining // nil = it takes work
+}
+
+// Draining says that a host takes no work any more and ends.
+type Draining struct {
+	Attempts int       // that it waits for
+	Until    time.Time // when these are cut
 }
 
 // StoreHealth is the store's part of [Health].

@@ -85,7 +85,7 @@ func TestReaders(t *testing.T) {
 	want := []string{
 		"BackupStore", "CancelTask", "CreateTask", "DeleteTasks", "DiscardDeadLetters", "ForgetSubscription", "PauseSubscription",
 		"PauseTask", "Profile", "PruneStore", "ReplaySubscription", "ResolveTask", "ResumePlugin", "ResumeSubscription", "ResumeTask",
-		"RetryDeadLetters", "RetryTask", "RewindSubscription", "TryEvent", "UpgradePlugin",
+		"RetryDeadLetters", "RetryTask", "RewindSubscription", "StopHost", "TryEvent", "UpgradePlugin",
 	}
 	if diff := cmp.Diff(denied, want); diff != "" {
 		t.Errorf("denied to readers (-got +want):\n%s", diff)

@@ -9,6 +9,7 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/protobuf/types/known/durationpb"
 
+	"github.com/tasker-engine/tasker/host/task"
 	hostv1 "github.com/tasker-engine/tasker/proto/tasker/host/v1"
 )
 
@@ -133,5 +134,25 @@ func progressToWire(p UpgradeProgress) *hostv1.UpgradePluginResponse {
 func progressFromWire(p *hostv1.UpgradePluginResponse) UpgradeProgress {
 	return UpgradeProgress{
 		Phase: p.GetPhase(), Text: p.GetText(), From: p.GetFrom(), To: p.GetTo(), Instance: p.GetInstance(), Why: p.GetWhy(),
+	}
+}
+
+func pluginUpgradeToWire(u *PluginUpgrade) *hostv1.PluginUpgrade {
+	if u == nil {
+		return nil
+	}
+	return &hostv1.PluginUpgrade{
+		Phase: u.Phase, Share: u.Share, From: u.From, To: u.To, Path: u.Path, Instance: u.Instance, Pid: int64(u.PID),
+		State: string(u.State), InFlight: count(u.InFlight),
+	}
+}
+
+func pluginUpgradeFromWire(u *hostv1.PluginUpgrade) *PluginUpgrade {
+	if u == nil {
+		return nil
+	}
+	return &PluginUpgrade{
+		Phase: u.GetPhase(), Share: u.GetShare(), From: u.GetFrom(), To: u.GetTo(), Path: u.GetPath(), Instance: u.GetInstance(),
+		PID: int(u.GetPid()), State: task.PluginState(u.GetState()), InFlight: int(u.GetInFlight()),
 	}
 }

@@ -217,7 +217,10 @@ func openChecked(path string, o bolt.Options) (*bolt.DB, error) {
 		reading.ReadOnly = true
 		db, err := openBolt(path, reading)
 		if err == nil {
-			err = errors.Join(readable(db), db.Close())
+			if _, noted := os.Stat(ownerPath(path)); noted == nil { // else it was closed while this waited for the lock
+				err = readable(db)
+			}
+			err = errors.Join(err, db.Close())
 		}
 		if err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return nil, err

@@ -3452,7 +3452,13 @@ type Plugin struct {
 	// Attempts that ended in its processes since the host started.
 	Finished uint64 `protobuf:"varint,20,opt,name=finished,proto3" json:"finished,omitempty"`
 	// What of the machine is kept from its process. Unset = it did not describe itself yet.
-	Isolation     *Isolation `protobuf:"bytes,40,opt,name=isolation,proto3" json:"isolation,omitempty"`
+	Isolation *Isolation `protobuf:"bytes,40,opt,name=isolation,proto3" json:"isolation,omitempty"`
+	// The version that a rollback returns to. Empty = there was no upgrade since the host started.
+	Previous string `protobuf:"bytes,41,opt,name=previous,proto3" json:"previous,omitempty"`
+	// How the last upgrade went, for people. Empty = there was none.
+	Upgraded string `protobuf:"bytes,42,opt,name=upgraded,proto3" json:"upgraded,omitempty"`
+	// What it is being upgraded to. Unset = nothing.
+	Upgrade       *PluginUpgrade `protobuf:"bytes,43,opt,name=upgrade,proto3" json:"upgrade,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -3634,6 +3640,145 @@ func (x *Plugin) GetIsolation() *Isolation {
 	return nil
 }
 
+func (x *Plugin) GetPrevious() string {
+	if x != nil {
+		return x.Previous
+	}
+	return ""
+}
+
+func (x *Plugin) GetUpgraded() string {
+	if x != nil {
+		return x.Upgraded
+	}
+	return ""
+}
+
+func (x *Plugin) GetUpgrade() *PluginUpgrade {
+	if x != nil {
+		return x.Upgrade
+	}
+	return nil
+}
+
+// PluginUpgrade is an upgrade that is under way.
+type PluginUpgrade struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// starting, canary, probing or draining.
+	Phase string `protobuf:"bytes,1,opt,name=phase,proto3" json:"phase,omitempty"`
+	// The part of the tasks that goes to the successor, from 0 to 1.
+	Share float64 `protobuf:"fixed64,2,opt,name=share,proto3" json:"share,omitempty"`
+	// The version that is replaced.
+	From string `protobuf:"bytes,3,opt,name=from,proto3" json:"from,omitempty"`
+	// The version of the successor. Empty = it did not describe itself yet.
+	To string `protobuf:"bytes,4,opt,name=to,proto3" json:"to,omitempty"`
+	// The executable of the successor.
+	Path string `protobuf:"bytes,5,opt,name=path,proto3" json:"path,omitempty"`
+	// The instance of the successor. Empty = it has no process yet.
+	Instance string `protobuf:"bytes,6,opt,name=instance,proto3" json:"instance,omitempty"`
+	// The process of the successor. 0 = none.
+	Pid int64 `protobuf:"varint,7,opt,name=pid,proto3" json:"pid,omitempty"`
+	// Where the successor is in its life.
+	State string `protobuf:"bytes,8,opt,name=state,proto3" json:"state,omitempty"`
+	// Attempts that the successor holds.
+	InFlight      uint32 `protobuf:"varint,9,opt,name=in_flight,json=inFlight,proto3" json:"in_flight,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PluginUpgrade) Reset() {
+	*x = PluginUpgrade{}
+	mi := &file_tasker_host_v1_control_proto_msgTypes[47]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PluginUpgrade) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PluginUpgrade) ProtoMessage() {}
+
+func (x *PluginUpgrade) ProtoReflect() protoreflect.Message {
+	mi := &file_tasker_host_v1_control_proto_msgTypes[47]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PluginUpgrade.ProtoReflect.Descriptor instead.
+func (*PluginUpgrade) Descriptor() ([]byte, []int) {
+	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{47}
+}
+
+func (x *PluginUpgrade) GetPhase() string {
+	if x != nil {
+		return x.Phase
+	}
+	return ""
+}
+
+func (x *PluginUpgrade) GetShare() float64 {
+	if x != nil {
+		return x.Share
+	}
+	return 0
+}
+
+func (x *PluginUpgrade) GetFrom() string {
+	if x != nil {
+		return x.From
+	}
+	return ""
+}
+
+func (x *PluginUpgrade) GetTo() string {
+	if x != nil {
+		return x.To
+	}
+	return ""
+}
+
+func (x *PluginUpgrade) GetPath() string {
+	if x != nil {
+		return x.Path
+	}
+	return ""
+}
+
+func (x *PluginUpgrade) GetInstance() string {
+	if x != nil {
+		return x.Instance
+	}
+	return ""
+}
+
+func (x *PluginUpgrade) GetPid() int64 {
+	if x != nil {
+		return x.Pid
+	}
+	return 0
+}
+
+func (x *PluginUpgrade) GetState() string {
+	if x != nil {
+		return x.State
+	}
+	return ""
+}
+
+func (x *PluginUpgrade) GetInFlight() uint32 {
+	if x != nil {
+		return x.InFlight
+	}
+	return 0
+}
+
 // Isolation is what of the machine is kept from a process.
 type Isolation struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -3653,7 +3798,7 @@ type Isolation struct {
 
 func (x *Isolation) Reset() {
 	*x = Isolation{}
-	mi := &file_tasker_host_v1_control_proto_msgTypes[47]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[48]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3665,7 +3810,7 @@ func (x *Isolation) String() string {
 func (*Isolation) ProtoMessage() {}
 
 func (x *Isolation) ProtoReflect() protoreflect.Message {
-	mi := &file_tasker_host_v1_control_proto_msgTypes[47]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[48]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3678,7 +3823,7 @@ func (x *Isolation) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Isolation.ProtoReflect.Descriptor instead.
 func (*Isolation) Descriptor() ([]byte, []int) {
-	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{47}
+	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{48}
 }
 
 func (x *Isolation) GetProfile() string {
@@ -3731,7 +3876,7 @@ type Measure struct {
 
 func (x *Measure) Reset() {
 	*x = Measure{}
-	mi := &file_tasker_host_v1_control_proto_msgTypes[48]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[49]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3743,7 +3888,7 @@ func (x *Measure) String() string {
 func (*Measure) ProtoMessage() {}
 
 func (x *Measure) ProtoReflect() protoreflect.Message {
-	mi := &file_tasker_host_v1_control_proto_msgTypes[48]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[49]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3756,7 +3901,7 @@ func (x *Measure) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Measure.ProtoReflect.Descriptor instead.
 func (*Measure) Descriptor() ([]byte, []int) {
-	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{48}
+	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{49}
 }
 
 func (x *Measure) GetName() string {
@@ -3797,7 +3942,7 @@ type PluginUsage struct {
 
 func (x *PluginUsage) Reset() {
 	*x = PluginUsage{}
-	mi := &file_tasker_host_v1_control_proto_msgTypes[49]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[50]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3809,7 +3954,7 @@ func (x *PluginUsage) String() string {
 func (*PluginUsage) ProtoMessage() {}
 
 func (x *PluginUsage) ProtoReflect() protoreflect.Message {
-	mi := &file_tasker_host_v1_control_proto_msgTypes[49]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[50]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3822,7 +3967,7 @@ func (x *PluginUsage) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PluginUsage.ProtoReflect.Descriptor instead.
 func (*PluginUsage) Descriptor() ([]byte, []int) {
-	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{49}
+	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{50}
 }
 
 func (x *PluginUsage) GetMemoryBytes() uint64 {
@@ -3880,7 +4025,7 @@ type Handler struct {
 
 func (x *Handler) Reset() {
 	*x = Handler{}
-	mi := &file_tasker_host_v1_control_proto_msgTypes[50]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[51]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3892,7 +4037,7 @@ func (x *Handler) String() string {
 func (*Handler) ProtoMessage() {}
 
 func (x *Handler) ProtoReflect() protoreflect.Message {
-	mi := &file_tasker_host_v1_control_proto_msgTypes[50]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[51]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3905,7 +4050,7 @@ func (x *Handler) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Handler.ProtoReflect.Descriptor instead.
 func (*Handler) Descriptor() ([]byte, []int) {
-	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{50}
+	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{51}
 }
 
 func (x *Handler) GetName() string {
@@ -3986,7 +4131,7 @@ type Subscription struct {
 
 func (x *Subscription) Reset() {
 	*x = Subscription{}
-	mi := &file_tasker_host_v1_control_proto_msgTypes[51]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[52]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3998,7 +4143,7 @@ func (x *Subscription) String() string {
 func (*Subscription) ProtoMessage() {}
 
 func (x *Subscription) ProtoReflect() protoreflect.Message {
-	mi := &file_tasker_host_v1_control_proto_msgTypes[51]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[52]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4011,7 +4156,7 @@ func (x *Subscription) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Subscription.ProtoReflect.Descriptor instead.
 func (*Subscription) Descriptor() ([]byte, []int) {
-	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{51}
+	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{52}
 }
 
 func (x *Subscription) GetName() string {
@@ -4050,7 +4195,7 @@ type Emit struct {
 
 func (x *Emit) Reset() {
 	*x = Emit{}
-	mi := &file_tasker_host_v1_control_proto_msgTypes[52]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[53]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4062,7 +4207,7 @@ func (x *Emit) String() string {
 func (*Emit) ProtoMessage() {}
 
 func (x *Emit) ProtoReflect() protoreflect.Message {
-	mi := &file_tasker_host_v1_control_proto_msgTypes[52]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[53]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4075,7 +4220,7 @@ func (x *Emit) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Emit.ProtoReflect.Descriptor instead.
 func (*Emit) Descriptor() ([]byte, []int) {
-	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{52}
+	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{53}
 }
 
 func (x *Emit) GetName() string {
@@ -4112,7 +4257,7 @@ type ListPluginLogsRequest struct {
 
 func (x *ListPluginLogsRequest) Reset() {
 	*x = ListPluginLogsRequest{}
-	mi := &file_tasker_host_v1_control_proto_msgTypes[53]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[54]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4124,7 +4269,7 @@ func (x *ListPluginLogsRequest) String() string {
 func (*ListPluginLogsRequest) ProtoMessage() {}
 
 func (x *ListPluginLogsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tasker_host_v1_control_proto_msgTypes[53]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[54]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4137,7 +4282,7 @@ func (x *ListPluginLogsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListPluginLogsRequest.ProtoReflect.Descriptor instead.
 func (*ListPluginLogsRequest) Descriptor() ([]byte, []int) {
-	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{53}
+	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{54}
 }
 
 func (x *ListPluginLogsRequest) GetPlugin() string {
@@ -4165,7 +4310,7 @@ type ListPluginLogsResponse struct {
 
 func (x *ListPluginLogsResponse) Reset() {
 	*x = ListPluginLogsResponse{}
-	mi := &file_tasker_host_v1_control_proto_msgTypes[54]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[55]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4177,7 +4322,7 @@ func (x *ListPluginLogsResponse) String() string {
 func (*ListPluginLogsResponse) ProtoMessage() {}
 
 func (x *ListPluginLogsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_tasker_host_v1_control_proto_msgTypes[54]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[55]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4190,7 +4335,7 @@ func (x *ListPluginLogsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListPluginLogsResponse.ProtoReflect.Descriptor instead.
 func (*ListPluginLogsResponse) Descriptor() ([]byte, []int) {
-	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{54}
+	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{55}
 }
 
 func (x *ListPluginLogsResponse) GetLines() []string {
@@ -4211,7 +4356,7 @@ type ListCrashesRequest struct {
 
 func (x *ListCrashesRequest) Reset() {
 	*x = ListCrashesRequest{}
-	mi := &file_tasker_host_v1_control_proto_msgTypes[55]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[56]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4223,7 +4368,7 @@ func (x *ListCrashesRequest) String() string {
 func (*ListCrashesRequest) ProtoMessage() {}
 
 func (x *ListCrashesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tasker_host_v1_control_proto_msgTypes[55]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[56]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4236,7 +4381,7 @@ func (x *ListCrashesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListCrashesRequest.ProtoReflect.Descriptor instead.
 func (*ListCrashesRequest) Descriptor() ([]byte, []int) {
-	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{55}
+	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{56}
 }
 
 func (x *ListCrashesRequest) GetPlugin() string {
@@ -4257,7 +4402,7 @@ type ListCrashesResponse struct {
 
 func (x *ListCrashesResponse) Reset() {
 	*x = ListCrashesResponse{}
-	mi := &file_tasker_host_v1_control_proto_msgTypes[56]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[57]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4269,7 +4414,7 @@ func (x *ListCrashesResponse) String() string {
 func (*ListCrashesResponse) ProtoMessage() {}
 
 func (x *ListCrashesResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_tasker_host_v1_control_proto_msgTypes[56]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[57]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4282,7 +4427,7 @@ func (x *ListCrashesResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListCrashesResponse.ProtoReflect.Descriptor instead.
 func (*ListCrashesResponse) Descriptor() ([]byte, []int) {
-	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{56}
+	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{57}
 }
 
 func (x *ListCrashesResponse) GetCrashes() []*Crash {
@@ -4323,7 +4468,7 @@ type Crash struct {
 
 func (x *Crash) Reset() {
 	*x = Crash{}
-	mi := &file_tasker_host_v1_control_proto_msgTypes[57]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[58]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4335,7 +4480,7 @@ func (x *Crash) String() string {
 func (*Crash) ProtoMessage() {}
 
 func (x *Crash) ProtoReflect() protoreflect.Message {
-	mi := &file_tasker_host_v1_control_proto_msgTypes[57]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[58]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4348,7 +4493,7 @@ func (x *Crash) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Crash.ProtoReflect.Descriptor instead.
 func (*Crash) Descriptor() ([]byte, []int) {
-	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{57}
+	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{58}
 }
 
 func (x *Crash) GetPlugin() string {
@@ -4439,7 +4584,7 @@ type ResumePluginRequest struct {
 
 func (x *ResumePluginRequest) Reset() {
 	*x = ResumePluginRequest{}
-	mi := &file_tasker_host_v1_control_proto_msgTypes[58]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[59]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4451,7 +4596,7 @@ func (x *ResumePluginRequest) String() string {
 func (*ResumePluginRequest) ProtoMessage() {}
 
 func (x *ResumePluginRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tasker_host_v1_control_proto_msgTypes[58]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[59]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4464,7 +4609,7 @@ func (x *ResumePluginRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ResumePluginRequest.ProtoReflect.Descriptor instead.
 func (*ResumePluginRequest) Descriptor() ([]byte, []int) {
-	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{58}
+	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{59}
 }
 
 func (x *ResumePluginRequest) GetPlugin() string {
@@ -4483,7 +4628,7 @@ type ResumePluginResponse struct {
 
 func (x *ResumePluginResponse) Reset() {
 	*x = ResumePluginResponse{}
-	mi := &file_tasker_host_v1_control_proto_msgTypes[59]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[60]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4495,7 +4640,7 @@ func (x *ResumePluginResponse) String() string {
 func (*ResumePluginResponse) ProtoMessage() {}
 
 func (x *ResumePluginResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_tasker_host_v1_control_proto_msgTypes[59]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[60]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4508,7 +4653,7 @@ func (x *ResumePluginResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ResumePluginResponse.ProtoReflect.Descriptor instead.
 func (*ResumePluginResponse) Descriptor() ([]byte, []int) {
-	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{59}
+	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{60}
 }
 
 // UpgradePluginRequest says what a plugin is to be replaced by.
@@ -4534,7 +4679,7 @@ type UpgradePluginRequest struct {
 
 func (x *UpgradePluginRequest) Reset() {
 	*x = UpgradePluginRequest{}
-	mi := &file_tasker_host_v1_control_proto_msgTypes[60]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[61]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4546,7 +4691,7 @@ func (x *UpgradePluginRequest) String() string {
 func (*UpgradePluginRequest) ProtoMessage() {}
 
 func (x *UpgradePluginRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tasker_host_v1_control_proto_msgTypes[60]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[61]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4559,7 +4704,7 @@ func (x *UpgradePluginRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UpgradePluginRequest.ProtoReflect.Descriptor instead.
 func (*UpgradePluginRequest) Descriptor() ([]byte, []int) {
-	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{60}
+	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{61}
 }
 
 func (x *UpgradePluginRequest) GetPlugin() string {
@@ -4634,7 +4779,7 @@ type UpgradePluginResponse struct {
 
 func (x *UpgradePluginResponse) Reset() {
 	*x = UpgradePluginResponse{}
-	mi := &file_tasker_host_v1_control_proto_msgTypes[61]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[62]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4646,7 +4791,7 @@ func (x *UpgradePluginResponse) String() string {
 func (*UpgradePluginResponse) ProtoMessage() {}
 
 func (x *UpgradePluginResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_tasker_host_v1_control_proto_msgTypes[61]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[62]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4659,7 +4804,7 @@ func (x *UpgradePluginResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UpgradePluginResponse.ProtoReflect.Descriptor instead.
 func (*UpgradePluginResponse) Descriptor() ([]byte, []int) {
-	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{61}
+	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{62}
 }
 
 func (x *UpgradePluginResponse) GetPhase() string {
@@ -4736,7 +4881,7 @@ type TailEventsRequest struct {
 
 func (x *TailEventsRequest) Reset() {
 	*x = TailEventsRequest{}
-	mi := &file_tasker_host_v1_control_proto_msgTypes[62]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[63]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4748,7 +4893,7 @@ func (x *TailEventsRequest) String() string {
 func (*TailEventsRequest) ProtoMessage() {}
 
 func (x *TailEventsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tasker_host_v1_control_proto_msgTypes[62]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[63]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4761,7 +4906,7 @@ func (x *TailEventsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TailEventsRequest.ProtoReflect.Descriptor instead.
 func (*TailEventsRequest) Descriptor() ([]byte, []int) {
-	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{62}
+	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{63}
 }
 
 func (x *TailEventsRequest) GetFrom() uint64 {
@@ -4831,7 +4976,7 @@ type TailEventsResponse struct {
 
 func (x *TailEventsResponse) Reset() {
 	*x = TailEventsResponse{}
-	mi := &file_tasker_host_v1_control_proto_msgTypes[63]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[64]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4843,7 +4988,7 @@ func (x *TailEventsResponse) String() string {
 func (*TailEventsResponse) ProtoMessage() {}
 
 func (x *TailEventsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_tasker_host_v1_control_proto_msgTypes[63]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[64]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4856,7 +5001,7 @@ func (x *TailEventsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TailEventsResponse.ProtoReflect.Descriptor instead.
 func (*TailEventsResponse) Descriptor() ([]byte, []int) {
-	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{63}
+	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{64}
 }
 
 func (x *TailEventsResponse) GetEntries() []*LogEntry {
@@ -4879,7 +5024,7 @@ type LogEntry struct {
 
 func (x *LogEntry) Reset() {
 	*x = LogEntry{}
-	mi := &file_tasker_host_v1_control_proto_msgTypes[64]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[65]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4891,7 +5036,7 @@ func (x *LogEntry) String() string {
 func (*LogEntry) ProtoMessage() {}
 
 func (x *LogEntry) ProtoReflect() protoreflect.Message {
-	mi := &file_tasker_host_v1_control_proto_msgTypes[64]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[65]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4904,7 +5049,7 @@ func (x *LogEntry) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LogEntry.ProtoReflect.Descriptor instead.
 func (*LogEntry) Descriptor() ([]byte, []int) {
-	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{64}
+	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{65}
 }
 
 func (x *LogEntry) GetSeq() uint64 {
@@ -4930,7 +5075,7 @@ type ListCatalogRequest struct {
 
 func (x *ListCatalogRequest) Reset() {
 	*x = ListCatalogRequest{}
-	mi := &file_tasker_host_v1_control_proto_msgTypes[65]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[66]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4942,7 +5087,7 @@ func (x *ListCatalogRequest) String() string {
 func (*ListCatalogRequest) ProtoMessage() {}
 
 func (x *ListCatalogRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tasker_host_v1_control_proto_msgTypes[65]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[66]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4955,7 +5100,7 @@ func (x *ListCatalogRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListCatalogRequest.ProtoReflect.Descriptor instead.
 func (*ListCatalogRequest) Descriptor() ([]byte, []int) {
-	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{65}
+	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{66}
 }
 
 // ListCatalogResponse holds them.
@@ -4969,7 +5114,7 @@ type ListCatalogResponse struct {
 
 func (x *ListCatalogResponse) Reset() {
 	*x = ListCatalogResponse{}
-	mi := &file_tasker_host_v1_control_proto_msgTypes[66]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[67]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4981,7 +5126,7 @@ func (x *ListCatalogResponse) String() string {
 func (*ListCatalogResponse) ProtoMessage() {}
 
 func (x *ListCatalogResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_tasker_host_v1_control_proto_msgTypes[66]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[67]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4994,7 +5139,7 @@ func (x *ListCatalogResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListCatalogResponse.ProtoReflect.Descriptor instead.
 func (*ListCatalogResponse) Descriptor() ([]byte, []int) {
-	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{66}
+	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{67}
 }
 
 func (x *ListCatalogResponse) GetEntries() []*CatalogEntry {
@@ -5039,7 +5184,7 @@ type CatalogEntry struct {
 
 func (x *CatalogEntry) Reset() {
 	*x = CatalogEntry{}
-	mi := &file_tasker_host_v1_control_proto_msgTypes[67]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[68]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5051,7 +5196,7 @@ func (x *CatalogEntry) String() string {
 func (*CatalogEntry) ProtoMessage() {}
 
 func (x *CatalogEntry) ProtoReflect() protoreflect.Message {
-	mi := &file_tasker_host_v1_control_proto_msgTypes[67]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[68]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5064,7 +5209,7 @@ func (x *CatalogEntry) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CatalogEntry.ProtoReflect.Descriptor instead.
 func (*CatalogEntry) Descriptor() ([]byte, []int) {
-	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{67}
+	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{68}
 }
 
 func (x *CatalogEntry) GetName() string {
@@ -5167,7 +5312,7 @@ type ListSubscriptionsRequest struct {
 
 func (x *ListSubscriptionsRequest) Reset() {
 	*x = ListSubscriptionsRequest{}
-	mi := &file_tasker_host_v1_control_proto_msgTypes[68]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[69]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5179,7 +5324,7 @@ func (x *ListSubscriptionsRequest) String() string {
 func (*ListSubscriptionsRequest) ProtoMessage() {}
 
 func (x *ListSubscriptionsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tasker_host_v1_control_proto_msgTypes[68]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[69]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5192,7 +5337,7 @@ func (x *ListSubscriptionsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListSubscriptionsRequest.ProtoReflect.Descriptor instead.
 func (*ListSubscriptionsRequest) Descriptor() ([]byte, []int) {
-	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{68}
+	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{69}
 }
 
 // ListSubscriptionsResponse holds them by name.
@@ -5206,7 +5351,7 @@ type ListSubscriptionsResponse struct {
 
 func (x *ListSubscriptionsResponse) Reset() {
 	*x = ListSubscriptionsResponse{}
-	mi := &file_tasker_host_v1_control_proto_msgTypes[69]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[70]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5218,7 +5363,7 @@ func (x *ListSubscriptionsResponse) String() string {
 func (*ListSubscriptionsResponse) ProtoMessage() {}
 
 func (x *ListSubscriptionsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_tasker_host_v1_control_proto_msgTypes[69]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[70]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5231,7 +5376,7 @@ func (x *ListSubscriptionsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListSubscriptionsResponse.ProtoReflect.Descriptor instead.
 func (*ListSubscriptionsResponse) Descriptor() ([]byte, []int) {
-	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{69}
+	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{70}
 }
 
 func (x *ListSubscriptionsResponse) GetSubscriptions() []*SubscriptionStatus {
@@ -5300,7 +5445,7 @@ type SubscriptionStatus struct {
 
 func (x *SubscriptionStatus) Reset() {
 	*x = SubscriptionStatus{}
-	mi := &file_tasker_host_v1_control_proto_msgTypes[70]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[71]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5312,7 +5457,7 @@ func (x *SubscriptionStatus) String() string {
 func (*SubscriptionStatus) ProtoMessage() {}
 
 func (x *SubscriptionStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_tasker_host_v1_control_proto_msgTypes[70]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[71]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5325,7 +5470,7 @@ func (x *SubscriptionStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SubscriptionStatus.ProtoReflect.Descriptor instead.
 func (*SubscriptionStatus) Descriptor() ([]byte, []int) {
-	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{70}
+	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{71}
 }
 
 func (x *SubscriptionStatus) GetName() string {
@@ -5522,7 +5667,7 @@ type Outage struct {
 
 func (x *Outage) Reset() {
 	*x = Outage{}
-	mi := &file_tasker_host_v1_control_proto_msgTypes[71]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[72]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5534,7 +5679,7 @@ func (x *Outage) String() string {
 func (*Outage) ProtoMessage() {}
 
 func (x *Outage) ProtoReflect() protoreflect.Message {
-	mi := &file_tasker_host_v1_control_proto_msgTypes[71]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[72]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5547,7 +5692,7 @@ func (x *Outage) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Outage.ProtoReflect.Descriptor instead.
 func (*Outage) Descriptor() ([]byte, []int) {
-	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{71}
+	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{72}
 }
 
 func (x *Outage) GetSince() *timestamppb.Timestamp {
@@ -5600,7 +5745,7 @@ type SubscriptionPause struct {
 
 func (x *SubscriptionPause) Reset() {
 	*x = SubscriptionPause{}
-	mi := &file_tasker_host_v1_control_proto_msgTypes[72]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[73]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5612,7 +5757,7 @@ func (x *SubscriptionPause) String() string {
 func (*SubscriptionPause) ProtoMessage() {}
 
 func (x *SubscriptionPause) ProtoReflect() protoreflect.Message {
-	mi := &file_tasker_host_v1_control_proto_msgTypes[72]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[73]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5625,7 +5770,7 @@ func (x *SubscriptionPause) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SubscriptionPause.ProtoReflect.Descriptor instead.
 func (*SubscriptionPause) Descriptor() ([]byte, []int) {
-	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{72}
+	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{73}
 }
 
 func (x *SubscriptionPause) GetAt() *timestamppb.Timestamp {
@@ -5668,7 +5813,7 @@ type FailingEvent struct {
 
 func (x *FailingEvent) Reset() {
 	*x = FailingEvent{}
-	mi := &file_tasker_host_v1_control_proto_msgTypes[73]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[74]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5680,7 +5825,7 @@ func (x *FailingEvent) String() string {
 func (*FailingEvent) ProtoMessage() {}
 
 func (x *FailingEvent) ProtoReflect() protoreflect.Message {
-	mi := &file_tasker_host_v1_control_proto_msgTypes[73]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[74]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5693,7 +5838,7 @@ func (x *FailingEvent) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FailingEvent.ProtoReflect.Descriptor instead.
 func (*FailingEvent) Descriptor() ([]byte, []int) {
-	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{73}
+	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{74}
 }
 
 func (x *FailingEvent) GetSeq() uint64 {
@@ -5746,7 +5891,7 @@ type ReplayPart struct {
 
 func (x *ReplayPart) Reset() {
 	*x = ReplayPart{}
-	mi := &file_tasker_host_v1_control_proto_msgTypes[74]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[75]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5758,7 +5903,7 @@ func (x *ReplayPart) String() string {
 func (*ReplayPart) ProtoMessage() {}
 
 func (x *ReplayPart) ProtoReflect() protoreflect.Message {
-	mi := &file_tasker_host_v1_control_proto_msgTypes[74]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[75]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5771,7 +5916,7 @@ func (x *ReplayPart) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReplayPart.ProtoReflect.Descriptor instead.
 func (*ReplayPart) Descriptor() ([]byte, []int) {
-	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{74}
+	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{75}
 }
 
 func (x *ReplayPart) GetNext() uint64 {
@@ -5818,7 +5963,7 @@ type Binding struct {
 
 func (x *Binding) Reset() {
 	*x = Binding{}
-	mi := &file_tasker_host_v1_control_proto_msgTypes[75]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[76]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5830,7 +5975,7 @@ func (x *Binding) String() string {
 func (*Binding) ProtoMessage() {}
 
 func (x *Binding) ProtoReflect() protoreflect.Message {
-	mi := &file_tasker_host_v1_control_proto_msgTypes[75]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[76]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5843,7 +5988,7 @@ func (x *Binding) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Binding.ProtoReflect.Descriptor instead.
 func (*Binding) Descriptor() ([]byte, []int) {
-	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{75}
+	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{76}
 }
 
 func (x *Binding) GetSource() string {
@@ -5908,7 +6053,7 @@ type Position struct {
 
 func (x *Position) Reset() {
 	*x = Position{}
-	mi := &file_tasker_host_v1_control_proto_msgTypes[76]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[77]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5920,7 +6065,7 @@ func (x *Position) String() string {
 func (*Position) ProtoMessage() {}
 
 func (x *Position) ProtoReflect() protoreflect.Message {
-	mi := &file_tasker_host_v1_control_proto_msgTypes[76]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[77]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5933,7 +6078,7 @@ func (x *Position) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Position.ProtoReflect.Descriptor instead.
 func (*Position) Descriptor() ([]byte, []int) {
-	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{76}
+	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{77}
 }
 
 func (x *Position) GetSeq() uint64 {
@@ -5961,7 +6106,7 @@ type PauseSubscriptionRequest struct {
 
 func (x *PauseSubscriptionRequest) Reset() {
 	*x = PauseSubscriptionRequest{}
-	mi := &file_tasker_host_v1_control_proto_msgTypes[77]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[78]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5973,7 +6118,7 @@ func (x *PauseSubscriptionRequest) String() string {
 func (*PauseSubscriptionRequest) ProtoMessage() {}
 
 func (x *PauseSubscriptionRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tasker_host_v1_control_proto_msgTypes[77]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[78]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5986,7 +6131,7 @@ func (x *PauseSubscriptionRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PauseSubscriptionRequest.ProtoReflect.Descriptor instead.
 func (*PauseSubscriptionRequest) Descriptor() ([]byte, []int) {
-	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{77}
+	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{78}
 }
 
 func (x *PauseSubscriptionRequest) GetOperation() *Operation {
@@ -6005,7 +6150,7 @@ type PauseSubscriptionResponse struct {
 
 func (x *PauseSubscriptionResponse) Reset() {
 	*x = PauseSubscriptionResponse{}
-	mi := &file_tasker_host_v1_control_proto_msgTypes[78]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[79]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6017,7 +6162,7 @@ func (x *PauseSubscriptionResponse) String() string {
 func (*PauseSubscriptionResponse) ProtoMessage() {}
 
 func (x *PauseSubscriptionResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_tasker_host_v1_control_proto_msgTypes[78]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[79]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6030,7 +6175,7 @@ func (x *PauseSubscriptionResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PauseSubscriptionResponse.ProtoReflect.Descriptor instead.
 func (*PauseSubscriptionResponse) Descriptor() ([]byte, []int) {
-	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{78}
+	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{79}
 }
 
 // ResumeSubscriptionRequest ends a pause.
@@ -6044,7 +6189,7 @@ type ResumeSubscriptionRequest struct {
 
 func (x *ResumeSubscriptionRequest) Reset() {
 	*x = ResumeSubscriptionRequest{}
-	mi := &file_tasker_host_v1_control_proto_msgTypes[79]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[80]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6056,7 +6201,7 @@ func (x *ResumeSubscriptionRequest) String() string {
 func (*ResumeSubscriptionRequest) ProtoMessage() {}
 
 func (x *ResumeSubscriptionRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tasker_host_v1_control_proto_msgTypes[79]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[80]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6069,7 +6214,7 @@ func (x *ResumeSubscriptionRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ResumeSubscriptionRequest.ProtoReflect.Descriptor instead.
 func (*ResumeSubscriptionRequest) Descriptor() ([]byte, []int) {
-	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{79}
+	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{80}
 }
 
 func (x *ResumeSubscriptionRequest) GetName() string {
@@ -6088,7 +6233,7 @@ type ResumeSubscriptionResponse struct {
 
 func (x *ResumeSubscriptionResponse) Reset() {
 	*x = ResumeSubscriptionResponse{}
-	mi := &file_tasker_host_v1_control_proto_msgTypes[80]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[81]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6100,7 +6245,7 @@ func (x *ResumeSubscriptionResponse) String() string {
 func (*ResumeSubscriptionResponse) ProtoMessage() {}
 
 func (x *ResumeSubscriptionResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_tasker_host_v1_control_proto_msgTypes[80]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[81]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6113,7 +6258,7 @@ func (x *ResumeSubscriptionResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ResumeSubscriptionResponse.ProtoReflect.Descriptor instead.
 func (*ResumeSubscriptionResponse) Descriptor() ([]byte, []int) {
-	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{80}
+	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{81}
 }
 
 // RewindSubscriptionRequest moves a cursor.
@@ -6129,7 +6274,7 @@ type RewindSubscriptionRequest struct {
 
 func (x *RewindSubscriptionRequest) Reset() {
 	*x = RewindSubscriptionRequest{}
-	mi := &file_tasker_host_v1_control_proto_msgTypes[81]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[82]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6141,7 +6286,7 @@ func (x *RewindSubscriptionRequest) String() string {
 func (*RewindSubscriptionRequest) ProtoMessage() {}
 
 func (x *RewindSubscriptionRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tasker_host_v1_control_proto_msgTypes[81]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[82]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6154,7 +6299,7 @@ func (x *RewindSubscriptionRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RewindSubscriptionRequest.ProtoReflect.Descriptor instead.
 func (*RewindSubscriptionRequest) Descriptor() ([]byte, []int) {
-	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{81}
+	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{82}
 }
 
 func (x *RewindSubscriptionRequest) GetName() string {
@@ -6182,7 +6327,7 @@ type RewindSubscriptionResponse struct {
 
 func (x *RewindSubscriptionResponse) Reset() {
 	*x = RewindSubscriptionResponse{}
-	mi := &file_tasker_host_v1_control_proto_msgTypes[82]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[83]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6194,7 +6339,7 @@ func (x *RewindSubscriptionResponse) String() string {
 func (*RewindSubscriptionResponse) ProtoMessage() {}
 
 func (x *RewindSubscriptionResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_tasker_host_v1_control_proto_msgTypes[82]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[83]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6207,7 +6352,7 @@ func (x *RewindSubscriptionResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RewindSubscriptionResponse.ProtoReflect.Descriptor instead.
 func (*RewindSubscriptionResponse) Descriptor() ([]byte, []int) {
-	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{82}
+	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{83}
 }
 
 func (x *RewindSubscriptionResponse) GetNext() uint64 {
@@ -6234,7 +6379,7 @@ type ReplaySubscriptionRequest struct {
 
 func (x *ReplaySubscriptionRequest) Reset() {
 	*x = ReplaySubscriptionRequest{}
-	mi := &file_tasker_host_v1_control_proto_msgTypes[83]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[84]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6246,7 +6391,7 @@ func (x *ReplaySubscriptionRequest) String() string {
 func (*ReplaySubscriptionRequest) ProtoMessage() {}
 
 func (x *ReplaySubscriptionRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tasker_host_v1_control_proto_msgTypes[83]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[84]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6259,7 +6404,7 @@ func (x *ReplaySubscriptionRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReplaySubscriptionRequest.ProtoReflect.Descriptor instead.
 func (*ReplaySubscriptionRequest) Descriptor() ([]byte, []int) {
-	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{83}
+	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{84}
 }
 
 func (x *ReplaySubscriptionRequest) GetName() string {
@@ -6299,7 +6444,7 @@ type ReplaySubscriptionResponse struct {
 
 func (x *ReplaySubscriptionResponse) Reset() {
 	*x = ReplaySubscriptionResponse{}
-	mi := &file_tasker_host_v1_control_proto_msgTypes[84]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[85]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6311,7 +6456,7 @@ func (x *ReplaySubscriptionResponse) String() string {
 func (*ReplaySubscriptionResponse) ProtoMessage() {}
 
 func (x *ReplaySubscriptionResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_tasker_host_v1_control_proto_msgTypes[84]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[85]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6324,7 +6469,7 @@ func (x *ReplaySubscriptionResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReplaySubscriptionResponse.ProtoReflect.Descriptor instead.
 func (*ReplaySubscriptionResponse) Descriptor() ([]byte, []int) {
-	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{84}
+	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{85}
 }
 
 // ForgetSubscriptionRequest names a subscription.
@@ -6338,7 +6483,7 @@ type ForgetSubscriptionRequest struct {
 
 func (x *ForgetSubscriptionRequest) Reset() {
 	*x = ForgetSubscriptionRequest{}
-	mi := &file_tasker_host_v1_control_proto_msgTypes[85]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[86]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6350,7 +6495,7 @@ func (x *ForgetSubscriptionRequest) String() string {
 func (*ForgetSubscriptionRequest) ProtoMessage() {}
 
 func (x *ForgetSubscriptionRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tasker_host_v1_control_proto_msgTypes[85]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[86]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6363,7 +6508,7 @@ func (x *ForgetSubscriptionRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ForgetSubscriptionRequest.ProtoReflect.Descriptor instead.
 func (*ForgetSubscriptionRequest) Descriptor() ([]byte, []int) {
-	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{85}
+	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{86}
 }
 
 func (x *ForgetSubscriptionRequest) GetName() string {
@@ -6382,7 +6527,7 @@ type ForgetSubscriptionResponse struct {
 
 func (x *ForgetSubscriptionResponse) Reset() {
 	*x = ForgetSubscriptionResponse{}
-	mi := &file_tasker_host_v1_control_proto_msgTypes[86]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[87]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6394,7 +6539,7 @@ func (x *ForgetSubscriptionResponse) String() string {
 func (*ForgetSubscriptionResponse) ProtoMessage() {}
 
 func (x *ForgetSubscriptionResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_tasker_host_v1_control_proto_msgTypes[86]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[87]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6407,7 +6552,7 @@ func (x *ForgetSubscriptionResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ForgetSubscriptionResponse.ProtoReflect.Descriptor instead.
 func (*ForgetSubscriptionResponse) Descriptor() ([]byte, []int) {
-	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{86}
+	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{87}
 }
 
 // ListDeadLettersRequest selects dead letters.
@@ -6425,7 +6570,7 @@ type ListDeadLettersRequest struct {
 
 func (x *ListDeadLettersRequest) Reset() {
 	*x = ListDeadLettersRequest{}
-	mi := &file_tasker_host_v1_control_proto_msgTypes[87]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[88]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6437,7 +6582,7 @@ func (x *ListDeadLettersRequest) String() string {
 func (*ListDeadLettersRequest) ProtoMessage() {}
 
 func (x *ListDeadLettersRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tasker_host_v1_control_proto_msgTypes[87]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[88]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6450,7 +6595,7 @@ func (x *ListDeadLettersRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListDeadLettersRequest.ProtoReflect.Descriptor instead.
 func (*ListDeadLettersRequest) Descriptor() ([]byte, []int) {
-	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{87}
+	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{88}
 }
 
 func (x *ListDeadLettersRequest) GetName() string {
@@ -6487,7 +6632,7 @@ type ListDeadLettersResponse struct {
 
 func (x *ListDeadLettersResponse) Reset() {
 	*x = ListDeadLettersResponse{}
-	mi := &file_tasker_host_v1_control_proto_msgTypes[88]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[89]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6499,7 +6644,7 @@ func (x *ListDeadLettersResponse) String() string {
 func (*ListDeadLettersResponse) ProtoMessage() {}
 
 func (x *ListDeadLettersResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_tasker_host_v1_control_proto_msgTypes[88]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[89]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6512,7 +6657,7 @@ func (x *ListDeadLettersResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListDeadLettersResponse.ProtoReflect.Descriptor instead.
 func (*ListDeadLettersResponse) Descriptor() ([]byte, []int) {
-	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{88}
+	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{89}
 }
 
 func (x *ListDeadLettersResponse) GetLetters() []*DeadLetter {
@@ -6552,7 +6697,7 @@ type DeadLetter struct {
 
 func (x *DeadLetter) Reset() {
 	*x = DeadLetter{}
-	mi := &file_tasker_host_v1_control_proto_msgTypes[89]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[90]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6564,7 +6709,7 @@ func (x *DeadLetter) String() string {
 func (*DeadLetter) ProtoMessage() {}
 
 func (x *DeadLetter) ProtoReflect() protoreflect.Message {
-	mi := &file_tasker_host_v1_control_proto_msgTypes[89]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[90]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6577,7 +6722,7 @@ func (x *DeadLetter) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeadLetter.ProtoReflect.Descriptor instead.
 func (*DeadLetter) Descriptor() ([]byte, []int) {
-	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{89}
+	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{90}
 }
 
 func (x *DeadLetter) GetSubscription() string {
@@ -6642,7 +6787,7 @@ type RetryDeadLettersRequest struct {
 
 func (x *RetryDeadLettersRequest) Reset() {
 	*x = RetryDeadLettersRequest{}
-	mi := &file_tasker_host_v1_control_proto_msgTypes[90]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[91]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6654,7 +6799,7 @@ func (x *RetryDeadLettersRequest) String() string {
 func (*RetryDeadLettersRequest) ProtoMessage() {}
 
 func (x *RetryDeadLettersRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tasker_host_v1_control_proto_msgTypes[90]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[91]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6667,7 +6812,7 @@ func (x *RetryDeadLettersRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RetryDeadLettersRequest.ProtoReflect.Descriptor instead.
 func (*RetryDeadLettersRequest) Descriptor() ([]byte, []int) {
-	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{90}
+	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{91}
 }
 
 func (x *RetryDeadLettersRequest) GetName() string {
@@ -6695,7 +6840,7 @@ type RetryDeadLettersResponse struct {
 
 func (x *RetryDeadLettersResponse) Reset() {
 	*x = RetryDeadLettersResponse{}
-	mi := &file_tasker_host_v1_control_proto_msgTypes[91]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[92]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6707,7 +6852,7 @@ func (x *RetryDeadLettersResponse) String() string {
 func (*RetryDeadLettersResponse) ProtoMessage() {}
 
 func (x *RetryDeadLettersResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_tasker_host_v1_control_proto_msgTypes[91]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[92]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6720,7 +6865,7 @@ func (x *RetryDeadLettersResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RetryDeadLettersResponse.ProtoReflect.Descriptor instead.
 func (*RetryDeadLettersResponse) Descriptor() ([]byte, []int) {
-	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{91}
+	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{92}
 }
 
 func (x *RetryDeadLettersResponse) GetCount() uint32 {
@@ -6743,7 +6888,7 @@ type DiscardDeadLettersRequest struct {
 
 func (x *DiscardDeadLettersRequest) Reset() {
 	*x = DiscardDeadLettersRequest{}
-	mi := &file_tasker_host_v1_control_proto_msgTypes[92]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[93]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6755,7 +6900,7 @@ func (x *DiscardDeadLettersRequest) String() string {
 func (*DiscardDeadLettersRequest) ProtoMessage() {}
 
 func (x *DiscardDeadLettersRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tasker_host_v1_control_proto_msgTypes[92]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[93]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6768,7 +6913,7 @@ func (x *DiscardDeadLettersRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DiscardDeadLettersRequest.ProtoReflect.Descriptor instead.
 func (*DiscardDeadLettersRequest) Descriptor() ([]byte, []int) {
-	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{92}
+	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{93}
 }
 
 func (x *DiscardDeadLettersRequest) GetName() string {
@@ -6796,7 +6941,7 @@ type DiscardDeadLettersResponse struct {
 
 func (x *DiscardDeadLettersResponse) Reset() {
 	*x = DiscardDeadLettersResponse{}
-	mi := &file_tasker_host_v1_control_proto_msgTypes[93]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[94]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6808,7 +6953,7 @@ func (x *DiscardDeadLettersResponse) String() string {
 func (*DiscardDeadLettersResponse) ProtoMessage() {}
 
 func (x *DiscardDeadLettersResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_tasker_host_v1_control_proto_msgTypes[93]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[94]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6821,7 +6966,7 @@ func (x *DiscardDeadLettersResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DiscardDeadLettersResponse.ProtoReflect.Descriptor instead.
 func (*DiscardDeadLettersResponse) Descriptor() ([]byte, []int) {
-	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{93}
+	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{94}
 }
 
 func (x *DiscardDeadLettersResponse) GetCount() uint32 {
@@ -6850,7 +6995,7 @@ type TryEventRequest struct {
 
 func (x *TryEventRequest) Reset() {
 	*x = TryEventRequest{}
-	mi := &file_tasker_host_v1_control_proto_msgTypes[94]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[95]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6862,7 +7007,7 @@ func (x *TryEventRequest) String() string {
 func (*TryEventRequest) ProtoMessage() {}
 
 func (x *TryEventRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tasker_host_v1_control_proto_msgTypes[94]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[95]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6875,7 +7020,7 @@ func (x *TryEventRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TryEventRequest.ProtoReflect.Descriptor instead.
 func (*TryEventRequest) Descriptor() ([]byte, []int) {
-	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{94}
+	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{95}
 }
 
 func (x *TryEventRequest) GetSubscription() string {
@@ -6930,7 +7075,7 @@ type TryEventResponse struct {
 
 func (x *TryEventResponse) Reset() {
 	*x = TryEventResponse{}
-	mi := &file_tasker_host_v1_control_proto_msgTypes[95]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[96]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6942,7 +7087,7 @@ func (x *TryEventResponse) String() string {
 func (*TryEventResponse) ProtoMessage() {}
 
 func (x *TryEventResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_tasker_host_v1_control_proto_msgTypes[95]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[96]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6955,7 +7100,7 @@ func (x *TryEventResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TryEventResponse.ProtoReflect.Descriptor instead.
 func (*TryEventResponse) Descriptor() ([]byte, []int) {
-	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{95}
+	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{96}
 }
 
 func (x *TryEventResponse) GetVerdict() string {
@@ -6986,6 +7131,89 @@ func (x *TryEventResponse) GetBinding() string {
 	return ""
 }
 
+// StopHostRequest asks a host to end.
+type StopHostRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Who asks, for its log.
+	By            string `protobuf:"bytes,1,opt,name=by,proto3" json:"by,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *StopHostRequest) Reset() {
+	*x = StopHostRequest{}
+	mi := &file_tasker_host_v1_control_proto_msgTypes[97]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *StopHostRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*StopHostRequest) ProtoMessage() {}
+
+func (x *StopHostRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_tasker_host_v1_control_proto_msgTypes[97]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use StopHostRequest.ProtoReflect.Descriptor instead.
+func (*StopHostRequest) Descriptor() ([]byte, []int) {
+	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{97}
+}
+
+func (x *StopHostRequest) GetBy() string {
+	if x != nil {
+		return x.By
+	}
+	return ""
+}
+
+// StopHostResponse says that it ends.
+type StopHostResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *StopHostResponse) Reset() {
+	*x = StopHostResponse{}
+	mi := &file_tasker_host_v1_control_proto_msgTypes[98]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *StopHostResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*StopHostResponse) ProtoMessage() {}
+
+func (x *StopHostResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_tasker_host_v1_control_proto_msgTypes[98]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use StopHostResponse.ProtoReflect.Descriptor instead.
+func (*StopHostResponse) Descriptor() ([]byte, []int) {
+	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{98}
+}
+
 // GetHealthRequest asks how the host is doing.
 type GetHealthRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -6995,7 +7223,7 @@ type GetHealthRequest struct {
 
 func (x *GetHealthRequest) Reset() {
 	*x = GetHealthRequest{}
-	mi := &file_tasker_host_v1_control_proto_msgTypes[96]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[99]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7007,7 +7235,7 @@ func (x *GetHealthRequest) String() string {
 func (*GetHealthRequest) ProtoMessage() {}
 
 func (x *GetHealthRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tasker_host_v1_control_proto_msgTypes[96]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[99]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7020,7 +7248,7 @@ func (x *GetHealthRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetHealthRequest.ProtoReflect.Descriptor instead.
 func (*GetHealthRequest) Descriptor() ([]byte, []int) {
-	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{96}
+	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{99}
 }
 
 // GetHealthResponse says it.
@@ -7049,14 +7277,16 @@ type GetHealthResponse struct {
 	// Plugins by state.
 	Plugins map[string]uint32 `protobuf:"bytes,11,rep,name=plugins,proto3" json:"plugins,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"varint,2,opt,name=value"`
 	// Tasks by status.
-	Tasks         map[string]uint64 `protobuf:"bytes,12,rep,name=tasks,proto3" json:"tasks,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"varint,2,opt,name=value"`
+	Tasks map[string]uint64 `protobuf:"bytes,12,rep,name=tasks,proto3" json:"tasks,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"varint,2,opt,name=value"`
+	// How far its end is. Unset = it takes work.
+	Draining      *Draining `protobuf:"bytes,13,opt,name=draining,proto3" json:"draining,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *GetHealthResponse) Reset() {
 	*x = GetHealthResponse{}
-	mi := &file_tasker_host_v1_control_proto_msgTypes[97]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[100]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7068,7 +7298,7 @@ func (x *GetHealthResponse) String() string {
 func (*GetHealthResponse) ProtoMessage() {}
 
 func (x *GetHealthResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_tasker_host_v1_control_proto_msgTypes[97]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[100]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7081,7 +7311,7 @@ func (x *GetHealthResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetHealthResponse.ProtoReflect.Descriptor instead.
 func (*GetHealthResponse) Descriptor() ([]byte, []int) {
-	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{97}
+	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{100}
 }
 
 func (x *GetHealthResponse) GetReady() bool {
@@ -7168,6 +7398,68 @@ func (x *GetHealthResponse) GetTasks() map[string]uint64 {
 	return nil
 }
 
+func (x *GetHealthResponse) GetDraining() *Draining {
+	if x != nil {
+		return x.Draining
+	}
+	return nil
+}
+
+// Draining says that a host takes no work any more and ends.
+type Draining struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Attempts that it waits for.
+	Attempts uint32 `protobuf:"varint,1,opt,name=attempts,proto3" json:"attempts,omitempty"`
+	// When these are cut.
+	Until         *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=until,proto3" json:"until,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Draining) Reset() {
+	*x = Draining{}
+	mi := &file_tasker_host_v1_control_proto_msgTypes[101]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Draining) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Draining) ProtoMessage() {}
+
+func (x *Draining) ProtoReflect() protoreflect.Message {
+	mi := &file_tasker_host_v1_control_proto_msgTypes[101]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Draining.ProtoReflect.Descriptor instead.
+func (*Draining) Descriptor() ([]byte, []int) {
+	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{101}
+}
+
+func (x *Draining) GetAttempts() uint32 {
+	if x != nil {
+		return x.Attempts
+	}
+	return 0
+}
+
+func (x *Draining) GetUntil() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Until
+	}
+	return nil
+}
+
 // StoreHealth is the store's part of a host's health.
 type StoreHealth struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -7189,7 +7481,7 @@ type StoreHealth struct {
 
 func (x *StoreHealth) Reset() {
 	*x = StoreHealth{}
-	mi := &file_tasker_host_v1_control_proto_msgTypes[98]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[102]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7201,7 +7493,7 @@ func (x *StoreHealth) String() string {
 func (*StoreHealth) ProtoMessage() {}
 
 func (x *StoreHealth) ProtoReflect() protoreflect.Message {
-	mi := &file_tasker_host_v1_control_proto_msgTypes[98]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[102]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7214,7 +7506,7 @@ func (x *StoreHealth) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StoreHealth.ProtoReflect.Descriptor instead.
 func (*StoreHealth) Descriptor() ([]byte, []int) {
-	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{98}
+	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{102}
 }
 
 func (x *StoreHealth) GetOk() bool {
@@ -7268,7 +7560,7 @@ type GetStoreStatsRequest struct {
 
 func (x *GetStoreStatsRequest) Reset() {
 	*x = GetStoreStatsRequest{}
-	mi := &file_tasker_host_v1_control_proto_msgTypes[99]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[103]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7280,7 +7572,7 @@ func (x *GetStoreStatsRequest) String() string {
 func (*GetStoreStatsRequest) ProtoMessage() {}
 
 func (x *GetStoreStatsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tasker_host_v1_control_proto_msgTypes[99]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[103]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7293,7 +7585,7 @@ func (x *GetStoreStatsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetStoreStatsRequest.ProtoReflect.Descriptor instead.
 func (*GetStoreStatsRequest) Descriptor() ([]byte, []int) {
-	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{99}
+	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{103}
 }
 
 // GetStoreStatsResponse says it.
@@ -7331,7 +7623,7 @@ type GetStoreStatsResponse struct {
 
 func (x *GetStoreStatsResponse) Reset() {
 	*x = GetStoreStatsResponse{}
-	mi := &file_tasker_host_v1_control_proto_msgTypes[100]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[104]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7343,7 +7635,7 @@ func (x *GetStoreStatsResponse) String() string {
 func (*GetStoreStatsResponse) ProtoMessage() {}
 
 func (x *GetStoreStatsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_tasker_host_v1_control_proto_msgTypes[100]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[104]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7356,7 +7648,7 @@ func (x *GetStoreStatsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetStoreStatsResponse.ProtoReflect.Descriptor instead.
 func (*GetStoreStatsResponse) Descriptor() ([]byte, []int) {
-	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{100}
+	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{104}
 }
 
 func (x *GetStoreStatsResponse) GetSchemaVersion() int64 {
@@ -7463,7 +7755,7 @@ type Deleted struct {
 
 func (x *Deleted) Reset() {
 	*x = Deleted{}
-	mi := &file_tasker_host_v1_control_proto_msgTypes[101]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[105]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7475,7 +7767,7 @@ func (x *Deleted) String() string {
 func (*Deleted) ProtoMessage() {}
 
 func (x *Deleted) ProtoReflect() protoreflect.Message {
-	mi := &file_tasker_host_v1_control_proto_msgTypes[101]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[105]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7488,7 +7780,7 @@ func (x *Deleted) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Deleted.ProtoReflect.Descriptor instead.
 func (*Deleted) Descriptor() ([]byte, []int) {
-	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{101}
+	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{105}
 }
 
 func (x *Deleted) GetTasks() uint64 {
@@ -7516,7 +7808,7 @@ type GetStoreSizesRequest struct {
 
 func (x *GetStoreSizesRequest) Reset() {
 	*x = GetStoreSizesRequest{}
-	mi := &file_tasker_host_v1_control_proto_msgTypes[102]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[106]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7528,7 +7820,7 @@ func (x *GetStoreSizesRequest) String() string {
 func (*GetStoreSizesRequest) ProtoMessage() {}
 
 func (x *GetStoreSizesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tasker_host_v1_control_proto_msgTypes[102]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[106]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7541,7 +7833,7 @@ func (x *GetStoreSizesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetStoreSizesRequest.ProtoReflect.Descriptor instead.
 func (*GetStoreSizesRequest) Descriptor() ([]byte, []int) {
-	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{102}
+	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{106}
 }
 
 func (x *GetStoreSizesRequest) GetSamples() uint32 {
@@ -7574,7 +7866,7 @@ type GetStoreSizesResponse struct {
 
 func (x *GetStoreSizesResponse) Reset() {
 	*x = GetStoreSizesResponse{}
-	mi := &file_tasker_host_v1_control_proto_msgTypes[103]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[107]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7586,7 +7878,7 @@ func (x *GetStoreSizesResponse) String() string {
 func (*GetStoreSizesResponse) ProtoMessage() {}
 
 func (x *GetStoreSizesResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_tasker_host_v1_control_proto_msgTypes[103]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[107]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7599,7 +7891,7 @@ func (x *GetStoreSizesResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetStoreSizesResponse.ProtoReflect.Descriptor instead.
 func (*GetStoreSizesResponse) Descriptor() ([]byte, []int) {
-	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{103}
+	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{107}
 }
 
 func (x *GetStoreSizesResponse) GetFileBytes() int64 {
@@ -7668,7 +7960,7 @@ type BucketSize struct {
 
 func (x *BucketSize) Reset() {
 	*x = BucketSize{}
-	mi := &file_tasker_host_v1_control_proto_msgTypes[104]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[108]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7680,7 +7972,7 @@ func (x *BucketSize) String() string {
 func (*BucketSize) ProtoMessage() {}
 
 func (x *BucketSize) ProtoReflect() protoreflect.Message {
-	mi := &file_tasker_host_v1_control_proto_msgTypes[104]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[108]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7693,7 +7985,7 @@ func (x *BucketSize) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BucketSize.ProtoReflect.Descriptor instead.
 func (*BucketSize) Descriptor() ([]byte, []int) {
-	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{104}
+	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{108}
 }
 
 func (x *BucketSize) GetName() string {
@@ -7747,7 +8039,7 @@ type TaskSize struct {
 
 func (x *TaskSize) Reset() {
 	*x = TaskSize{}
-	mi := &file_tasker_host_v1_control_proto_msgTypes[105]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[109]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7759,7 +8051,7 @@ func (x *TaskSize) String() string {
 func (*TaskSize) ProtoMessage() {}
 
 func (x *TaskSize) ProtoReflect() protoreflect.Message {
-	mi := &file_tasker_host_v1_control_proto_msgTypes[105]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[109]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7772,7 +8064,7 @@ func (x *TaskSize) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TaskSize.ProtoReflect.Descriptor instead.
 func (*TaskSize) Descriptor() ([]byte, []int) {
-	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{105}
+	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{109}
 }
 
 func (x *TaskSize) GetNamespace() string {
@@ -7835,7 +8127,7 @@ type PruneStoreRequest struct {
 
 func (x *PruneStoreRequest) Reset() {
 	*x = PruneStoreRequest{}
-	mi := &file_tasker_host_v1_control_proto_msgTypes[106]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[110]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7847,7 +8139,7 @@ func (x *PruneStoreRequest) String() string {
 func (*PruneStoreRequest) ProtoMessage() {}
 
 func (x *PruneStoreRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tasker_host_v1_control_proto_msgTypes[106]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[110]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7860,7 +8152,7 @@ func (x *PruneStoreRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PruneStoreRequest.ProtoReflect.Descriptor instead.
 func (*PruneStoreRequest) Descriptor() ([]byte, []int) {
-	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{106}
+	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{110}
 }
 
 func (x *PruneStoreRequest) GetDryRun() bool {
@@ -7885,7 +8177,7 @@ type PruneStoreResponse struct {
 
 func (x *PruneStoreResponse) Reset() {
 	*x = PruneStoreResponse{}
-	mi := &file_tasker_host_v1_control_proto_msgTypes[107]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[111]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7897,7 +8189,7 @@ func (x *PruneStoreResponse) String() string {
 func (*PruneStoreResponse) ProtoMessage() {}
 
 func (x *PruneStoreResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_tasker_host_v1_control_proto_msgTypes[107]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[111]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7910,7 +8202,7 @@ func (x *PruneStoreResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PruneStoreResponse.ProtoReflect.Descriptor instead.
 func (*PruneStoreResponse) Descriptor() ([]byte, []int) {
-	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{107}
+	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{111}
 }
 
 func (x *PruneStoreResponse) GetGroups() []*Pruned {
@@ -7951,7 +8243,7 @@ type Pruned struct {
 
 func (x *Pruned) Reset() {
 	*x = Pruned{}
-	mi := &file_tasker_host_v1_control_proto_msgTypes[108]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[112]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7963,7 +8255,7 @@ func (x *Pruned) String() string {
 func (*Pruned) ProtoMessage() {}
 
 func (x *Pruned) ProtoReflect() protoreflect.Message {
-	mi := &file_tasker_host_v1_control_proto_msgTypes[108]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[112]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7976,7 +8268,7 @@ func (x *Pruned) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Pruned.ProtoReflect.Descriptor instead.
 func (*Pruned) Descriptor() ([]byte, []int) {
-	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{108}
+	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{112}
 }
 
 func (x *Pruned) GetNamespace() string {
@@ -8018,7 +8310,7 @@ type DeleteTasksRequest struct {
 
 func (x *DeleteTasksRequest) Reset() {
 	*x = DeleteTasksRequest{}
-	mi := &file_tasker_host_v1_control_proto_msgTypes[109]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[113]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -8030,7 +8322,7 @@ func (x *DeleteTasksRequest) String() string {
 func (*DeleteTasksRequest) ProtoMessage() {}
 
 func (x *DeleteTasksRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tasker_host_v1_control_proto_msgTypes[109]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[113]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -8043,7 +8335,7 @@ func (x *DeleteTasksRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteTasksRequest.ProtoReflect.Descriptor instead.
 func (*DeleteTasksRequest) Descriptor() ([]byte, []int) {
-	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{109}
+	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{113}
 }
 
 func (x *DeleteTasksRequest) GetIds() []string {
@@ -8064,7 +8356,7 @@ type DeleteTasksResponse struct {
 
 func (x *DeleteTasksResponse) Reset() {
 	*x = DeleteTasksResponse{}
-	mi := &file_tasker_host_v1_control_proto_msgTypes[110]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[114]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -8076,7 +8368,7 @@ func (x *DeleteTasksResponse) String() string {
 func (*DeleteTasksResponse) ProtoMessage() {}
 
 func (x *DeleteTasksResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_tasker_host_v1_control_proto_msgTypes[110]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[114]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -8089,7 +8381,7 @@ func (x *DeleteTasksResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteTasksResponse.ProtoReflect.Descriptor instead.
 func (*DeleteTasksResponse) Descriptor() ([]byte, []int) {
-	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{110}
+	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{114}
 }
 
 func (x *DeleteTasksResponse) GetDeleted() *Deleted {
@@ -8114,7 +8406,7 @@ type BucketStats struct {
 
 func (x *BucketStats) Reset() {
 	*x = BucketStats{}
-	mi := &file_tasker_host_v1_control_proto_msgTypes[111]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[115]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -8126,7 +8418,7 @@ func (x *BucketStats) String() string {
 func (*BucketStats) ProtoMessage() {}
 
 func (x *BucketStats) ProtoReflect() protoreflect.Message {
-	mi := &file_tasker_host_v1_control_proto_msgTypes[111]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[115]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -8139,7 +8431,7 @@ func (x *BucketStats) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BucketStats.ProtoReflect.Descriptor instead.
 func (*BucketStats) Descriptor() ([]byte, []int) {
-	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{111}
+	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{115}
 }
 
 func (x *BucketStats) GetName() string {
@@ -8178,7 +8470,7 @@ type OperationStats struct {
 
 func (x *OperationStats) Reset() {
 	*x = OperationStats{}
-	mi := &file_tasker_host_v1_control_proto_msgTypes[112]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[116]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -8190,7 +8482,7 @@ func (x *OperationStats) String() string {
 func (*OperationStats) ProtoMessage() {}
 
 func (x *OperationStats) ProtoReflect() protoreflect.Message {
-	mi := &file_tasker_host_v1_control_proto_msgTypes[112]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[116]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -8203,7 +8495,7 @@ func (x *OperationStats) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use OperationStats.ProtoReflect.Descriptor instead.
 func (*OperationStats) Descriptor() ([]byte, []int) {
-	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{112}
+	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{116}
 }
 
 func (x *OperationStats) GetCalls() uint64 {
@@ -8238,7 +8530,7 @@ type BackupStoreRequest struct {
 
 func (x *BackupStoreRequest) Reset() {
 	*x = BackupStoreRequest{}
-	mi := &file_tasker_host_v1_control_proto_msgTypes[113]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[117]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -8250,7 +8542,7 @@ func (x *BackupStoreRequest) String() string {
 func (*BackupStoreRequest) ProtoMessage() {}
 
 func (x *BackupStoreRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tasker_host_v1_control_proto_msgTypes[113]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[117]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -8263,7 +8555,7 @@ func (x *BackupStoreRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BackupStoreRequest.ProtoReflect.Descriptor instead.
 func (*BackupStoreRequest) Descriptor() ([]byte, []int) {
-	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{113}
+	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{117}
 }
 
 func (x *BackupStoreRequest) GetPath() string {
@@ -8294,7 +8586,7 @@ type BackupStoreResponse struct {
 
 func (x *BackupStoreResponse) Reset() {
 	*x = BackupStoreResponse{}
-	mi := &file_tasker_host_v1_control_proto_msgTypes[114]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[118]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -8306,7 +8598,7 @@ func (x *BackupStoreResponse) String() string {
 func (*BackupStoreResponse) ProtoMessage() {}
 
 func (x *BackupStoreResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_tasker_host_v1_control_proto_msgTypes[114]
+	mi := &file_tasker_host_v1_control_proto_msgTypes[118]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -8319,7 +8611,7 @@ func (x *BackupStoreResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BackupStoreResponse.ProtoReflect.Descriptor instead.
 func (*BackupStoreResponse) Descriptor() ([]byte, []int) {
-	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{114}
+	return file_tasker_host_v1_control_proto_rawDescGZIP(), []int{118}
 }
 
 func (x *BackupStoreResponse) GetPath() string {
@@ -8630,7 +8922,7 @@ const file_tasker_host_v1_control_proto_rawDesc = "" +
 	" \x01(\fR\bsnapshot\"\x14\n" +
 	"\x12ListPluginsRequest\"G\n" +
 	"\x13ListPluginsResponse\x120\n" +
-	"\aplugins\x18\x01 \x03(\v2\x16.tasker.host.v1.PluginR\aplugins\"\xd9\x05\n" +
+	"\aplugins\x18\x01 \x03(\v2\x16.tasker.host.v1.PluginR\aplugins\"\xca\x06\n" +
 	"\x06Plugin\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x18\n" +
 	"\aversion\x18\x02 \x01(\tR\aversion\x12\x12\n" +
@@ -8653,7 +8945,20 @@ const file_tasker_host_v1_control_proto_rawDesc = "" +
 	"\x05notes\x18\x12 \x03(\tR\x05notes\x121\n" +
 	"\x05usage\x18\x13 \x01(\v2\x1b.tasker.host.v1.PluginUsageR\x05usage\x12\x1a\n" +
 	"\bfinished\x18\x14 \x01(\x04R\bfinished\x127\n" +
-	"\tisolation\x18( \x01(\v2\x19.tasker.host.v1.IsolationR\tisolation\"\xaa\x01\n" +
+	"\tisolation\x18( \x01(\v2\x19.tasker.host.v1.IsolationR\tisolation\x12\x1a\n" +
+	"\bprevious\x18) \x01(\tR\bprevious\x12\x1a\n" +
+	"\bupgraded\x18* \x01(\tR\bupgraded\x127\n" +
+	"\aupgrade\x18+ \x01(\v2\x1d.tasker.host.v1.PluginUpgradeR\aupgrade\"\xd4\x01\n" +
+	"\rPluginUpgrade\x12\x14\n" +
+	"\x05phase\x18\x01 \x01(\tR\x05phase\x12\x14\n" +
+	"\x05share\x18\x02 \x01(\x01R\x05share\x12\x12\n" +
+	"\x04from\x18\x03 \x01(\tR\x04from\x12\x0e\n" +
+	"\x02to\x18\x04 \x01(\tR\x02to\x12\x12\n" +
+	"\x04path\x18\x05 \x01(\tR\x04path\x12\x1a\n" +
+	"\binstance\x18\x06 \x01(\tR\binstance\x12\x10\n" +
+	"\x03pid\x18\a \x01(\x03R\x03pid\x12\x14\n" +
+	"\x05state\x18\b \x01(\tR\x05state\x12\x1b\n" +
+	"\tin_flight\x18\t \x01(\rR\binFlight\"\xaa\x01\n" +
 	"\tIsolation\x12\x18\n" +
 	"\aprofile\x18\x01 \x01(\tR\aprofile\x123\n" +
 	"\bmeasures\x18\x02 \x03(\v2\x17.tasker.host.v1.MeasureR\bmeasures\x12\x10\n" +
@@ -8886,8 +9191,11 @@ const file_tasker_host_v1_control_proto_rawDesc = "" +
 	"\averdict\x18\x01 \x01(\tR\averdict\x12\x16\n" +
 	"\x06reason\x18\x02 \x01(\tR\x06reason\x12-\n" +
 	"\x04took\x18\x03 \x01(\v2\x19.google.protobuf.DurationR\x04took\x12\x18\n" +
-	"\abinding\x18\x04 \x01(\tR\abinding\"\x12\n" +
-	"\x10GetHealthRequest\"\xaf\x04\n" +
+	"\abinding\x18\x04 \x01(\tR\abinding\"!\n" +
+	"\x0fStopHostRequest\x12\x0e\n" +
+	"\x02by\x18\x01 \x01(\tR\x02by\"\x12\n" +
+	"\x10StopHostResponse\"\x12\n" +
+	"\x10GetHealthRequest\"\xe5\x04\n" +
 	"\x11GetHealthResponse\x12\x14\n" +
 	"\x05ready\x18\x01 \x01(\bR\x05ready\x12\x12\n" +
 	"\x04live\x18\x02 \x01(\bR\x04live\x12\x1a\n" +
@@ -8901,14 +9209,18 @@ const file_tasker_host_v1_control_proto_rawDesc = "" +
 	"\x05store\x18\n" +
 	" \x01(\v2\x1b.tasker.host.v1.StoreHealthR\x05store\x12H\n" +
 	"\aplugins\x18\v \x03(\v2..tasker.host.v1.GetHealthResponse.PluginsEntryR\aplugins\x12B\n" +
-	"\x05tasks\x18\f \x03(\v2,.tasker.host.v1.GetHealthResponse.TasksEntryR\x05tasks\x1a:\n" +
+	"\x05tasks\x18\f \x03(\v2,.tasker.host.v1.GetHealthResponse.TasksEntryR\x05tasks\x124\n" +
+	"\bdraining\x18\r \x01(\v2\x18.tasker.host.v1.DrainingR\bdraining\x1a:\n" +
 	"\fPluginsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\rR\x05value:\x028\x01\x1a8\n" +
 	"\n" +
 	"TasksEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\x04R\x05value:\x028\x01\"\xa8\x01\n" +
+	"\x05value\x18\x02 \x01(\x04R\x05value:\x028\x01\"X\n" +
+	"\bDraining\x12\x1a\n" +
+	"\battempts\x18\x01 \x01(\rR\battempts\x120\n" +
+	"\x05until\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\x05until\"\xa8\x01\n" +
 	"\vStoreHealth\x12\x0e\n" +
 	"\x02ok\x18\x01 \x01(\bR\x02ok\x12\x12\n" +
 	"\x04path\x18\x02 \x01(\tR\x04path\x12%\n" +
@@ -9008,7 +9320,7 @@ const file_tasker_host_v1_control_proto_rawDesc = "" +
 	"\x06sha256\x18\x03 \x01(\tR\x06sha256\x12-\n" +
 	"\x04took\x18\x04 \x01(\v2\x19.google.protobuf.DurationR\x04took\x12\x19\n" +
 	"\blast_seq\x18\x05 \x01(\x04R\alastSeq\x12\x14\n" +
-	"\x05tasks\x18\x06 \x01(\x04R\x05tasks2\x9c\x1a\n" +
+	"\x05tasks\x18\x06 \x01(\x04R\x05tasks2\xeb\x1a\n" +
 	"\x0eControlService\x12S\n" +
 	"\n" +
 	"CreateTask\x12!.tasker.host.v1.CreateTaskRequest\x1a\".tasker.host.v1.CreateTaskResponse\x12k\n" +
@@ -9043,7 +9355,8 @@ const file_tasker_host_v1_control_proto_rawDesc = "" +
 	"\x0fListDeadLetters\x12&.tasker.host.v1.ListDeadLettersRequest\x1a'.tasker.host.v1.ListDeadLettersResponse\x12e\n" +
 	"\x10RetryDeadLetters\x12'.tasker.host.v1.RetryDeadLettersRequest\x1a(.tasker.host.v1.RetryDeadLettersResponse\x12k\n" +
 	"\x12DiscardDeadLetters\x12).tasker.host.v1.DiscardDeadLettersRequest\x1a*.tasker.host.v1.DiscardDeadLettersResponse\x12M\n" +
-	"\bTryEvent\x12\x1f.tasker.host.v1.TryEventRequest\x1a .tasker.host.v1.TryEventResponse\x12P\n" +
+	"\bTryEvent\x12\x1f.tasker.host.v1.TryEventRequest\x1a .tasker.host.v1.TryEventResponse\x12M\n" +
+	"\bStopHost\x12\x1f.tasker.host.v1.StopHostRequest\x1a .tasker.host.v1.StopHostResponse\x12P\n" +
 	"\tGetHealth\x12 .tasker.host.v1.GetHealthRequest\x1a!.tasker.host.v1.GetHealthResponse\x12\\\n" +
 	"\rGetStoreStats\x12$.tasker.host.v1.GetStoreStatsRequest\x1a%.tasker.host.v1.GetStoreStatsResponse\x12\\\n" +
 	"\rGetStoreSizes\x12$.tasker.host.v1.GetStoreSizesRequest\x1a%.tasker.host.v1.GetStoreSizesResponse\x12S\n" +
@@ -9065,7 +9378,7 @@ func file_tasker_host_v1_control_proto_rawDescGZIP() []byte {
 	return file_tasker_host_v1_control_proto_rawDescData
 }
 
-var file_tasker_host_v1_control_proto_msgTypes = make([]protoimpl.MessageInfo, 119)
+var file_tasker_host_v1_control_proto_msgTypes = make([]protoimpl.MessageInfo, 123)
 var file_tasker_host_v1_control_proto_goTypes = []any{
 	(*ErrorInfo)(nil),                  // 0: tasker.host.v1.ErrorInfo
 	(*TaskRequest)(nil),                // 1: tasker.host.v1.TaskRequest
@@ -9114,84 +9427,88 @@ var file_tasker_host_v1_control_proto_goTypes = []any{
 	(*ListPluginsRequest)(nil),         // 44: tasker.host.v1.ListPluginsRequest
 	(*ListPluginsResponse)(nil),        // 45: tasker.host.v1.ListPluginsResponse
 	(*Plugin)(nil),                     // 46: tasker.host.v1.Plugin
-	(*Isolation)(nil),                  // 47: tasker.host.v1.Isolation
-	(*Measure)(nil),                    // 48: tasker.host.v1.Measure
-	(*PluginUsage)(nil),                // 49: tasker.host.v1.PluginUsage
-	(*Handler)(nil),                    // 50: tasker.host.v1.Handler
-	(*Subscription)(nil),               // 51: tasker.host.v1.Subscription
-	(*Emit)(nil),                       // 52: tasker.host.v1.Emit
-	(*ListPluginLogsRequest)(nil),      // 53: tasker.host.v1.ListPluginLogsRequest
-	(*ListPluginLogsResponse)(nil),     // 54: tasker.host.v1.ListPluginLogsResponse
-	(*ListCrashesRequest)(nil),         // 55: tasker.host.v1.ListCrashesRequest
-	(*ListCrashesResponse)(nil),        // 56: tasker.host.v1.ListCrashesResponse
-	(*Crash)(nil),                      // 57: tasker.host.v1.Crash
-	(*ResumePluginRequest)(nil),        // 58: tasker.host.v1.ResumePluginRequest
-	(*ResumePluginResponse)(nil),       // 59: tasker.host.v1.ResumePluginResponse
-	(*UpgradePluginRequest)(nil),       // 60: tasker.host.v1.UpgradePluginRequest
-	(*UpgradePluginResponse)(nil),      // 61: tasker.host.v1.UpgradePluginResponse
-	(*TailEventsRequest)(nil),          // 62: tasker.host.v1.TailEventsRequest
-	(*TailEventsResponse)(nil),         // 63: tasker.host.v1.TailEventsResponse
-	(*LogEntry)(nil),                   // 64: tasker.host.v1.LogEntry
-	(*ListCatalogRequest)(nil),         // 65: tasker.host.v1.ListCatalogRequest
-	(*ListCatalogResponse)(nil),        // 66: tasker.host.v1.ListCatalogResponse
-	(*CatalogEntry)(nil),               // 67: tasker.host.v1.CatalogEntry
-	(*ListSubscriptionsRequest)(nil),   // 68: tasker.host.v1.ListSubscriptionsRequest
-	(*ListSubscriptionsResponse)(nil),  // 69: tasker.host.v1.ListSubscriptionsResponse
-	(*SubscriptionStatus)(nil),         // 70: tasker.host.v1.SubscriptionStatus
-	(*Outage)(nil),                     // 71: tasker.host.v1.Outage
-	(*SubscriptionPause)(nil),          // 72: tasker.host.v1.SubscriptionPause
-	(*FailingEvent)(nil),               // 73: tasker.host.v1.FailingEvent
-	(*ReplayPart)(nil),                 // 74: tasker.host.v1.ReplayPart
-	(*Binding)(nil),                    // 75: tasker.host.v1.Binding
-	(*Position)(nil),                   // 76: tasker.host.v1.Position
-	(*PauseSubscriptionRequest)(nil),   // 77: tasker.host.v1.PauseSubscriptionRequest
-	(*PauseSubscriptionResponse)(nil),  // 78: tasker.host.v1.PauseSubscriptionResponse
-	(*ResumeSubscriptionRequest)(nil),  // 79: tasker.host.v1.ResumeSubscriptionRequest
-	(*ResumeSubscriptionResponse)(nil), // 80: tasker.host.v1.ResumeSubscriptionResponse
-	(*RewindSubscriptionRequest)(nil),  // 81: tasker.host.v1.RewindSubscriptionRequest
-	(*RewindSubscriptionResponse)(nil), // 82: tasker.host.v1.RewindSubscriptionResponse
-	(*ReplaySubscriptionRequest)(nil),  // 83: tasker.host.v1.ReplaySubscriptionRequest
-	(*ReplaySubscriptionResponse)(nil), // 84: tasker.host.v1.ReplaySubscriptionResponse
-	(*ForgetSubscriptionRequest)(nil),  // 85: tasker.host.v1.ForgetSubscriptionRequest
-	(*ForgetSubscriptionResponse)(nil), // 86: tasker.host.v1.ForgetSubscriptionResponse
-	(*ListDeadLettersRequest)(nil),     // 87: tasker.host.v1.ListDeadLettersRequest
-	(*ListDeadLettersResponse)(nil),    // 88: tasker.host.v1.ListDeadLettersResponse
-	(*DeadLetter)(nil),                 // 89: tasker.host.v1.DeadLetter
-	(*RetryDeadLettersRequest)(nil),    // 90: tasker.host.v1.RetryDeadLettersRequest
-	(*RetryDeadLettersResponse)(nil),   // 91: tasker.host.v1.RetryDeadLettersResponse
-	(*DiscardDeadLettersRequest)(nil),  // 92: tasker.host.v1.DiscardDeadLettersRequest
-	(*DiscardDeadLettersResponse)(nil), // 93: tasker.host.v1.DiscardDeadLettersResponse
-	(*TryEventRequest)(nil),            // 94: tasker.host.v1.TryEventRequest
-	(*TryEventResponse)(nil),           // 95: tasker.host.v1.TryEventResponse
-	(*GetHealthRequest)(nil),           // 96: tasker.host.v1.GetHealthRequest
-	(*GetHealthResponse)(nil),          // 97: tasker.host.v1.GetHealthResponse
-	(*StoreHealth)(nil),                // 98: tasker.host.v1.StoreHealth
-	(*GetStoreStatsRequest)(nil),       // 99: tasker.host.v1.GetStoreStatsRequest
-	(*GetStoreStatsResponse)(nil),      // 100: tasker.host.v1.GetStoreStatsResponse
-	(*Deleted)(nil),                    // 101: tasker.host.v1.Deleted
-	(*GetStoreSizesRequest)(nil),       // 102: tasker.host.v1.GetStoreSizesRequest
-	(*GetStoreSizesResponse)(nil),      // 103: tasker.host.v1.GetStoreSizesResponse
-	(*BucketSize)(nil),                 // 104: tasker.host.v1.BucketSize
-	(*TaskSize)(nil),                   // 105: tasker.host.v1.TaskSize
-	(*PruneStoreRequest)(nil),          // 106: tasker.host.v1.PruneStoreRequest
-	(*PruneStoreResponse)(nil),         // 107: tasker.host.v1.PruneStoreResponse
-	(*Pruned)(nil),                     // 108: tasker.host.v1.Pruned
-	(*DeleteTasksRequest)(nil),         // 109: tasker.host.v1.DeleteTasksRequest
-	(*DeleteTasksResponse)(nil),        // 110: tasker.host.v1.DeleteTasksResponse
-	(*BucketStats)(nil),                // 111: tasker.host.v1.BucketStats
-	(*OperationStats)(nil),             // 112: tasker.host.v1.OperationStats
-	(*BackupStoreRequest)(nil),         // 113: tasker.host.v1.BackupStoreRequest
-	(*BackupStoreResponse)(nil),        // 114: tasker.host.v1.BackupStoreResponse
-	nil,                                // 115: tasker.host.v1.GetHealthResponse.PluginsEntry
-	nil,                                // 116: tasker.host.v1.GetHealthResponse.TasksEntry
-	nil,                                // 117: tasker.host.v1.GetStoreStatsResponse.TasksEntry
-	nil,                                // 118: tasker.host.v1.GetStoreStatsResponse.OperationsEntry
-	(*durationpb.Duration)(nil),        // 119: google.protobuf.Duration
-	(*timestamppb.Timestamp)(nil),      // 120: google.protobuf.Timestamp
+	(*PluginUpgrade)(nil),              // 47: tasker.host.v1.PluginUpgrade
+	(*Isolation)(nil),                  // 48: tasker.host.v1.Isolation
+	(*Measure)(nil),                    // 49: tasker.host.v1.Measure
+	(*PluginUsage)(nil),                // 50: tasker.host.v1.PluginUsage
+	(*Handler)(nil),                    // 51: tasker.host.v1.Handler
+	(*Subscription)(nil),               // 52: tasker.host.v1.Subscription
+	(*Emit)(nil),                       // 53: tasker.host.v1.Emit
+	(*ListPluginLogsRequest)(nil),      // 54: tasker.host.v1.ListPluginLogsRequest
+	(*ListPluginLogsResponse)(nil),     // 55: tasker.host.v1.ListPluginLogsResponse
+	(*ListCrashesRequest)(nil),         // 56: tasker.host.v1.ListCrashesRequest
+	(*ListCrashesResponse)(nil),        // 57: tasker.host.v1.ListCrashesResponse
+	(*Crash)(nil),                      // 58: tasker.host.v1.Crash
+	(*ResumePluginRequest)(nil),        // 59: tasker.host.v1.ResumePluginRequest
+	(*ResumePluginResponse)(nil),       // 60: tasker.host.v1.ResumePluginResponse
+	(*UpgradePluginRequest)(nil),       // 61: tasker.host.v1.UpgradePluginRequest
+	(*UpgradePluginResponse)(nil),      // 62: tasker.host.v1.UpgradePluginResponse
+	(*TailEventsRequest)(nil),          // 63: tasker.host.v1.TailEventsRequest
+	(*TailEventsResponse)(nil),         // 64: tasker.host.v1.TailEventsResponse
+	(*LogEntry)(nil),                   // 65: tasker.host.v1.LogEntry
+	(*ListCatalogRequest)(nil),         // 66: tasker.host.v1.ListCatalogRequest
+	(*ListCatalogResponse)(nil),        // 67: tasker.host.v1.ListCatalogResponse
+	(*CatalogEntry)(nil),               // 68: tasker.host.v1.CatalogEntry
+	(*ListSubscriptionsRequest)(nil),   // 69: tasker.host.v1.ListSubscriptionsRequest
+	(*ListSubscriptionsResponse)(nil),  // 70: tasker.host.v1.ListSubscriptionsResponse
+	(*SubscriptionStatus)(nil),         // 71: tasker.host.v1.SubscriptionStatus
+	(*Outage)(nil),                     // 72: tasker.host.v1.Outage
+	(*SubscriptionPause)(nil),          // 73: tasker.host.v1.SubscriptionPause
+	(*FailingEvent)(nil),               // 74: tasker.host.v1.FailingEvent
+	(*ReplayPart)(nil),                 // 75: tasker.host.v1.ReplayPart
+	(*Binding)(nil),                    // 76: tasker.host.v1.Binding
+	(*Position)(nil),                   // 77: tasker.host.v1.Position
+	(*PauseSubscriptionRequest)(nil),   // 78: tasker.host.v1.PauseSubscriptionRequest
+	(*PauseSubscriptionResponse)(nil),  // 79: tasker.host.v1.PauseSubscriptionResponse
+	(*ResumeSubscriptionRequest)(nil),  // 80: tasker.host.v1.ResumeSubscriptionRequest
+	(*ResumeSubscriptionResponse)(nil), // 81: tasker.host.v1.ResumeSubscriptionResponse
+	(*RewindSubscriptionRequest)(nil),  // 82: tasker.host.v1.RewindSubscriptionRequest
+	(*RewindSubscriptionResponse)(nil), // 83: tasker.host.v1.RewindSubscriptionResponse
+	(*ReplaySubscriptionRequest)(nil),  // 84: tasker.host.v1.ReplaySubscriptionRequest
+	(*ReplaySubscriptionResponse)(nil), // 85: tasker.host.v1.ReplaySubscriptionResponse
+	(*ForgetSubscriptionRequest)(nil),  // 86: tasker.host.v1.ForgetSubscriptionRequest
+	(*ForgetSubscriptionResponse)(nil), // 87: tasker.host.v1.ForgetSubscriptionResponse
+	(*ListDeadLettersRequest)(nil),     // 88: tasker.host.v1.ListDeadLettersRequest
+	(*ListDeadLettersResponse)(nil),    // 89: tasker.host.v1.ListDeadLettersResponse
+	(*DeadLetter)(nil),                 // 90: tasker.host.v1.DeadLetter
+	(*RetryDeadLettersRequest)(nil),    // 91: tasker.host.v1.RetryDeadLettersRequest
+	(*RetryDeadLettersResponse)(nil),   // 92: tasker.host.v1.RetryDeadLettersResponse
+	(*DiscardDeadLettersRequest)(nil),  // 93: tasker.host.v1.DiscardDeadLettersRequest
+	(*DiscardDeadLettersResponse)(nil), // 94: tasker.host.v1.DiscardDeadLettersResponse
+	(*TryEventRequest)(nil),            // 95: tasker.host.v1.TryEventRequest
+	(*TryEventResponse)(nil),           // 96: tasker.host.v1.TryEventResponse
+	(*StopHostRequest)(nil),            // 97: tasker.host.v1.StopHostRequest
+	(*StopHostResponse)(nil),           // 98: tasker.host.v1.StopHostResponse
+	(*GetHealthRequest)(nil),           // 99: tasker.host.v1.GetHealthRequest
+	(*GetHealthResponse)(nil),          // 100: tasker.host.v1.GetHealthResponse
+	(*Draining)(nil),                   // 101: tasker.host.v1.Draining
+	(*StoreHealth)(nil),                // 102: tasker.host.v1.StoreHealth
+	(*GetStoreStatsRequest)(nil),       // 103: tasker.host.v1.GetStoreStatsRequest
+	(*GetStoreStatsResponse)(nil),      // 104: tasker.host.v1.GetStoreStatsResponse
+	(*Deleted)(nil),                    // 105: tasker.host.v1.Deleted
+	(*GetStoreSizesRequest)(nil),       // 106: tasker.host.v1.GetStoreSizesRequest
+	(*GetStoreSizesResponse)(nil),      // 107: tasker.host.v1.GetStoreSizesResponse
+	(*BucketSize)(nil),                 // 108: tasker.host.v1.BucketSize
+	(*TaskSize)(nil),                   // 109: tasker.host.v1.TaskSize
+	(*PruneStoreRequest)(nil),          // 110: tasker.host.v1.PruneStoreRequest
+	(*PruneStoreResponse)(nil),         // 111: tasker.host.v1.PruneStoreResponse
+	(*Pruned)(nil),                     // 112: tasker.host.v1.Pruned
+	(*DeleteTasksRequest)(nil),         // 113: tasker.host.v1.DeleteTasksRequest
+	(*DeleteTasksResponse)(nil),        // 114: tasker.host.v1.DeleteTasksResponse
+	(*BucketStats)(nil),                // 115: tasker.host.v1.BucketStats
+	(*OperationStats)(nil),             // 116: tasker.host.v1.OperationStats
+	(*BackupStoreRequest)(nil),         // 117: tasker.host.v1.BackupStoreRequest
+	(*BackupStoreResponse)(nil),        // 118: tasker.host.v1.BackupStoreResponse
+	nil,                                // 119: tasker.host.v1.GetHealthResponse.PluginsEntry
+	nil,                                // 120: tasker.host.v1.GetHealthResponse.TasksEntry
+	nil,                                // 121: tasker.host.v1.GetStoreStatsResponse.TasksEntry
+	nil,                                // 122: tasker.host.v1.GetStoreStatsResponse.OperationsEntry
+	(*durationpb.Duration)(nil),        // 123: google.protobuf.Duration
+	(*timestamppb.Timestamp)(nil),      // 124: google.protobuf.Timestamp
 }
 var file_tasker_host_v1_control_proto_depIdxs = []int32{
-	119, // 0: tasker.host.v1.TaskRequest.key_ttl:type_name -> google.protobuf.Duration
-	119, // 1: tasker.host.v1.TaskRequest.deadline:type_name -> google.protobuf.Duration
+	123, // 0: tasker.host.v1.TaskRequest.key_ttl:type_name -> google.protobuf.Duration
+	123, // 1: tasker.host.v1.TaskRequest.deadline:type_name -> google.protobuf.Duration
 	1,   // 2: tasker.host.v1.CreateTaskRequest.task:type_name -> tasker.host.v1.TaskRequest
 	1,   // 3: tasker.host.v1.FindUnfinishedTaskRequest.task:type_name -> tasker.host.v1.TaskRequest
 	10,  // 4: tasker.host.v1.GetTaskResponse.part:type_name -> tasker.host.v1.TaskPart
@@ -9201,46 +9518,46 @@ var file_tasker_host_v1_control_proto_depIdxs = []int32{
 	16,  // 8: tasker.host.v1.Task.stop:type_name -> tasker.host.v1.Stop
 	18,  // 9: tasker.host.v1.Task.failure:type_name -> tasker.host.v1.Failure
 	17,  // 10: tasker.host.v1.Task.resolution:type_name -> tasker.host.v1.Resolution
-	120, // 11: tasker.host.v1.Task.started_at:type_name -> google.protobuf.Timestamp
-	120, // 12: tasker.host.v1.Task.completed_at:type_name -> google.protobuf.Timestamp
-	120, // 13: tasker.host.v1.Task.updated_at:type_name -> google.protobuf.Timestamp
+	124, // 11: tasker.host.v1.Task.started_at:type_name -> google.protobuf.Timestamp
+	124, // 12: tasker.host.v1.Task.completed_at:type_name -> google.protobuf.Timestamp
+	124, // 13: tasker.host.v1.Task.updated_at:type_name -> google.protobuf.Timestamp
 	13,  // 14: tasker.host.v1.TaskSpec.template:type_name -> tasker.host.v1.TemplateRef
 	14,  // 15: tasker.host.v1.TaskSpec.input:type_name -> tasker.host.v1.Value
-	120, // 16: tasker.host.v1.TaskSpec.deadline:type_name -> google.protobuf.Timestamp
-	120, // 17: tasker.host.v1.TaskSpec.created_at:type_name -> google.protobuf.Timestamp
-	119, // 18: tasker.host.v1.TaskSpec.key_ttl:type_name -> google.protobuf.Duration
+	124, // 16: tasker.host.v1.TaskSpec.deadline:type_name -> google.protobuf.Timestamp
+	124, // 17: tasker.host.v1.TaskSpec.created_at:type_name -> google.protobuf.Timestamp
+	123, // 18: tasker.host.v1.TaskSpec.key_ttl:type_name -> google.protobuf.Duration
 	15,  // 19: tasker.host.v1.Value.ref:type_name -> tasker.host.v1.BlobRef
-	120, // 20: tasker.host.v1.Stop.at:type_name -> google.protobuf.Timestamp
-	120, // 21: tasker.host.v1.Resolution.at:type_name -> google.protobuf.Timestamp
-	119, // 22: tasker.host.v1.Failure.retry_after:type_name -> google.protobuf.Duration
+	124, // 20: tasker.host.v1.Stop.at:type_name -> google.protobuf.Timestamp
+	124, // 21: tasker.host.v1.Resolution.at:type_name -> google.protobuf.Timestamp
+	123, // 22: tasker.host.v1.Failure.retry_after:type_name -> google.protobuf.Duration
 	20,  // 23: tasker.host.v1.Step.attempt:type_name -> tasker.host.v1.Attempt
-	120, // 24: tasker.host.v1.Step.started_at:type_name -> google.protobuf.Timestamp
-	120, // 25: tasker.host.v1.Step.completed_at:type_name -> google.protobuf.Timestamp
-	120, // 26: tasker.host.v1.Step.ready_at:type_name -> google.protobuf.Timestamp
-	120, // 27: tasker.host.v1.Step.retry_at:type_name -> google.protobuf.Timestamp
-	120, // 28: tasker.host.v1.Step.hold_until:type_name -> google.protobuf.Timestamp
+	124, // 24: tasker.host.v1.Step.started_at:type_name -> google.protobuf.Timestamp
+	124, // 25: tasker.host.v1.Step.completed_at:type_name -> google.protobuf.Timestamp
+	124, // 26: tasker.host.v1.Step.ready_at:type_name -> google.protobuf.Timestamp
+	124, // 27: tasker.host.v1.Step.retry_at:type_name -> google.protobuf.Timestamp
+	124, // 28: tasker.host.v1.Step.hold_until:type_name -> google.protobuf.Timestamp
 	14,  // 29: tasker.host.v1.Step.results:type_name -> tasker.host.v1.Value
 	18,  // 30: tasker.host.v1.Step.failure:type_name -> tasker.host.v1.Failure
 	17,  // 31: tasker.host.v1.Step.resolution:type_name -> tasker.host.v1.Resolution
 	21,  // 32: tasker.host.v1.Step.late:type_name -> tasker.host.v1.LateResult
 	22,  // 33: tasker.host.v1.Step.reason:type_name -> tasker.host.v1.Reason
-	120, // 34: tasker.host.v1.Attempt.started_at:type_name -> google.protobuf.Timestamp
-	120, // 35: tasker.host.v1.Attempt.ended_at:type_name -> google.protobuf.Timestamp
+	124, // 34: tasker.host.v1.Attempt.started_at:type_name -> google.protobuf.Timestamp
+	124, // 35: tasker.host.v1.Attempt.ended_at:type_name -> google.protobuf.Timestamp
 	18,  // 36: tasker.host.v1.Attempt.failure:type_name -> tasker.host.v1.Failure
-	120, // 37: tasker.host.v1.Attempt.beat_at:type_name -> google.protobuf.Timestamp
+	124, // 37: tasker.host.v1.Attempt.beat_at:type_name -> google.protobuf.Timestamp
 	14,  // 38: tasker.host.v1.Attempt.input:type_name -> tasker.host.v1.Value
-	120, // 39: tasker.host.v1.LateResult.at:type_name -> google.protobuf.Timestamp
-	120, // 40: tasker.host.v1.Reason.since:type_name -> google.protobuf.Timestamp
-	120, // 41: tasker.host.v1.Reason.until:type_name -> google.protobuf.Timestamp
-	120, // 42: tasker.host.v1.ListTasksRequest.created_from:type_name -> google.protobuf.Timestamp
-	120, // 43: tasker.host.v1.ListTasksRequest.created_to:type_name -> google.protobuf.Timestamp
+	124, // 39: tasker.host.v1.LateResult.at:type_name -> google.protobuf.Timestamp
+	124, // 40: tasker.host.v1.Reason.since:type_name -> google.protobuf.Timestamp
+	124, // 41: tasker.host.v1.Reason.until:type_name -> google.protobuf.Timestamp
+	124, // 42: tasker.host.v1.ListTasksRequest.created_from:type_name -> google.protobuf.Timestamp
+	124, // 43: tasker.host.v1.ListTasksRequest.created_to:type_name -> google.protobuf.Timestamp
 	25,  // 44: tasker.host.v1.ListTasksResponse.tasks:type_name -> tasker.host.v1.TaskSummary
 	12,  // 45: tasker.host.v1.TaskSummary.spec:type_name -> tasker.host.v1.TaskSpec
 	16,  // 46: tasker.host.v1.TaskSummary.stop:type_name -> tasker.host.v1.Stop
 	18,  // 47: tasker.host.v1.TaskSummary.failure:type_name -> tasker.host.v1.Failure
-	120, // 48: tasker.host.v1.TaskSummary.started_at:type_name -> google.protobuf.Timestamp
-	120, // 49: tasker.host.v1.TaskSummary.completed_at:type_name -> google.protobuf.Timestamp
-	120, // 50: tasker.host.v1.TaskSummary.updated_at:type_name -> google.protobuf.Timestamp
+	124, // 48: tasker.host.v1.TaskSummary.started_at:type_name -> google.protobuf.Timestamp
+	124, // 49: tasker.host.v1.TaskSummary.completed_at:type_name -> google.protobuf.Timestamp
+	124, // 50: tasker.host.v1.TaskSummary.updated_at:type_name -> google.protobuf.Timestamp
 	10,  // 51: tasker.host.v1.WatchTaskResponse.part:type_name -> tasker.host.v1.TaskPart
 	28,  // 52: tasker.host.v1.CancelTaskRequest.operation:type_name -> tasker.host.v1.Operation
 	28,  // 53: tasker.host.v1.PauseTaskRequest.operation:type_name -> tasker.host.v1.Operation
@@ -9251,140 +9568,145 @@ var file_tasker_host_v1_control_proto_depIdxs = []int32{
 	43,  // 58: tasker.host.v1.GetTemplateResponse.template:type_name -> tasker.host.v1.Template
 	13,  // 59: tasker.host.v1.Template.ref:type_name -> tasker.host.v1.TemplateRef
 	46,  // 60: tasker.host.v1.ListPluginsResponse.plugins:type_name -> tasker.host.v1.Plugin
-	120, // 61: tasker.host.v1.Plugin.since:type_name -> google.protobuf.Timestamp
-	120, // 62: tasker.host.v1.Plugin.retry_at:type_name -> google.protobuf.Timestamp
-	50,  // 63: tasker.host.v1.Plugin.handlers:type_name -> tasker.host.v1.Handler
-	51,  // 64: tasker.host.v1.Plugin.subscriptions:type_name -> tasker.host.v1.Subscription
-	52,  // 65: tasker.host.v1.Plugin.emits:type_name -> tasker.host.v1.Emit
-	49,  // 66: tasker.host.v1.Plugin.usage:type_name -> tasker.host.v1.PluginUsage
-	47,  // 67: tasker.host.v1.Plugin.isolation:type_name -> tasker.host.v1.Isolation
-	48,  // 68: tasker.host.v1.Isolation.measures:type_name -> tasker.host.v1.Measure
-	119, // 69: tasker.host.v1.PluginUsage.cpu_time:type_name -> google.protobuf.Duration
-	119, // 70: tasker.host.v1.Handler.timeout:type_name -> google.protobuf.Duration
-	57,  // 71: tasker.host.v1.ListCrashesResponse.crashes:type_name -> tasker.host.v1.Crash
-	120, // 72: tasker.host.v1.Crash.at:type_name -> google.protobuf.Timestamp
-	119, // 73: tasker.host.v1.UpgradePluginRequest.probe:type_name -> google.protobuf.Duration
-	120, // 74: tasker.host.v1.TailEventsRequest.since:type_name -> google.protobuf.Timestamp
-	64,  // 75: tasker.host.v1.TailEventsResponse.entries:type_name -> tasker.host.v1.LogEntry
-	67,  // 76: tasker.host.v1.ListCatalogResponse.entries:type_name -> tasker.host.v1.CatalogEntry
-	70,  // 77: tasker.host.v1.ListSubscriptionsResponse.subscriptions:type_name -> tasker.host.v1.SubscriptionStatus
-	119, // 78: tasker.host.v1.SubscriptionStatus.timeout:type_name -> google.protobuf.Duration
-	119, // 79: tasker.host.v1.SubscriptionStatus.behind_for:type_name -> google.protobuf.Duration
-	72,  // 80: tasker.host.v1.SubscriptionStatus.paused:type_name -> tasker.host.v1.SubscriptionPause
-	73,  // 81: tasker.host.v1.SubscriptionStatus.failing:type_name -> tasker.host.v1.FailingEvent
-	74,  // 82: tasker.host.v1.SubscriptionStatus.replays:type_name -> tasker.host.v1.ReplayPart
-	75,  // 83: tasker.host.v1.SubscriptionStatus.bindings:type_name -> tasker.host.v1.Binding
-	120, // 84: tasker.host.v1.SubscriptionStatus.created_at:type_name -> google.protobuf.Timestamp
-	120, // 85: tasker.host.v1.SubscriptionStatus.acked_at:type_name -> google.protobuf.Timestamp
-	71,  // 86: tasker.host.v1.SubscriptionStatus.unavailable:type_name -> tasker.host.v1.Outage
-	120, // 87: tasker.host.v1.Outage.since:type_name -> google.protobuf.Timestamp
-	120, // 88: tasker.host.v1.Outage.next_try:type_name -> google.protobuf.Timestamp
-	120, // 89: tasker.host.v1.SubscriptionPause.at:type_name -> google.protobuf.Timestamp
-	120, // 90: tasker.host.v1.FailingEvent.retry_at:type_name -> google.protobuf.Timestamp
-	13,  // 91: tasker.host.v1.Binding.template:type_name -> tasker.host.v1.TemplateRef
-	120, // 92: tasker.host.v1.Position.at:type_name -> google.protobuf.Timestamp
-	28,  // 93: tasker.host.v1.PauseSubscriptionRequest.operation:type_name -> tasker.host.v1.Operation
-	76,  // 94: tasker.host.v1.RewindSubscriptionRequest.to:type_name -> tasker.host.v1.Position
-	76,  // 95: tasker.host.v1.ReplaySubscriptionRequest.from:type_name -> tasker.host.v1.Position
-	76,  // 96: tasker.host.v1.ReplaySubscriptionRequest.to:type_name -> tasker.host.v1.Position
-	89,  // 97: tasker.host.v1.ListDeadLettersResponse.letters:type_name -> tasker.host.v1.DeadLetter
-	120, // 98: tasker.host.v1.DeadLetter.at:type_name -> google.protobuf.Timestamp
-	119, // 99: tasker.host.v1.TryEventRequest.timeout:type_name -> google.protobuf.Duration
-	119, // 100: tasker.host.v1.TryEventResponse.took:type_name -> google.protobuf.Duration
-	120, // 101: tasker.host.v1.GetHealthResponse.since:type_name -> google.protobuf.Timestamp
-	98,  // 102: tasker.host.v1.GetHealthResponse.store:type_name -> tasker.host.v1.StoreHealth
-	115, // 103: tasker.host.v1.GetHealthResponse.plugins:type_name -> tasker.host.v1.GetHealthResponse.PluginsEntry
-	116, // 104: tasker.host.v1.GetHealthResponse.tasks:type_name -> tasker.host.v1.GetHealthResponse.TasksEntry
-	111, // 105: tasker.host.v1.GetStoreStatsResponse.buckets:type_name -> tasker.host.v1.BucketStats
-	117, // 106: tasker.host.v1.GetStoreStatsResponse.tasks:type_name -> tasker.host.v1.GetStoreStatsResponse.TasksEntry
-	118, // 107: tasker.host.v1.GetStoreStatsResponse.operations:type_name -> tasker.host.v1.GetStoreStatsResponse.OperationsEntry
-	119, // 108: tasker.host.v1.GetStoreStatsResponse.commit_time:type_name -> google.protobuf.Duration
-	101, // 109: tasker.host.v1.GetStoreStatsResponse.deleted:type_name -> tasker.host.v1.Deleted
-	104, // 110: tasker.host.v1.GetStoreSizesResponse.buckets:type_name -> tasker.host.v1.BucketSize
-	105, // 111: tasker.host.v1.GetStoreSizesResponse.finished:type_name -> tasker.host.v1.TaskSize
-	120, // 112: tasker.host.v1.TaskSize.oldest:type_name -> google.protobuf.Timestamp
-	108, // 113: tasker.host.v1.PruneStoreResponse.groups:type_name -> tasker.host.v1.Pruned
-	120, // 114: tasker.host.v1.PruneStoreResponse.next:type_name -> google.protobuf.Timestamp
-	101, // 115: tasker.host.v1.DeleteTasksResponse.deleted:type_name -> tasker.host.v1.Deleted
-	119, // 116: tasker.host.v1.BackupStoreResponse.took:type_name -> google.protobuf.Duration
-	112, // 117: tasker.host.v1.GetStoreStatsResponse.OperationsEntry.value:type_name -> tasker.host.v1.OperationStats
-	2,   // 118: tasker.host.v1.ControlService.CreateTask:input_type -> tasker.host.v1.CreateTaskRequest
-	4,   // 119: tasker.host.v1.ControlService.FindUnfinishedTask:input_type -> tasker.host.v1.FindUnfinishedTaskRequest
-	6,   // 120: tasker.host.v1.ControlService.GetTask:input_type -> tasker.host.v1.GetTaskRequest
-	8,   // 121: tasker.host.v1.ControlService.GetTaskTrace:input_type -> tasker.host.v1.GetTaskTraceRequest
-	23,  // 122: tasker.host.v1.ControlService.ListTasks:input_type -> tasker.host.v1.ListTasksRequest
-	26,  // 123: tasker.host.v1.ControlService.WatchTask:input_type -> tasker.host.v1.WatchTaskRequest
-	29,  // 124: tasker.host.v1.ControlService.CancelTask:input_type -> tasker.host.v1.CancelTaskRequest
-	31,  // 125: tasker.host.v1.ControlService.PauseTask:input_type -> tasker.host.v1.PauseTaskRequest
-	33,  // 126: tasker.host.v1.ControlService.ResumeTask:input_type -> tasker.host.v1.ResumeTaskRequest
-	35,  // 127: tasker.host.v1.ControlService.RetryTask:input_type -> tasker.host.v1.RetryTaskRequest
-	37,  // 128: tasker.host.v1.ControlService.ResolveTask:input_type -> tasker.host.v1.ResolveTaskRequest
-	39,  // 129: tasker.host.v1.ControlService.ListTemplates:input_type -> tasker.host.v1.ListTemplatesRequest
-	41,  // 130: tasker.host.v1.ControlService.GetTemplate:input_type -> tasker.host.v1.GetTemplateRequest
-	44,  // 131: tasker.host.v1.ControlService.ListPlugins:input_type -> tasker.host.v1.ListPluginsRequest
-	53,  // 132: tasker.host.v1.ControlService.ListPluginLogs:input_type -> tasker.host.v1.ListPluginLogsRequest
-	55,  // 133: tasker.host.v1.ControlService.ListCrashes:input_type -> tasker.host.v1.ListCrashesRequest
-	58,  // 134: tasker.host.v1.ControlService.ResumePlugin:input_type -> tasker.host.v1.ResumePluginRequest
-	60,  // 135: tasker.host.v1.ControlService.UpgradePlugin:input_type -> tasker.host.v1.UpgradePluginRequest
-	62,  // 136: tasker.host.v1.ControlService.TailEvents:input_type -> tasker.host.v1.TailEventsRequest
-	65,  // 137: tasker.host.v1.ControlService.ListCatalog:input_type -> tasker.host.v1.ListCatalogRequest
-	68,  // 138: tasker.host.v1.ControlService.ListSubscriptions:input_type -> tasker.host.v1.ListSubscriptionsRequest
-	77,  // 139: tasker.host.v1.ControlService.PauseSubscription:input_type -> tasker.host.v1.PauseSubscriptionRequest
-	79,  // 140: tasker.host.v1.ControlService.ResumeSubscription:input_type -> tasker.host.v1.ResumeSubscriptionRequest
-	81,  // 141: tasker.host.v1.ControlService.RewindSubscription:input_type -> tasker.host.v1.RewindSubscriptionRequest
-	83,  // 142: tasker.host.v1.ControlService.ReplaySubscription:input_type -> tasker.host.v1.ReplaySubscriptionRequest
-	85,  // 143: tasker.host.v1.ControlService.ForgetSubscription:input_type -> tasker.host.v1.ForgetSubscriptionRequest
-	87,  // 144: tasker.host.v1.ControlService.ListDeadLetters:input_type -> tasker.host.v1.ListDeadLettersRequest
-	90,  // 145: tasker.host.v1.ControlService.RetryDeadLetters:input_type -> tasker.host.v1.RetryDeadLettersRequest
-	92,  // 146: tasker.host.v1.ControlService.DiscardDeadLetters:input_type -> tasker.host.v1.DiscardDeadLettersRequest
-	94,  // 147: tasker.host.v1.ControlService.TryEvent:input_type -> tasker.host.v1.TryEventRequest
-	96,  // 148: tasker.host.v1.ControlService.GetHealth:input_type -> tasker.host.v1.GetHealthRequest
-	99,  // 149: tasker.host.v1.ControlService.GetStoreStats:input_type -> tasker.host.v1.GetStoreStatsRequest
-	102, // 150: tasker.host.v1.ControlService.GetStoreSizes:input_type -> tasker.host.v1.GetStoreSizesRequest
-	106, // 151: tasker.host.v1.ControlService.PruneStore:input_type -> tasker.host.v1.PruneStoreRequest
-	109, // 152: tasker.host.v1.ControlService.DeleteTasks:input_type -> tasker.host.v1.DeleteTasksRequest
-	113, // 153: tasker.host.v1.ControlService.BackupStore:input_type -> tasker.host.v1.BackupStoreRequest
-	3,   // 154: tasker.host.v1.ControlService.CreateTask:output_type -> tasker.host.v1.CreateTaskResponse
-	5,   // 155: tasker.host.v1.ControlService.FindUnfinishedTask:output_type -> tasker.host.v1.FindUnfinishedTaskResponse
-	7,   // 156: tasker.host.v1.ControlService.GetTask:output_type -> tasker.host.v1.GetTaskResponse
-	9,   // 157: tasker.host.v1.ControlService.GetTaskTrace:output_type -> tasker.host.v1.GetTaskTraceResponse
-	24,  // 158: tasker.host.v1.ControlService.ListTasks:output_type -> tasker.host.v1.ListTasksResponse
-	27,  // 159: tasker.host.v1.ControlService.WatchTask:output_type -> tasker.host.v1.WatchTaskResponse
-	30,  // 160: tasker.host.v1.ControlService.CancelTask:output_type -> tasker.host.v1.CancelTaskResponse
-	32,  // 161: tasker.host.v1.ControlService.PauseTask:output_type -> tasker.host.v1.PauseTaskResponse
-	34,  // 162: tasker.host.v1.ControlService.ResumeTask:output_type -> tasker.host.v1.ResumeTaskResponse
-	36,  // 163: tasker.host.v1.ControlService.RetryTask:output_type -> tasker.host.v1.RetryTaskResponse
-	38,  // 164: tasker.host.v1.ControlService.ResolveTask:output_type -> tasker.host.v1.ResolveTaskResponse
-	40,  // 165: tasker.host.v1.ControlService.ListTemplates:output_type -> tasker.host.v1.ListTemplatesResponse
-	42,  // 166: tasker.host.v1.ControlService.GetTemplate:output_type -> tasker.host.v1.GetTemplateResponse
-	45,  // 167: tasker.host.v1.ControlService.ListPlugins:output_type -> tasker.host.v1.ListPluginsResponse
-	54,  // 168: tasker.host.v1.ControlService.ListPluginLogs:output_type -> tasker.host.v1.ListPluginLogsResponse
-	56,  // 169: tasker.host.v1.ControlService.ListCrashes:output_type -> tasker.host.v1.ListCrashesResponse
-	59,  // 170: tasker.host.v1.ControlService.ResumePlugin:output_type -> tasker.host.v1.ResumePluginResponse
-	61,  // 171: tasker.host.v1.ControlService.UpgradePlugin:output_type -> tasker.host.v1.UpgradePluginResponse
-	63,  // 172: tasker.host.v1.ControlService.TailEvents:output_type -> tasker.host.v1.TailEventsResponse
-	66,  // 173: tasker.host.v1.ControlService.ListCatalog:output_type -> tasker.host.v1.ListCatalogResponse
-	69,  // 174: tasker.host.v1.ControlService.ListSubscriptions:output_type -> tasker.host.v1.ListSubscriptionsResponse
-	78,  // 175: tasker.host.v1.ControlService.PauseSubscription:output_type -> tasker.host.v1.PauseSubscriptionResponse
-	80,  // 176: tasker.host.v1.ControlService.ResumeSubscription:output_type -> tasker.host.v1.ResumeSubscriptionResponse
-	82,  // 177: tasker.host.v1.ControlService.RewindSubscription:output_type -> tasker.host.v1.RewindSubscriptionResponse
-	84,  // 178: tasker.host.v1.ControlService.ReplaySubscription:output_type -> tasker.host.v1.ReplaySubscriptionResponse
-	86,  // 179: tasker.host.v1.ControlService.ForgetSubscription:output_type -> tasker.host.v1.ForgetSubscriptionResponse
-	88,  // 180: tasker.host.v1.ControlService.ListDeadLetters:output_type -> tasker.host.v1.ListDeadLettersResponse
-	91,  // 181: tasker.host.v1.ControlService.RetryDeadLetters:output_type -> tasker.host.v1.RetryDeadLettersResponse
-	93,  // 182: tasker.host.v1.ControlService.DiscardDeadLetters:output_type -> tasker.host.v1.DiscardDeadLettersResponse
-	95,  // 183: tasker.host.v1.ControlService.TryEvent:output_type -> tasker.host.v1.TryEventResponse
-	97,  // 184: tasker.host.v1.ControlService.GetHealth:output_type -> tasker.host.v1.GetHealthResponse
-	100, // 185: tasker.host.v1.ControlService.GetStoreStats:output_type -> tasker.host.v1.GetStoreStatsResponse
-	103, // 186: tasker.host.v1.ControlService.GetStoreSizes:output_type -> tasker.host.v1.GetStoreSizesResponse
-	107, // 187: tasker.host.v1.ControlService.PruneStore:output_type -> tasker.host.v1.PruneStoreResponse
-	110, // 188: tasker.host.v1.ControlService.DeleteTasks:output_type -> tasker.host.v1.DeleteTasksResponse
-	114, // 189: tasker.host.v1.ControlService.BackupStore:output_type -> tasker.host.v1.BackupStoreResponse
-	154, // [154:190] is the sub-list for method output_type
-	118, // [118:154] is the sub-list for method input_type
-	118, // [118:118] is the sub-list for extension type_name
-	118, // [118:118] is the sub-list for extension extendee
-	0,   // [0:118] is the sub-list for field type_name
+	124, // 61: tasker.host.v1.Plugin.since:type_name -> google.protobuf.Timestamp
+	124, // 62: tasker.host.v1.Plugin.retry_at:type_name -> google.protobuf.Timestamp
+	51,  // 63: tasker.host.v1.Plugin.handlers:type_name -> tasker.host.v1.Handler
+	52,  // 64: tasker.host.v1.Plugin.subscriptions:type_name -> tasker.host.v1.Subscription
+	53,  // 65: tasker.host.v1.Plugin.emits:type_name -> tasker.host.v1.Emit
+	50,  // 66: tasker.host.v1.Plugin.usage:type_name -> tasker.host.v1.PluginUsage
+	48,  // 67: tasker.host.v1.Plugin.isolation:type_name -> tasker.host.v1.Isolation
+	47,  // 68: tasker.host.v1.Plugin.upgrade:type_name -> tasker.host.v1.PluginUpgrade
+	49,  // 69: tasker.host.v1.Isolation.measures:type_name -> tasker.host.v1.Measure
+	123, // 70: tasker.host.v1.PluginUsage.cpu_time:type_name -> google.protobuf.Duration
+	123, // 71: tasker.host.v1.Handler.timeout:type_name -> google.protobuf.Duration
+	58,  // 72: tasker.host.v1.ListCrashesResponse.crashes:type_name -> tasker.host.v1.Crash
+	124, // 73: tasker.host.v1.Crash.at:type_name -> google.protobuf.Timestamp
+	123, // 74: tasker.host.v1.UpgradePluginRequest.probe:type_name -> google.protobuf.Duration
+	124, // 75: tasker.host.v1.TailEventsRequest.since:type_name -> google.protobuf.Timestamp
+	65,  // 76: tasker.host.v1.TailEventsResponse.entries:type_name -> tasker.host.v1.LogEntry
+	68,  // 77: tasker.host.v1.ListCatalogResponse.entries:type_name -> tasker.host.v1.CatalogEntry
+	71,  // 78: tasker.host.v1.ListSubscriptionsResponse.subscriptions:type_name -> tasker.host.v1.SubscriptionStatus
+	123, // 79: tasker.host.v1.SubscriptionStatus.timeout:type_name -> google.protobuf.Duration
+	123, // 80: tasker.host.v1.SubscriptionStatus.behind_for:type_name -> google.protobuf.Duration
+	73,  // 81: tasker.host.v1.SubscriptionStatus.paused:type_name -> tasker.host.v1.SubscriptionPause
+	74,  // 82: tasker.host.v1.SubscriptionStatus.failing:type_name -> tasker.host.v1.FailingEvent
+	75,  // 83: tasker.host.v1.SubscriptionStatus.replays:type_name -> tasker.host.v1.ReplayPart
+	76,  // 84: tasker.host.v1.SubscriptionStatus.bindings:type_name -> tasker.host.v1.Binding
+	124, // 85: tasker.host.v1.SubscriptionStatus.created_at:type_name -> google.protobuf.Timestamp
+	124, // 86: tasker.host.v1.SubscriptionStatus.acked_at:type_name -> google.protobuf.Timestamp
+	72,  // 87: tasker.host.v1.SubscriptionStatus.unavailable:type_name -> tasker.host.v1.Outage
+	124, // 88: tasker.host.v1.Outage.since:type_name -> google.protobuf.Timestamp
+	124, // 89: tasker.host.v1.Outage.next_try:type_name -> google.protobuf.Timestamp
+	124, // 90: tasker.host.v1.SubscriptionPause.at:type_name -> google.protobuf.Timestamp
+	124, // 91: tasker.host.v1.FailingEvent.retry_at:type_name -> google.protobuf.Timestamp
+	13,  // 92: tasker.host.v1.Binding.template:type_name -> tasker.host.v1.TemplateRef
+	124, // 93: tasker.host.v1.Position.at:type_name -> google.protobuf.Timestamp
+	28,  // 94: tasker.host.v1.PauseSubscriptionRequest.operation:type_name -> tasker.host.v1.Operation
+	77,  // 95: tasker.host.v1.RewindSubscriptionRequest.to:type_name -> tasker.host.v1.Position
+	77,  // 96: tasker.host.v1.ReplaySubscriptionRequest.from:type_name -> tasker.host.v1.Position
+	77,  // 97: tasker.host.v1.ReplaySubscriptionRequest.to:type_name -> tasker.host.v1.Position
+	90,  // 98: tasker.host.v1.ListDeadLettersResponse.letters:type_name -> tasker.host.v1.DeadLetter
+	124, // 99: tasker.host.v1.DeadLetter.at:type_name -> google.protobuf.Timestamp
+	123, // 100: tasker.host.v1.TryEventRequest.timeout:type_name -> google.protobuf.Duration
+	123, // 101: tasker.host.v1.TryEventResponse.took:type_name -> google.protobuf.Duration
+	124, // 102: tasker.host.v1.GetHealthResponse.since:type_name -> google.protobuf.Timestamp
+	102, // 103: tasker.host.v1.GetHealthResponse.store:type_name -> tasker.host.v1.StoreHealth
+	119, // 104: tasker.host.v1.GetHealthResponse.plugins:type_name -> tasker.host.v1.GetHealthResponse.PluginsEntry
+	120, // 105: tasker.host.v1.GetHealthResponse.tasks:type_name -> tasker.host.v1.GetHealthResponse.TasksEntry
+	101, // 106: tasker.host.v1.GetHealthResponse.draining:type_name -> tasker.host.v1.Draining
+	124, // 107: tasker.host.v1.Draining.until:type_name -> google.protobuf.Timestamp
+	115, // 108: tasker.host.v1.GetStoreStatsResponse.buckets:type_name -> tasker.host.v1.BucketStats
+	121, // 109: tasker.host.v1.GetStoreStatsResponse.tasks:type_name -> tasker.host.v1.GetStoreStatsResponse.TasksEntry
+	122, // 110: tasker.host.v1.GetStoreStatsResponse.operations:type_name -> tasker.host.v1.GetStoreStatsResponse.OperationsEntry
+	123, // 111: tasker.host.v1.GetStoreStatsResponse.commit_time:type_name -> google.protobuf.Duration
+	105, // 112: tasker.host.v1.GetStoreStatsResponse.deleted:type_name -> tasker.host.v1.Deleted
+	108, // 113: tasker.host.v1.GetStoreSizesResponse.buckets:type_name -> tasker.host.v1.BucketSize
+	109, // 114: tasker.host.v1.GetStoreSizesResponse.finished:type_name -> tasker.host.v1.TaskSize
+	124, // 115: tasker.host.v1.TaskSize.oldest:type_name -> google.protobuf.Timestamp
+	112, // 116: tasker.host.v1.PruneStoreResponse.groups:type_name -> tasker.host.v1.Pruned
+	124, // 117: tasker.host.v1.PruneStoreResponse.next:type_name -> google.protobuf.Timestamp
+	105, // 118: tasker.host.v1.DeleteTasksResponse.deleted:type_name -> tasker.host.v1.Deleted
+	123, // 119: tasker.host.v1.BackupStoreResponse.took:type_name -> google.protobuf.Duration
+	116, // 120: tasker.host.v1.GetStoreStatsResponse.OperationsEntry.value:type_name -> tasker.host.v1.OperationStats
+	2,   // 121: tasker.host.v1.ControlService.CreateTask:input_type -> tasker.host.v1.CreateTaskRequest
+	4,   // 122: tasker.host.v1.ControlService.FindUnfinishedTask:input_type -> tasker.host.v1.FindUnfinishedTaskRequest
+	6,   // 123: tasker.host.v1.ControlService.GetTask:input_type -> tasker.host.v1.GetTaskRequest
+	8,   // 124: tasker.host.v1.ControlService.GetTaskTrace:input_type -> tasker.host.v1.GetTaskTraceRequest
+	23,  // 125: tasker.host.v1.ControlService.ListTasks:input_type -> tasker.host.v1.ListTasksRequest
+	26,  // 126: tasker.host.v1.ControlService.WatchTask:input_type -> tasker.host.v1.WatchTaskRequest
+	29,  // 127: tasker.host.v1.ControlService.CancelTask:input_type -> tasker.host.v1.CancelTaskRequest
+	31,  // 128: tasker.host.v1.ControlService.PauseTask:input_type -> tasker.host.v1.PauseTaskRequest
+	33,  // 129: tasker.host.v1.ControlService.ResumeTask:input_type -> tasker.host.v1.ResumeTaskRequest
+	35,  // 130: tasker.host.v1.ControlService.RetryTask:input_type -> tasker.host.v1.RetryTaskRequest
+	37,  // 131: tasker.host.v1.ControlService.ResolveTask:input_type -> tasker.host.v1.ResolveTaskRequest
+	39,  // 132: tasker.host.v1.ControlService.ListTemplates:input_type -> tasker.host.v1.ListTemplatesRequest
+	41,  // 133: tasker.host.v1.ControlService.GetTemplate:input_type -> tasker.host.v1.GetTemplateRequest
+	44,  // 134: tasker.host.v1.ControlService.ListPlugins:input_type -> tasker.host.v1.ListPluginsRequest
+	54,  // 135: tasker.host.v1.ControlService.ListPluginLogs:input_type -> tasker.host.v1.ListPluginLogsRequest
+	56,  // 136: tasker.host.v1.ControlService.ListCrashes:input_type -> tasker.host.v1.ListCrashesRequest
+	59,  // 137: tasker.host.v1.ControlService.ResumePlugin:input_type -> tasker.host.v1.ResumePluginRequest
+	61,  // 138: tasker.host.v1.ControlService.UpgradePlugin:input_type -> tasker.host.v1.UpgradePluginRequest
+	63,  // 139: tasker.host.v1.ControlService.TailEvents:input_type -> tasker.host.v1.TailEventsRequest
+	66,  // 140: tasker.host.v1.ControlService.ListCatalog:input_type -> tasker.host.v1.ListCatalogRequest
+	69,  // 141: tasker.host.v1.ControlService.ListSubscriptions:input_type -> tasker.host.v1.ListSubscriptionsRequest
+	78,  // 142: tasker.host.v1.ControlService.PauseSubscription:input_type -> tasker.host.v1.PauseSubscriptionRequest
+	80,  // 143: tasker.host.v1.ControlService.ResumeSubscription:input_type -> tasker.host.v1.ResumeSubscriptionRequest
+	82,  // 144: tasker.host.v1.ControlService.RewindSubscription:input_type -> tasker.host.v1.RewindSubscriptionRequest
+	84,  // 145: tasker.host.v1.ControlService.ReplaySubscription:input_type -> tasker.host.v1.ReplaySubscriptionRequest
+	86,  // 146: tasker.host.v1.ControlService.ForgetSubscription:input_type -> tasker.host.v1.ForgetSubscriptionRequest
+	88,  // 147: tasker.host.v1.ControlService.ListDeadLetters:input_type -> tasker.host.v1.ListDeadLettersRequest
+	91,  // 148: tasker.host.v1.ControlService.RetryDeadLetters:input_type -> tasker.host.v1.RetryDeadLettersRequest
+	93,  // 149: tasker.host.v1.ControlService.DiscardDeadLetters:input_type -> tasker.host.v1.DiscardDeadLettersRequest
+	95,  // 150: tasker.host.v1.ControlService.TryEvent:input_type -> tasker.host.v1.TryEventRequest
+	97,  // 151: tasker.host.v1.ControlService.StopHost:input_type -> tasker.host.v1.StopHostRequest
+	99,  // 152: tasker.host.v1.ControlService.GetHealth:input_type -> tasker.host.v1.GetHealthRequest
+	103, // 153: tasker.host.v1.ControlService.GetStoreStats:input_type -> tasker.host.v1.GetStoreStatsRequest
+	106, // 154: tasker.host.v1.ControlService.GetStoreSizes:input_type -> tasker.host.v1.GetStoreSizesRequest
+	110, // 155: tasker.host.v1.ControlService.PruneStore:input_type -> tasker.host.v1.PruneStoreRequest
+	113, // 156: tasker.host.v1.ControlService.DeleteTasks:input_type -> tasker.host.v1.DeleteTasksRequest
+	117, // 157: tasker.host.v1.ControlService.BackupStore:input_type -> tasker.host.v1.BackupStoreRequest
+	3,   // 158: tasker.host.v1.ControlService.CreateTask:output_type -> tasker.host.v1.CreateTaskResponse
+	5,   // 159: tasker.host.v1.ControlService.FindUnfinishedTask:output_type -> tasker.host.v1.FindUnfinishedTaskResponse
+	7,   // 160: tasker.host.v1.ControlService.GetTask:output_type -> tasker.host.v1.GetTaskResponse
+	9,   // 161: tasker.host.v1.ControlService.GetTaskTrace:output_type -> tasker.host.v1.GetTaskTraceResponse
+	24,  // 162: tasker.host.v1.ControlService.ListTasks:output_type -> tasker.host.v1.ListTasksResponse
+	27,  // 163: tasker.host.v1.ControlService.WatchTask:output_type -> tasker.host.v1.WatchTaskResponse
+	30,  // 164: tasker.host.v1.ControlService.CancelTask:output_type -> tasker.host.v1.CancelTaskResponse
+	32,  // 165: tasker.host.v1.ControlService.PauseTask:output_type -> tasker.host.v1.PauseTaskResponse
+	34,  // 166: tasker.host.v1.ControlService.ResumeTask:output_type -> tasker.host.v1.ResumeTaskResponse
+	36,  // 167: tasker.host.v1.ControlService.RetryTask:output_type -> tasker.host.v1.RetryTaskResponse
+	38,  // 168: tasker.host.v1.ControlService.ResolveTask:output_type -> tasker.host.v1.ResolveTaskResponse
+	40,  // 169: tasker.host.v1.ControlService.ListTemplates:output_type -> tasker.host.v1.ListTemplatesResponse
+	42,  // 170: tasker.host.v1.ControlService.GetTemplate:output_type -> tasker.host.v1.GetTemplateResponse
+	45,  // 171: tasker.host.v1.ControlService.ListPlugins:output_type -> tasker.host.v1.ListPluginsResponse
+	55,  // 172: tasker.host.v1.ControlService.ListPluginLogs:output_type -> tasker.host.v1.ListPluginLogsResponse
+	57,  // 173: tasker.host.v1.ControlService.ListCrashes:output_type -> tasker.host.v1.ListCrashesResponse
+	60,  // 174: tasker.host.v1.ControlService.ResumePlugin:output_type -> tasker.host.v1.ResumePluginResponse
+	62,  // 175: tasker.host.v1.ControlService.UpgradePlugin:output_type -> tasker.host.v1.UpgradePluginResponse
+	64,  // 176: tasker.host.v1.ControlService.TailEvents:output_type -> tasker.host.v1.TailEventsResponse
+	67,  // 177: tasker.host.v1.ControlService.ListCatalog:output_type -> tasker.host.v1.ListCatalogResponse
+	70,  // 178: tasker.host.v1.ControlService.ListSubscriptions:output_type -> tasker.host.v1.ListSubscriptionsResponse
+	79,  // 179: tasker.host.v1.ControlService.PauseSubscription:output_type -> tasker.host.v1.PauseSubscriptionResponse
+	81,  // 180: tasker.host.v1.ControlService.ResumeSubscription:output_type -> tasker.host.v1.ResumeSubscriptionResponse
+	83,  // 181: tasker.host.v1.ControlService.RewindSubscription:output_type -> tasker.host.v1.RewindSubscriptionResponse
+	85,  // 182: tasker.host.v1.ControlService.ReplaySubscription:output_type -> tasker.host.v1.ReplaySubscriptionResponse
+	87,  // 183: tasker.host.v1.ControlService.ForgetSubscription:output_type -> tasker.host.v1.ForgetSubscriptionResponse
+	89,  // 184: tasker.host.v1.ControlService.ListDeadLetters:output_type -> tasker.host.v1.ListDeadLettersResponse
+	92,  // 185: tasker.host.v1.ControlService.RetryDeadLetters:output_type -> tasker.host.v1.RetryDeadLettersResponse
+	94,  // 186: tasker.host.v1.ControlService.DiscardDeadLetters:output_type -> tasker.host.v1.DiscardDeadLettersResponse
+	96,  // 187: tasker.host.v1.ControlService.TryEvent:output_type -> tasker.host.v1.TryEventResponse
+	98,  // 188: tasker.host.v1.ControlService.StopHost:output_type -> tasker.host.v1.StopHostResponse
+	100, // 189: tasker.host.v1.ControlService.GetHealth:output_type -> tasker.host.v1.GetHealthResponse
+	104, // 190: tasker.host.v1.ControlService.GetStoreStats:output_type -> tasker.host.v1.GetStoreStatsResponse
+	107, // 191: tasker.host.v1.ControlService.GetStoreSizes:output_type -> tasker.host.v1.GetStoreSizesResponse
+	111, // 192: tasker.host.v1.ControlService.PruneStore:output_type -> tasker.host.v1.PruneStoreResponse
+	114, // 193: tasker.host.v1.ControlService.DeleteTasks:output_type -> tasker.host.v1.DeleteTasksResponse
+	118, // 194: tasker.host.v1.ControlService.BackupStore:output_type -> tasker.host.v1.BackupStoreResponse
+	158, // [158:195] is the sub-list for method output_type
+	121, // [121:158] is the sub-list for method input_type
+	121, // [121:121] is the sub-list for extension type_name
+	121, // [121:121] is the sub-list for extension extendee
+	0,   // [0:121] is the sub-list for field type_name
 }
 
 func init() { file_tasker_host_v1_control_proto_init() }
@@ -9392,14 +9714,14 @@ func file_tasker_host_v1_control_proto_init() {
 	if File_tasker_host_v1_control_proto != nil {
 		return
 	}
-	file_tasker_host_v1_control_proto_msgTypes[67].OneofWrappers = []any{}
+	file_tasker_host_v1_control_proto_msgTypes[68].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_tasker_host_v1_control_proto_rawDesc), len(file_tasker_host_v1_control_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   119,
+			NumMessages:   123,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -54,6 +54,7 @@ const (
 	ControlService_RetryDeadLetters_FullMethodName   = "/tasker.host.v1.ControlService/RetryDeadLetters"
 	ControlService_DiscardDeadLetters_FullMethodName = "/tasker.host.v1.ControlService/DiscardDeadLetters"
 	ControlService_TryEvent_FullMethodName           = "/tasker.host.v1.ControlService/TryEvent"
+	ControlService_StopHost_FullMethodName           = "/tasker.host.v1.ControlService/StopHost"
 	ControlService_GetHealth_FullMethodName          = "/tasker.host.v1.ControlService/GetHealth"
 	ControlService_GetStoreStats_FullMethodName      = "/tasker.host.v1.ControlService/GetStoreStats"
 	ControlService_GetStoreSizes_FullMethodName      = "/tasker.host.v1.ControlService/GetStoreSizes"
@@ -130,6 +131,9 @@ type ControlServiceClient interface {
 	DiscardDeadLetters(ctx context.Context, in *DiscardDeadLettersRequest, opts ...grpc.CallOption) (*DiscardDeadLettersResponse, error)
 	// TryEvent delivers one event outside of the log and waits for the answer.
 	TryEvent(ctx context.Context, in *TryEventRequest, opts ...grpc.CallOption) (*TryEventResponse, error)
+	// StopHost has the host end in an orderly way, as a terminate signal does, because somebody
+	// else takes over its home. It answers at once; GetHealth says how far it is.
+	StopHost(ctx context.Context, in *StopHostRequest, opts ...grpc.CallOption) (*StopHostResponse, error)
 	// GetHealth says how the host is doing.
 	GetHealth(ctx context.Context, in *GetHealthRequest, opts ...grpc.CallOption) (*GetHealthResponse, error)
 	// GetStoreStats says how much the store holds.
@@ -497,6 +501,16 @@ func (c *controlServiceClient) TryEvent(ctx context.Context, in *TryEventRequest
 	return out, nil
 }
 
+func (c *controlServiceClient) StopHost(ctx context.Context, in *StopHostRequest, opts ...grpc.CallOption) (*StopHostResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(StopHostResponse)
+	err := c.cc.Invoke(ctx, ControlService_StopHost_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 func (c *controlServiceClient) GetHealth(ctx context.Context, in *GetHealthRequest, opts ...grpc.CallOption) (*GetHealthResponse, error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(GetHealthResponse)
@@ -625,6 +639,9 @@ type ControlServiceServer interface {
 	DiscardDeadLetters(context.Context, *DiscardDeadLettersRequest) (*DiscardDeadLettersResponse, error)
 	// TryEvent delivers one event outside of the log and waits for the answer.
 	TryEvent(context.Context, *TryEventRequest) (*TryEventResponse, error)
+	// StopHost has the host end in an orderly way, as a terminate signal does, because somebody
+	// else takes over its home. It answers at once; GetHealth says how far it is.
+	StopHost(context.Context, *StopHostRequest) (*StopHostResponse, error)
 	// GetHealth says how the host is doing.
 	GetHealth(context.Context, *GetHealthRequest) (*GetHealthResponse, error)
 	// GetStoreStats says how much the store holds.
@@ -736,6 +753,9 @@ func (UnimplementedControlServiceServer) DiscardDeadLetters(context.Context, *Di
 }
 func (UnimplementedControlServiceServer) TryEvent(context.Context, *TryEventRequest) (*TryEventResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method TryEvent not implemented")
+}
+func (UnimplementedControlServiceServer) StopHost(context.Context, *StopHostRequest) (*StopHostResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method StopHost not implemented")
 }
 func (UnimplementedControlServiceServer) GetHealth(context.Context, *GetHealthRequest) (*GetHealthResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method GetHealth not implemented")
@@ -1281,6 +1301,24 @@ func _ControlService_TryEvent_Handler(srv interface{}, ctx context.Context, dec 
 	return interceptor(ctx, in, info, handler)
 }
 
+func _ControlService_StopHost_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(StopHostRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(ControlServiceServer).StopHost(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: ControlService_StopHost_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(ControlServiceServer).StopHost(ctx, req.(*StopHostRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 func _ControlService_GetHealth_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
 	in := new(GetHealthRequest)
 	if err := dec(in); err != nil {
@@ -1495,6 +1533,10 @@ var ControlService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "TryEvent",
 			Handler:    _ControlService_TryEvent_Handler,
+		},
+		{
+			MethodName: "StopHost",
+			Handler:    _ControlService_StopHost_Handler,
 		},
 		{
 			MethodName: "GetHealth",
