@@ -14,12 +14,13 @@ import (
 
 // kernelJSON is what the machine can enforce.
 type kernelJSON struct {
-	Landlock   int    `json:"landlock_abi"` // 0 = there is none
-	NoLandlock string `json:"no_landlock,omitempty"`
-	Seccomp    bool   `json:"seccomp"`
-	NoSeccomp  string `json:"no_seccomp,omitempty"`
-	NoNewPrivs bool   `json:"no_new_privs"`
-	Root       bool   `json:"root"`
+	Landlock     int    `json:"landlock_abi"` // 0 = there is none
+	NoLandlock   string `json:"no_landlock,omitempty"`
+	Seccomp      bool   `json:"seccomp"`
+	NoSeccomp    string `json:"no_seccomp,omitempty"`
+	NoNewPrivs   bool   `json:"no_new_privs"`
+	NoPrivileges string `json:"no_privileges,omitempty"` // why rights could not be given up
+	Root         bool   `json:"root"`
 }
 
 // measureJSON is one thing that is kept from a plugin, or is not.

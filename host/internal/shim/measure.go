@@ -1,6 +1,7 @@
 package shim
 
 import (
+	"cmp"
 	"fmt"
 	"strings"
 )
@@ -31,8 +32,10 @@ type Kernel struct {
 	// Seccomp says that system calls can be refused. NoSeccomp says why not.
 	Seccomp   bool   `json:"seccomp"`
 	NoSeccomp string `json:"no_seccomp,omitempty"`
-	// NoNewPrivs says that programs cannot gain rights by being executed.
-	NoNewPrivs bool `json:"no_new_privs"`
+	// NoNewPrivs says that programs cannot gain rights by being executed. NoPrivileges says
+	// why the rights of a process cannot be given up, where the reason is another.
+	NoNewPrivs   bool   `json:"no_new_privs"`
+	NoPrivileges string `json:"no_privileges,omitempty"`
 	// Root says that this process has the user id 0.
 	Root bool `json:"root"`
 }
@@ -69,7 +72,7 @@ func (p *Plan) binary() Measure {
 
 func (p *Plan) privileges(k Kernel) Measure {
 	if !k.NoNewPrivs {
-		return Measure{"privileges", Missing, "the kernel has no no_new_privs"}
+		return Measure{"privileges", Missing, cmp.Or(k.NoPrivileges, "the kernel has no no_new_privs")}
 	}
 	if k.Root {
 		return Measure{"privileges", Enforced, "no_new_privs, and no capabilities though the user is root"}

@@ -75,6 +75,9 @@ func (p *Plan) filter() []bpf.Instruction {
 	for _, number := range hidden() {
 		code = on(code, number, answers(fail(unix.ENOSYS)))
 	}
+	// Limits of the host could end it, and a terminal that it has would take what is typed.
+	code = on(code, unix.SYS_PRLIMIT64, oneOf(0, allow, fail(unix.EPERM), 0))
+	code = on(code, unix.SYS_IOCTL, oneOf(1, fail(unix.EPERM), allow, unix.TIOCSTI, unix.TIOCLINUX))
 	if p.Subprocess {
 		// Namespaces would give a process capabilities again, if only there.
 		code = on(code, unix.SYS_CLONE, ifBits(0, newNamespaces, fail(unix.EPERM), allow))
@@ -87,6 +90,7 @@ func (p *Plan) filter() []bpf.Instruction {
 	if p.network() == networkNone {
 		code = on(code, unix.SYS_CONNECT, answers(fail(unix.EACCES)))
 		code = on(code, unix.SYS_SOCKET, streamSockets())
+		code = on(code, unix.SYS_SOCKETPAIR, streamSockets()) // one of a pair can send to others, too
 	} else {
 		code = on(code, unix.SYS_SOCKET, families(unix.AF_UNIX, unix.AF_INET, unix.AF_INET6, unix.AF_NETLINK))
 	}
@@ -111,15 +115,21 @@ func ifBits(arg, bits uint32, then, otherwise answer) []bpf.Instruction {
 	}
 }
 
+// oneOf answers by whether the lower half of an argument, which is all that the kernel reads
+// of those that this is for, is one of some values.
+func oneOf(arg uint32, then, otherwise answer, values ...uint32) []bpf.Instruction {
+	code := []bpf.Instruction{bpf.LoadAbsolute{Off: argument(arg), Size: 4}}
+	for _, value := range values {
+		code = append(code,
+			bpf.JumpIf{Cond: bpf.JumpEqual, Val: value, SkipFalse: 1},
+			bpf.RetConstant{Val: uint32(then)})
+	}
+	return append(code, bpf.RetConstant{Val: uint32(otherwise)})
+}
+
 // families allows sockets of some families.
 func families(allowed ...uint32) []bpf.Instruction {
-	code := []bpf.Instruction{bpf.LoadAbsolute{Off: argument(0), Size: 4}}
-	for _, family := range allowed {
-		code = append(code,
-			bpf.JumpIf{Cond: bpf.JumpEqual, Val: family, SkipFalse: 1},
-			bpf.RetConstant{Val: uint32(allow)})
-	}
-	return append(code, bpf.RetConstant{Val: uint32(fail(unix.EAFNOSUPPORT))})
+	return oneOf(0, allow, fail(unix.EAFNOSUPPORT), allowed...)
 }
 
 // streamSockets allows the sockets over which the host talks with the plugin. Others could

@@ -75,8 +75,8 @@ func (p *Plan) launch(out *json.Encoder) error {
 
 // confine gives up what was not granted, and notes in k what the kernel did not do.
 func (p *Plan) confine(k *Kernel) {
-	if unix.Prctl(unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != nil {
-		k.NoNewPrivs = false
+	if err := unix.Prctl(unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0); err != nil {
+		k.NoNewPrivs, k.NoPrivileges = false, "no_new_privs: "+err.Error()
 	}
 	if k.Landlock > 0 {
 		if err := p.landlock(k.Landlock); err != nil {
@@ -84,7 +84,7 @@ func (p *Plan) confine(k *Kernel) {
 		}
 	}
 	if err := dropCapabilities(); err != nil {
-		k.NoNewPrivs = false
+		k.NoNewPrivs, k.NoPrivileges = false, err.Error()
 	}
 	if k.Seccomp {
 		if err := p.seccomp(); err != nil {

@@ -14,6 +14,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"unsafe"
 
 	"github.com/google/go-cmp/cmp"
 	"golang.org/x/sys/unix"
@@ -104,6 +105,26 @@ func (a attack) try() error {
 		return err
 	case "signal":
 		return unix.Kill(a.PID, unix.SIGURG) // a Go program ignores it
+	case "limit":
+		return unix.Prlimit(a.PID, unix.RLIMIT_CORE, &unix.Rlimit{}, nil)
+	case "send without connecting":
+		pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_DGRAM, 0)
+		if err == nil {
+			err = unix.Sendto(pair[0], []byte("secret"), 0, &unix.SockaddrUnix{Name: a.Addr})
+		}
+		return err
+	case "type into a terminal":
+		key := byte('x')
+		_, _, errno := unix.Syscall(unix.SYS_IOCTL, 0, unix.TIOCSTI, uintptr(unsafe.Pointer(&key)))
+		if errno == unix.EPERM { // its standard input is no terminal: the kernel itself says so otherwise
+			return errno
+		}
+		return nil
+	case "own limit":
+		return unix.Setrlimit(unix.RLIMIT_CORE, &unix.Rlimit{})
+	case "own pair":
+		_, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+		return err
 	case "fork":
 		return exec.Command("/bin/true").Run()
 	case "namespace":
@@ -244,6 +265,11 @@ func TestHostileProgram(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer func() { _ = control.Close() }()
+	datagrams, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: filepath.Join(dir, "log"), Net: "unixgram"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = datagrams.Close() }()
 	pid := os.Getpid()
 	proc := "/proc/" + strconv.Itoa(pid)
 	none := shim.Plan{Profile: shim.Default, Private: []string{h.own}}
@@ -269,6 +295,11 @@ func TestHostileProgram(t *testing.T) {
 		"read the memory of the host":       {granted, attack{What: "memory", PID: pid}, refused},
 		"trace the host":                    {granted, attack{What: "trace", PID: pid}, refused},
 		"signal the host":                   {granted, attack{What: "signal", PID: pid}, refused},
+		"limit the host":                    {granted, attack{What: "limit", PID: pid}, refused},
+		"send to a socket unconnected":      {none, attack{What: "send without connecting", Addr: datagrams.LocalAddr().String()}, refused},
+		"type into a terminal":              {granted, attack{What: "type into a terminal"}, refused},
+		"its own: a limit":                  {none, attack{What: "own limit"}, done},
+		"its own: a pair of sockets":        {none, attack{What: "own pair"}, done},
 		"connect over TCP":                  {none, attack{What: "tcp", Addr: tcp.Addr().String()}, refused},
 		"listen on TCP":                     {none, attack{What: "listen"}, refused},
 		"send over UDP":                     {none, attack{What: "udp", Addr: "127.0.0.1:9"}, refused},
@@ -390,6 +421,20 @@ func TestLimits(t *testing.T) {
 		measures := plan.Measures(shim.Kernel{Root: root})
 		if diff := cmp.Diff(measures[len(measures)-1], want); diff != "" {
 			t.Errorf("root %v (-got +want):\n%s", root, diff)
+		}
+	}
+}
+
+// TestWhyRightsAreNotGone: what could not be given up is named.
+func TestWhyRightsAreNotGone(t *testing.T) {
+	plan := shim.Plan{Profile: shim.Default}
+	for why, want := range map[string]string{
+		"": "the kernel has no no_new_privs",
+		"drop capabilities: operation not permitted": "drop capabilities: operation not permitted",
+	} {
+		got := plan.Measures(shim.Kernel{NoPrivileges: why})[1]
+		if diff := cmp.Diff(got, shim.Measure{Name: "privileges", State: shim.Missing, Detail: want}); diff != "" {
+			t.Errorf("%q (-got +want):\n%s", why, diff)
 		}
 	}
 }
