@@ -27,7 +27,9 @@ func BenchmarkCatchUp(b *testing.B) {
 	with := bench.Load{Tasks: 1000, Rate: 200}
 	var p50, p99, backlog, left []float64
 	for b.Loop() {
-		each(func(name string) error { return l.PauseSubscription(b.Context(), name, task.Operation{By: "benchmark"}) })
+		each(func(name string) error {
+			return l.PauseSubscription(b.Context(), name, task.Operation{By: "benchmark"})
+		})
 		l.run(bench.Load{Tasks: 10_000, InFlight: 64})
 		before := l.run(with)
 		backlog = append(backlog, behind())
