@@ -248,7 +248,7 @@ func value(p *float64) float64 {
 
 func topTable(rows []topJSON) *table {
 	t := &table{head: []string{
-		"NAME", "VERSION", "STATE", "PID", "BUSY", "STEPS/S", "EVENTS/S", "MEMORY", "CPU%", "FILES", "THREADS", "RESTARTS", "LAG",
+		"NAME", "VERSION", "STATE", "PID", "BUSY", "STEPS/S", "EVENTS/S", "MEMORY", "CPU%", "FILES", "THREADS", "CRASHES", "LAG",
 	}}
 	for i := range rows {
 		r := &rows[i]
