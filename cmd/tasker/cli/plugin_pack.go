@@ -89,7 +89,7 @@ func packSources(c *cobra.Command, req *host.PackRequest, given, binaries []stri
 		info, err := os.Stat(source)
 		switch {
 		case err != nil:
-			return fmt.Errorf("pack: %w", err)
+			return withHint(fmt.Errorf("pack: %w", err), "name the executable, or a directory with executables: tasker plugin pack --help")
 		case info.IsDir():
 			req.Dir = source
 		default:

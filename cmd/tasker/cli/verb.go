@@ -8,10 +8,12 @@ import (
 	"maps"
 	"os"
 	"os/exec"
+	"os/signal"
 	"path/filepath"
 	"runtime"
 	"slices"
 	"strings"
+	"sync"
 	"syscall"
 
 	"github.com/goccy/go-yaml/ast"
@@ -207,12 +209,10 @@ func (a *app) runVerb(ctx context.Context, root *cobra.Command, v *verb, args []
 	if err != nil {
 		return err
 	}
-	cmd := exec.CommandContext(ctx, v.path, append(v.first, args...)...) //nolint:gosec // it is what was asked for
+	cmd := exec.CommandContext(context.WithoutCancel(ctx), v.path, append(v.first, args...)...) //nolint:gosec // it is what was asked for
 	cmd.Env = append(os.Environ(), env...)
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = a.stdin, a.out.w, a.stderr
-	// What ends us is to end the program; of a terminal's interrupt it hears by itself, too.
-	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) }
-	err = cmd.Run()
+	err = a.runForwarding(cmd)
 	if failed, ok := errors.AsType[*exec.ExitError](err); ok && failed.Exited() {
 		return exit(failed.ExitCode())
 	}
@@ -220,6 +220,38 @@ func (a *app) runVerb(ctx context.Context, root *cobra.Command, v *verb, args []
 		return fmt.Errorf("tasker %s: %w", v.name, err)
 	}
 	return nil
+}
+
+// runForwarding runs a program and passes on the signals that are to end this process. Of a
+// terminal's interrupt the program hears by itself: it gets no other one.
+func (a *app) runForwarding(cmd *exec.Cmd) error {
+	signals := make(chan os.Signal, 1)
+	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
+	f, ok := a.stdin.(*os.File)
+	atTerminal := ok && isTerminal(f)
+	if err := cmd.Start(); err != nil {
+		signal.Stop(signals)
+		return err
+	}
+	done := make(chan struct{})
+	var forwarding sync.WaitGroup
+	forwarding.Go(func() {
+		for {
+			select {
+			case s := <-signals:
+				if s != os.Interrupt || !atTerminal {
+					_ = cmd.Process.Signal(s) // it may have ended
+				}
+			case <-done:
+				return
+			}
+		}
+	})
+	err := cmd.Wait()
+	signal.Stop(signals)
+	close(done)
+	forwarding.Wait()
+	return err
 }
 
 // verbEnv returns what a verb finds in its environment.

@@ -47,6 +47,10 @@ func GenerateKey(private, public, password string) (string, error) {
 
 func writeNew(name string, text []byte, mode fs.FileMode) error {
 	f, err := os.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, mode)
+	if errors.Is(err, fs.ErrExist) {
+		return withHint(fmt.Errorf("write a key: expected no file %s, found one: keys are never overwritten", name),
+			"choose another name: tasker plugin keygen FILE")
+	}
 	if err != nil {
 		return fmt.Errorf("write a key: %w", err)
 	}
