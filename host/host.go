@@ -57,7 +57,7 @@ type Host struct {
 	stopping   chan struct{}             // closed when nothing more is started
 	asked      chan string               // by whom the host was asked to end
 	cut        atomic.Pointer[time.Time] // when attempts are cut, nil before the host ends
-	used       atomic.Bool // it was run or closed
+	used       atomic.Bool               // it was run or closed
 	left       []api.SubscriptionStatus
 
 	ids struct {
@@ -92,8 +92,10 @@ func Open(ctx context.Context, opts Options) (_ *Host, err error) {
 	if err != nil {
 		return nil, err
 	}
-	h := &Host{opts: opts, log: opts.Logger, started: opts.Now(), born: time.Now(), ready: make(chan struct{}),
-		stopping: make(chan struct{}), asked: make(chan string, 1), settled: newBell(), given: newGiven(set)}
+	h := &Host{
+		opts: opts, log: opts.Logger, started: opts.Now(), born: time.Now(), ready: make(chan struct{}),
+		stopping: make(chan struct{}), asked: make(chan string, 1), settled: newBell(), given: newGiven(set),
+	}
 	h.ids.entropy = ulid.Monotonic(rand.NewChaCha8(seed()), 0)
 	h.reading = reading{store: st, templates: set, now: opts.Now, plugins: h, snapshots: newSnapshotCache()}
 	if err := h.assemble(ctx, plan); err != nil {

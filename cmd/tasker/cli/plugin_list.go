@@ -33,7 +33,7 @@ type pluginJSON struct {
 	Emits         []emitJSON         `json:"emits"`
 	Notes         []string           `json:"notes"`
 	Upgrade       *pluginUpgradeJSON `json:"upgrade"` // null when none is under way
-	Locked        *lockedJSON        `json:"locked"` // null for what was not installed
+	Locked        *lockedJSON        `json:"locked"`  // null for what was not installed
 }
 
 // pluginUpgradeJSON is an upgrade that is under way.
