@@ -116,6 +116,7 @@ type Delivery struct {
 	reader   *reader
 	bindings *bindings
 	saver    *saver
+	spacing  spacing
 	openedAt uint64 // the log's last sequence when it was made
 	trials   atomic.Uint64
 

@@ -23,6 +23,8 @@
 //     timer; one that has caught up waits for a bell, and nothing is written.
 //   - The log wakes at a pace: at once after a pause, and while it grows on and on no sooner
 //     than a pace after the last time, all who wait together.
+//   - The past makes room: while the log grows, who is behind rests after each full batch,
+//     nine times as long as the batch took, however many are behind.
 //   - Trials, retried dead letters, replays and live events follow each other: nothing of
 //     one is in flight when the next begins.
 //
@@ -35,8 +37,8 @@
 // for signs of life. These six do nothing by themselves.
 // subscription.go owns a machine and serves instances one after the other; link.go is one
 // stream, send.go its frames. route.go decides which events are wanted and through which
-// binding; reader.go reads the log for all, header.go the envelopes. cursors.go writes the
-// cursors, operate.go is what operators ask for, lag.go tells who is late.
+// binding; reader.go reads the log for all, header.go the envelopes. spacing.go spaces out
+// what was missed. cursors.go writes the cursors, operate.go is what operators ask for, lag.go tells who is late.
 //
 // # Goroutines
 //

@@ -240,6 +240,7 @@ func (l *link) act(ctx context.Context, st *step) error {
 func (l *link) deliver(ctx context.Context, st *step) error {
 	s := l.s
 	w := st.want
+	begun := time.Now()
 	found, err := s.d.reader.read(ctx, w.seq)
 	if err != nil {
 		return l.trouble(ctx, err)
@@ -269,10 +270,31 @@ func (l *link) deliver(ctx context.Context, st *step) error {
 	s.noteLocked()
 	full := l.frame.full
 	s.mu.Unlock()
-	if full {
-		return l.flush()
+	if !full {
+		return nil
 	}
-	return nil
+	err = l.flush()
+	l.makeRoom(ctx, time.Since(begun))
+	return err
+}
+
+// makeRoom rests after a full batch, which says that there is more of the log to send, for
+// what goes on meanwhile.
+func (l *link) makeRoom(ctx context.Context, worked time.Duration) {
+	d := l.s.d
+	rest := d.spacing.rest(worked, d.reader.bell.count(), time.Now())
+	if rest == 0 || d.draining.Load() {
+		return
+	}
+	d.spacing.begin()
+	defer d.spacing.end()
+	l.timer.Reset(rest)
+	defer l.timer.Stop()
+	select {
+	case <-l.timer.C:
+	case <-l.received:
+	case <-ctx.Done():
+	}
 }
 
 // mayHold reports whether a batch that is not full can wait for the next answer: then
