@@ -89,7 +89,7 @@ func Compile(source string) (*Filter, error) {
 	if out := compiled.OutputType(); !out.IsExactType(types.BoolType) && !out.IsExactType(types.DynType) {
 		return nil, &Error{Line: 1, Column: 1, Message: "a filter is true or false, this is " + typeName(out.String())}
 	}
-	program, err := env.Program(compiled, cel.EvalOptions(cel.OptOptimize), cel.CostTracking(meter{}), cel.CostLimit(MaxCost),
+	program, err := env.Program(compiled, cel.EvalOptions(cel.OptOptimize), cel.CustomDecoratorV2(orderMade), cel.CostTracking(meter{}), cel.CostLimit(MaxCost),
 		cel.InterruptCheckFrequency(checkEvery))
 	if err != nil {
 		return nil, &Error{Line: 1, Column: 1, Message: events().readable(err.Error())}
@@ -170,7 +170,7 @@ var environment = sync.OnceValues(func() (*cel.Env, error) {
 	}
 	return cel.NewEnv(
 		cel.CustomTypeProvider(provider{Registry: registry}),
-		cel.CustomTypeAdapter(registry),
+		cel.CustomTypeAdapter(inOrder{registry}),
 		cel.Variable(eventName, types.NewObjectType(eventType)),
 		cel.Variable(payloadName, types.DynType),
 		cel.CrossTypeNumericComparisons(true),

@@ -70,7 +70,7 @@ func CompileValue(source string) (*Value, error) {
 	if err := v.inspect(compiled); err != nil {
 		return nil, err
 	}
-	v.program, err = env.Program(compiled, cel.EvalOptions(cel.OptOptimize), cel.CostTracking(meter{}), cel.CostLimit(MaxValueCost), cel.InterruptCheckFrequency(MaxTurns))
+	v.program, err = env.Program(compiled, cel.EvalOptions(cel.OptOptimize), cel.CustomDecoratorV2(orderMade), cel.CostTracking(meter{}), cel.CostLimit(MaxValueCost), cel.InterruptCheckFrequency(MaxTurns))
 	if err != nil {
 		return nil, &Error{Line: 1, Column: 1, Message: values(nil).readable(err.Error())}
 	}
@@ -275,7 +275,7 @@ func newValueEnv(input *types.Type, known *shapes) (*cel.Env, error) {
 	}
 	options := []cel.EnvOption{
 		cel.CustomTypeProvider(valueProvider{Registry: registry, known: known}),
-		cel.CustomTypeAdapter(registry),
+		cel.CustomTypeAdapter(inOrder{registry}),
 		cel.Variable(inputName, input),
 		cel.Variable(resultsName, types.NewObjectType(resultsType)),
 		cel.Variable(taskName, types.NewObjectType(taskType)),

@@ -391,3 +391,33 @@ func FuzzMapping(f *testing.F) {
 		}
 	})
 }
+
+// TestKeysInOrder: whatever visits a map visits its keys in their order.
+func TestKeysInOrder(t *testing.T) {
+	tests := map[string]struct{ doc, want string }{
+		"an object of the input":    {`"=input.map(k, k)"`, `["a","b","c","d","e","f"]`},
+		"with what lies there":      {`"=input.filter(k, input[k] > 2)"`, `["a","c","d","e"]`},
+		"a map that is made":        {`"={'z': 1, 'y': 2, 'x': 3, 'w': 4, 'v': 5}.map(k, k)"`, `["v","w","x","y","z"]`},
+		"keys that are numbers":     {`"={10: 1, 9: 2, 8: 3, -1: 4, 100: 5}.map(k, string(k))"`, `["-1","8","9","10","100"]`},
+		"an object within a list":   {`"=[input].map(o, o.map(k, k))"`, `[["a","b","c","d","e","f"]]`},
+		"is still equal to another": {`"={'b': 2, 'a': 1} == {'a': 1, 'b': 2}"`, `true`},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			m, wrong := expr.CompileMapping(json.RawMessage(tt.doc))
+			if len(wrong) > 0 {
+				t.Fatal(wrong)
+			}
+			in, err := expr.Decode(json.RawMessage(`{"f": 1, "e": 3, "d": 4, "c": 5, "b": 2, "a": 6}`))
+			if err != nil {
+				t.Fatal(err)
+			}
+			for range 8 { // an order by chance is rarely right so often
+				got, err := m.Resolve(&expr.Vars{Input: func() (any, error) { return in, nil }}, 1000)
+				if err != nil || string(got) != tt.want {
+					t.Fatalf("got %s, %v, want %s", got, err, tt.want)
+				}
+			}
+		})
+	}
+}
