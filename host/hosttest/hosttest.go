@@ -12,6 +12,15 @@
 //		h.WantSteps(v, "greet=complete/1")
 //	}
 //
+// To test a template without any process, [Simulate] runs it with Go functions in place of the plugins, on a clock of its
+// own:
+//
+//	got := hosttest.Simulate(t, hosttest.Scenario{Template: "order.yaml", Stubs: map[string]hosttest.Stub{
+//		"charge": hosttest.Func(func(ctx context.Context, in Order) (Receipt, error) { return Receipt{}, nil }),
+//	}})
+//	got.WantTask(task.Complete)
+//	got.WantEvents("step.completed(charge) task.completed")
+//
 // Without other plugins a host offers plugins/mock, which fails on request.
 package hosttest
 

@@ -7,8 +7,6 @@ import (
 	"fmt"
 	"strings"
 
-	"github.com/google/go-cmp/cmp"
-
 	"github.com/tasker-engine/tasker/host"
 	"github.com/tasker-engine/tasker/host/task"
 )
@@ -142,13 +140,15 @@ func (h *Host) WantTask(v *task.View, want task.Status) {
 // each, in the order of the template, separated by blanks.
 func (h *Host) WantSteps(v *task.View, want string) {
 	h.t.Helper()
-	got := make([]string, len(v.Steps))
-	for i := range v.Steps {
-		s := &v.Steps[i]
-		got[i] = fmt.Sprintf("%s=%s/%d", s.Name, s.Status, s.Attempts)
-	}
-	if diff := cmp.Diff(strings.Fields(want), got); diff != "" {
-		h.t.Errorf("steps (-want +got):\n%s%s", diff, Describe(v))
+	wantSteps(h.t, v, want)
+}
+
+// WantEvents fails the test unless the task has these events in this order; others may lie between: see
+// [Simulated.WantEvents].
+func (h *Host) WantEvents(id task.ID, want string) {
+	h.t.Helper()
+	if diff := missingEvents(h.History(id), strings.Fields(want)); diff != "" {
+		h.t.Errorf("events of task %s:\n%s", id, diff)
 	}
 }
 

@@ -147,6 +147,7 @@ func (o *Outcome) Decode(tb testing.TB, v any) {
 type Running struct {
 	p      *Plugin
 	id     string
+	asked  Attempt
 	sent   *pluginv1.Attempt
 	values map[string][]byte // what can be fetched
 
@@ -177,7 +178,7 @@ func (p *Plugin) Begin(tb testing.TB, a Attempt) *Running {
 	if err != nil {
 		tb.Fatalf("attempt at %s: %v", a.Handler, err)
 	}
-	r.id, r.sent = a.ID, wire
+	r.id, r.asked, r.sent = a.ID, a, wire
 	p.mu.Lock()
 	p.attempts[a.ID] = r
 	ended := p.ended
@@ -382,6 +383,32 @@ func (r *Running) lose(err error) {
 	}
 }
 
+// Again sends the step's next attempt, as a host does when this one has failed, or was lost with its process: same step,
+// input and idempotency key, the next number, the last checkpoint, and the failure of this one. It goes to the plugin
+// given, which is the one that was launched anew after a crash. It waits for the end of this attempt, and as long as its
+// failure asks with RetryAfter.
+//
+//	held := p.Begin(t, attempt)
+//	held.Heartbeat(t)
+//	p.Kill()
+//	got := held.Again(t, sdktest.Launch(t, binary)).Wait(t)
+func (r *Running) Again(tb testing.TB, p *Plugin) *Running {
+	tb.Helper()
+	got := r.Wait(tb)
+	if got.Failure == nil && got.Lost == nil {
+		tb.Fatalf("attempt %s succeeded: no other one follows", r.id)
+	}
+	a := r.asked
+	a.ID, a.Number = "", a.Number+1
+	if got.Checkpoint != nil {
+		a.Checkpoint = got.Checkpoint
+	}
+	if a.Previous = got.Failure; a.Previous != nil && a.Previous.RetryAfter > 0 {
+		<-time.After(a.Previous.RetryAfter)
+	}
+	return p.Begin(tb, a)
+}
+
 // Resend sends an attempt that was sent already, which a plugin ignores while it runs.
 func (p *Plugin) Resend(tb testing.TB, r *Running) {
 	tb.Helper()
@@ -403,8 +430,8 @@ func (r *Running) Wait(tb testing.TB) *Outcome {
 	tb.Helper()
 	select {
 	case <-r.done:
-	case <-time.After(patience):
-		tb.Fatalf("attempt %s has not ended after %s", r.id, patience)
+	case <-time.After(r.p.patience):
+		tb.Fatalf("attempt %s has not ended after %s", r.id, r.p.patience)
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -445,7 +472,7 @@ func (r *Running) Log(tb testing.TB) LogLine {
 // await waits until have is true; it is called with the lock held.
 func (r *Running) await(tb testing.TB, what string, have func() bool) {
 	tb.Helper()
-	timeout := time.After(patience)
+	timeout := time.After(r.p.patience)
 	for {
 		r.mu.Lock()
 		ok, over, changed := have(), isClosed(r.done), r.changed
@@ -460,7 +487,7 @@ func (r *Running) await(tb testing.TB, what string, have func() bool) {
 		case <-changed:
 		case <-r.done:
 		case <-timeout:
-			tb.Fatalf("no further %s of attempt %s after %s", what, r.id, patience)
+			tb.Fatalf("no further %s of attempt %s after %s", what, r.id, r.p.patience)
 		}
 	}
 }

@@ -14,6 +14,9 @@
 // [Start] runs the plugin within the test, so that the debugger and the race detector see it; [Launch] runs
 // a binary, with mutual TLS, as a host would. Attempts are the same for both. Nothing sleeps: a test waits
 // for heartbeats, log lines and results, and fails when they do not come.
+//
+// What waits is tested on a fake clock: within [testing/synctest.Test], [Start] runs the plugin in the bubble, and time
+// limits, timers of handlers and pauses of hours take no time. [Launch] needs the real clock.
 package sdktest
 
 import (
@@ -25,6 +28,7 @@ import (
 	"io"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"google.golang.org/grpc"
@@ -33,8 +37,23 @@ import (
 	pluginv1 "github.com/tasker-engine/tasker/proto/tasker/plugin/v1"
 )
 
-// patience is how long anything may take before the test fails instead of hanging.
-const patience = 30 * time.Second
+// How long anything may take before the test fails instead of hanging. On a fake clock waiting costs nothing, and a
+// handler may well sleep for a day.
+const (
+	patience     = 30 * time.Second
+	fakePatience = 10 * 365 * 24 * time.Hour
+)
+
+// patienceOf returns the patience of the clock that the caller has.
+func patienceOf() (d time.Duration) {
+	defer func() {
+		if recover() != nil { // outside of bubbles, where Wait has nothing to wait for
+			d = patience
+		}
+	}()
+	synctest.Wait()
+	return fakePatience
+}
 
 // Options are how a plugin is run. The zero value suits most tests.
 type Options struct {
@@ -56,6 +75,7 @@ type Plugin struct {
 	manifest *pluginv1.Manifest
 	proc     *process // nil when it runs within the test
 	share    float64  // of traces whose deliveries get spans
+	patience time.Duration
 
 	stream     grpc.BidiStreamingClient[pluginv1.WorkRequest, pluginv1.WorkResponse]
 	disconnect context.CancelFunc // ends the stream
@@ -72,7 +92,7 @@ type Plugin struct {
 // open does what a host does before it sends work.
 func open(ctx context.Context, tb testing.TB, conn grpc.ClientConnInterface, proc *process, opts Options) (*Plugin, error) {
 	tb.Helper()
-	p := &Plugin{conn: conn, proc: proc, share: max(cmp.Or(opts.TraceShare, 1), 0), attempts: make(map[string]*Running), changed: make(chan struct{})}
+	p := &Plugin{conn: conn, proc: proc, share: max(cmp.Or(opts.TraceShare, 1), 0), patience: patienceOf(), attempts: make(map[string]*Running), changed: make(chan struct{})}
 	manifest, err := configure(ctx, conn, opts)
 	if err != nil {
 		return nil, err
@@ -169,7 +189,7 @@ func (p *Plugin) CloseSend(tb testing.TB) {
 // AwaitStatus waits until the plugin has reported a status that ok accepts, and returns it.
 func (p *Plugin) AwaitStatus(tb testing.TB, ok func(*pluginv1.Status) bool) *pluginv1.Status {
 	tb.Helper()
-	timeout := time.After(patience)
+	timeout := time.After(p.patience)
 	for {
 		p.mu.Lock()
 		status, changed := p.status, p.changed

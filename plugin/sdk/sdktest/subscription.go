@@ -238,7 +238,7 @@ func (s *Subscription) Disconnect() { s.disconnect() }
 // End waits until the stream has ended and returns why: [io.EOF] for an end in order.
 func (s *Subscription) End(tb testing.TB) error {
 	tb.Helper()
-	timeout := time.After(patience)
+	timeout := time.After(s.p.patience)
 	for {
 		s.mu.Lock()
 		ended, changed := s.ended, s.changed
@@ -249,7 +249,7 @@ func (s *Subscription) End(tb testing.TB) error {
 		select {
 		case <-changed:
 		case <-timeout:
-			tb.Fatalf("subscription %s has not ended after %s", s.name, patience)
+			tb.Fatalf("subscription %s has not ended after %s", s.name, s.p.patience)
 		}
 	}
 }
@@ -259,8 +259,8 @@ func (d *Delivered) Wait(tb testing.TB) Answer {
 	tb.Helper()
 	select {
 	case <-d.done:
-	case <-time.After(patience):
-		tb.Fatalf("event %d of subscription %s has no answer after %s", d.wire.GetSeq(), d.s.name, patience)
+	case <-time.After(d.s.p.patience):
+		tb.Fatalf("event %d of subscription %s has no answer after %s", d.wire.GetSeq(), d.s.name, d.s.p.patience)
 	}
 	d.s.mu.Lock()
 	defer d.s.mu.Unlock()
@@ -327,7 +327,7 @@ func (s *Subscription) write(req *pluginv1.DeliverRequest) error {
 // await waits until have is true; it is called with the lock held.
 func (s *Subscription) await(tb testing.TB, what string, have func() bool) {
 	tb.Helper()
-	timeout := time.After(patience)
+	timeout := time.After(s.p.patience)
 	for {
 		s.mu.Lock()
 		ok, ended, changed := have(), s.ended, s.changed
@@ -341,7 +341,7 @@ func (s *Subscription) await(tb testing.TB, what string, have func() bool) {
 		select {
 		case <-changed:
 		case <-timeout:
-			tb.Fatalf("no %s of subscription %s after %s", what, s.name, patience)
+			tb.Fatalf("no %s of subscription %s after %s", what, s.name, s.p.patience)
 		}
 	}
 }
