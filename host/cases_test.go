@@ -6,11 +6,15 @@ import (
 	"testing"
 	"time"
 
+	"github.com/tasker-engine/tasker/host"
 	"github.com/tasker-engine/tasker/host/hosttest"
 	"github.com/tasker-engine/tasker/host/task"
 )
 
-func TestMain(m *testing.M) { hosttest.Main(m) }
+func TestMain(m *testing.M) {
+	host.LaunchPlugin() // of hosts of tests that take rights from plugins
+	hosttest.Main(m)
+}
 
 // TestCases runs the cases that every release passes, as far as the end of the task and
 // of its steps tell them; every one is also replayed against the transition tables.
