@@ -72,7 +72,7 @@ clean: ## Remove what the targets leave behind, but not the pinned tools
 
 .PHONY: test
 test: race-notice ## Run all tests, shuffled, under the race detector
-	go test $(RACE) -shuffle=on ./... $(CI_PROGRAMS)
+	go test $(RACE) -shuffle=on -timeout 30m ./... $(CI_PROGRAMS)
 
 .PHONY: test-stable
 test-stable: race-notice ## Run the suite three times; fail unless the same tests pass each time

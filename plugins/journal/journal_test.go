@@ -338,7 +338,8 @@ func TestTrial(t *testing.T) {
 
 // TestDelivery checks what delivery asks of all subscribers.
 func TestDelivery(t *testing.T) {
-	p := sdktest.Start(t, plugin())
+	path := filepath.Join(t.TempDir(), "events.jsonl")
+	p := sdktest.Start(t, plugin(), sdktest.Options{Config: values{"path": path}})
 	p.CheckDelivery(t, sdktest.DeliveryCheck{Subscription: "events"})
 }
 

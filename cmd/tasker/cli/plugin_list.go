@@ -145,8 +145,8 @@ only bindings would give it events and there are none; custom events are live or
 
 --json prints an array of {"name", "version", "state", "cause", "since", "retry_at",
 "path", "instance", "pid", "restarts", "capacity", "in_flight", "leaked", "handlers",
-"subscriptions", "emits", "notes", "upgrade", "locked": {"version", "previous", "versions", "signer",
-"source", "permissions", "platforms"}}.`,
+"subscriptions", "emits", "notes", "upgrade", "locked": {"version", "previous", "versions",
+"signer", "source", "permissions", "platforms"}}.`,
 		Example: `  tasker plugin list
   tasker plugin list --json | jq -r '.[].handlers[].name'`,
 		Args: args(0, 0),

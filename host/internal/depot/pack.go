@@ -325,7 +325,7 @@ func (p *packer) write(out *Package, manifest []byte) error {
 // archive writes the tar.gz: the manifest, then the files in order, without times, owners
 // and what else would differ from machine to machine.
 func (p *packer) archive(w io.Writer, m *Manifest, manifest []byte) error {
-	zip, err := gzip.NewWriterLevel(w, gzip.BestCompression)
+	zip, err := gzip.NewWriterLevel(w, gzip.DefaultCompression)
 	if err != nil {
 		return err
 	}
