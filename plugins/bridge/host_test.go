@@ -31,11 +31,13 @@ func TestHost(t *testing.T) {
 		hosttest.Options(func(o *host.Options) { o.PluginConfigs = map[string]json.RawMessage{"bridge": config} }))
 	h.AwaitPlugin("bridge")
 	var ids []task.ID
-	for range 3 {
+	for kills := range 3 {
 		for range 10 {
 			ids = append(ids, h.Create(forwarded))
 		}
-		h.KillPlugin("bridge")
+		if kills < 2 { // an event that was alone in flight at a third end of the process would be a dead letter
+			h.KillPlugin("bridge")
+		}
 	}
 	for _, id := range ids {
 		h.WantTask(h.End(id), task.Complete)

@@ -34,11 +34,13 @@ func TestHost(t *testing.T) {
 		hosttest.Options(func(o *host.Options) { o.PluginConfigs = map[string]json.RawMessage{"journal": config} }))
 	h.AwaitPlugin("journal")
 	var ids []task.ID
-	for range 3 {
+	for kills := range 3 {
 		for range 10 {
 			ids = append(ids, h.Create(written))
 		}
-		h.KillPlugin("journal")
+		if kills < 2 { // an event that was alone in flight at a third end of the process would be a dead letter
+			h.KillPlugin("journal")
+		}
 	}
 	for _, id := range ids {
 		h.WantTask(h.End(id), task.Complete)

@@ -36,11 +36,13 @@ func TestHost(t *testing.T) {
 		}))
 	h.AwaitPlugin("telemetry")
 	var ids []task.ID
-	for range 3 {
+	for kills := range 3 {
 		for range 5 {
 			ids = append(ids, h.Create(traced))
 		}
-		h.KillPlugin("telemetry")
+		if kills < 2 { // an event that was alone in flight at a third end of the process would be a dead letter
+			h.KillPlugin("telemetry")
+		}
 	}
 	for _, id := range ids {
 		h.WantTask(h.End(id), task.Complete)
