@@ -128,7 +128,7 @@ func TestBindingsThatAreRefused(t *testing.T) {
 	bad := boundTemplate("bad", `- {subscriber: one, events: [task.*]}
 - {subscriber: one/bund}
 - {subscriber: one/lanes, events: [host.started, plugin.*]}
-- {subscriber: one/lanes, config: {lable: x}}
+- {subscriber: one/lanes, config: {lable: x}, filter: payload.finl}
 `)
 	h := hosttest.Start(t, hosttest.Recorder("one"), templateDir(t, bad), hosttest.Expect("binding is refused"),
 		hosttest.Options(func(o *host.Options) {
@@ -145,6 +145,7 @@ func TestBindingsThatAreRefused(t *testing.T) {
 		"a.yaml:5:", `plugin one has no subscription "bund": did you mean "one/bound"?`,
 		"a.yaml:6:", "event host.started is not among those that it declares: step.*, task.*", "event plugin.* is not among those",
 		"a.yaml:7:", "additional properties 'lable' not allowed",
+		`filter: 1:8: no event that comes here has "finl" in its payload: did you mean "final"?`,
 	} {
 		if !strings.Contains(err.Error(), want) {
 			t.Errorf("create: %v\nwant %q in it", err, want)

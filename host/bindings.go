@@ -123,6 +123,9 @@ func (b *binding) resolve(plugins []supervisor.PluginInfo, catalog *eventCatalog
 			b.problems = append(b.problems, fmt.Sprintf("subscriber %s: %s", b.name, problem))
 		}
 	}
+	if filterProblem == "" {
+		filterProblem = b.checkPayload(catalog, s.Events)
+	}
 	if filterProblem != "" {
 		b.problems = append(b.problems, filterProblem)
 	}
@@ -142,6 +145,21 @@ func (b *binding) compile() (problem string) {
 	var err error
 	if b.compiled, err = expr.Compile(b.Filter); err != nil {
 		return fmt.Sprintf("subscriber %s: filter: %v", b.Subscriber.Subscriber, err)
+	}
+	return ""
+}
+
+// checkPayload returns why the filter holds for none of the events that come to it: those
+// of the binding, or else those that the subscription declares; empty when it may.
+func (b *binding) checkPayload(catalog *eventCatalog, declared []string) (problem string) {
+	if b.compiled == nil {
+		return ""
+	}
+	if len(b.Events) > 0 {
+		declared = b.Events
+	}
+	if err := b.compiled.CheckPayload(catalog.payloads(declared)); err != nil {
+		return fmt.Sprintf("subscriber %s: filter: %v", b.name, err)
 	}
 	return ""
 }

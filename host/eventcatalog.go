@@ -3,8 +3,10 @@ package host
 import (
 	"cmp"
 	"context"
+	"encoding/json"
 	"maps"
 	"slices"
+	"strings"
 
 	"github.com/agnivade/levenshtein"
 
@@ -109,6 +111,25 @@ func (c *eventCatalog) names() []string {
 	}
 	slices.Sort(names)
 	return names
+}
+
+// payloads returns the schemas of the payloads that events of these names and wildcards
+// can have. One of them is empty when not all are known: more than the events of Tasker
+// may match a wildcard, now or when another plugin is there.
+func (c *eventCatalog) payloads(patterns []string) []json.RawMessage {
+	var schemas []json.RawMessage
+	for _, p := range patterns {
+		if !strings.Contains(p, ".") || !event.Reserved(familyOf(p)) {
+			schemas = append(schemas, c.entries[p].PayloadSchema)
+			continue
+		}
+		for _, e := range event.Catalog() {
+			if event.Match(p, e.Name) {
+				schemas = append(schemas, e.PayloadSchema)
+			}
+		}
+	}
+	return schemas
 }
 
 // list returns all entries: those of Tasker, then the others by name.

@@ -185,6 +185,9 @@ func (r reading) matcher(ctx context.Context, q api.EventQuery, gets matcher) (m
 		if filter, err = expr.Compile(q.Filter); err != nil {
 			return nil, fmt.Errorf("filter: %w: %w", task.ErrInvalid, err)
 		}
+		if err := filter.CheckPayload(newEventCatalog(nil, nil, nil).payloads([]string{q.Type})); err != nil {
+			return nil, fmt.Errorf("filter: %w: %w", task.ErrInvalid, err)
+		}
 	}
 	since := int64(math.MinInt64)
 	if !q.Since.IsZero() {

@@ -43,10 +43,11 @@ func (s *handshake) check(ctx context.Context, m *supervisor.Manifest) (notes, w
 	}
 	c := &manifestCheck{handshake: s, m: m, accepted: accepted}
 	c.emits()
-	c.filters()
+	filters := c.filters()
 	if err := c.names(ctx); err != nil {
 		return nil, nil, err
 	}
+	c.payloads(filters)
 	if err := c.schemas(ctx); err != nil {
 		return nil, nil, err
 	}
@@ -124,15 +125,34 @@ func alsoEmitted(plugins []string, self string) string {
 	return ", and plugin " + strings.Join(others, " and ") + " emits this one too"
 }
 
-// filters checks that the conditions of subscriptions can be evaluated.
-func (c *manifestCheck) filters() {
+// filters checks that the conditions of subscriptions can be evaluated and returns them,
+// by subscription.
+func (c *manifestCheck) filters() map[string]*expr.Filter {
+	filters := make(map[string]*expr.Filter)
 	for i := range c.m.Subscriptions {
 		s := &c.m.Subscriptions[i]
 		if s.Filter == "" {
 			continue
 		}
-		if _, err := expr.Compile(s.Filter); err != nil {
+		filter, err := expr.Compile(s.Filter)
+		if err != nil {
 			c.refuse("subscription %s: filter %q: %w", s.Name, s.Filter, err)
+			continue
+		}
+		filters[s.Name] = filter
+	}
+	return filters
+}
+
+// payloads warns of conditions that hold for none of the events that are known now. They
+// are not refused: a plugin may be made for a Tasker whose events say more.
+func (c *manifestCheck) payloads(filters map[string]*expr.Filter) {
+	for i := range c.m.Subscriptions {
+		s := &c.m.Subscriptions[i]
+		if f := filters[s.Name]; f != nil {
+			if err := f.CheckPayload(c.catalog.payloads(s.Events)); err != nil {
+				c.warn("subscription %s: filter %q: %v", s.Name, s.Filter, err)
+			}
 		}
 	}
 }

@@ -89,6 +89,8 @@ func TestHandshake(t *testing.T) {
 	shipped := []store.CustomEvent{{Name: "shipping.shipped", Plugin: "shipping", Version: 1, Schema: json.RawMessage(was), Since: worldTime.Add(-time.Hour)}}
 	filtered := subscriber("notify", "step.failed")
 	filtered.Subscriptions[0].Filter = "event.stp == 'x'"
+	blind := subscriber("notify", "step.failed")
+	blind.Subscriptions[0].Filter = "payload.finl"
 	bound := subscriber("notify", "task.*", "step.failed")
 	bound.Subscriptions[0].Bound = true
 	tests := []struct {
@@ -153,6 +155,10 @@ func TestHandshake(t *testing.T) {
 		{
 			name: "a filter that does not compile", m: filtered,
 			refused: []string{`subscription all: filter "event.stp == 'x'": 1:7: an event has no field "stp": did you mean "step"?`},
+		},
+		{
+			name: "a filter of a field that no payload has", m: blind,
+			warned: `subscription all: filter "payload.finl": 1:8: no event that comes here has "finl" in its payload: did you mean "final"?`,
 		},
 		{
 			name: "an event of a reserved family", m: emitter("step", was, "step.shipped"),

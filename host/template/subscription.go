@@ -1,6 +1,7 @@
 package template
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"iter"
@@ -30,6 +31,7 @@ type subscriptionSpec struct {
 	template   string // only in the host's configuration
 	events     []name
 	filter     *node
+	compiled   *expr.Filter // of filter, nil when there is none or it does not compile
 	config     *node
 	enabled    bool
 }
@@ -67,6 +69,7 @@ func readSubscriptions(d *decoder, n *node, keys []key[subscriptionSpec]) []subs
 		if item.get("subscriber").isNull() {
 			d.add(s.at, "write subscriber: plugin/name", "a subscription without a subscriber")
 		}
+		d.checkFilter(&s)
 		d.checkReached(specs, &s)
 		specs = append(specs, s)
 	}
@@ -184,10 +187,37 @@ func readFilter(d *decoder, s *subscriptionSpec, n *node) {
 		return
 	}
 	s.filter = n
-	_, err := expr.Compile(n.text)
-	if err == nil {
+	var err error
+	if s.compiled, err = expr.Compile(n.text); err != nil {
+		d.addFilter(n, err)
+	}
+}
+
+// checkFilter checks what a filter reads of the payloads against the events that the
+// subscription lists. Without a list, or with events of plugins or templates in it, more
+// is possible than is known here; the host checks those.
+func (d *decoder) checkFilter(s *subscriptionSpec) {
+	if s.compiled == nil {
 		return
 	}
+	var schemas []json.RawMessage
+	for _, e := range s.events {
+		if family, _, whole := strings.Cut(e.text, "."); !whole || !event.Reserved(family) {
+			return
+		}
+		for _, entry := range event.Catalog() {
+			if event.Match(e.text, entry.Name) {
+				schemas = append(schemas, entry.PayloadSchema)
+			}
+		}
+	}
+	if err := s.compiled.CheckPayload(schemas); err != nil {
+		d.addFilter(s.filter, err)
+	}
+}
+
+// addFilter reports what is wrong with a filter, at the place in it.
+func (d *decoder) addFilter(n *node, err error) {
 	at := n.at
 	if bad, ok := errors.AsType[*expr.Error](err); ok {
 		at = d.within(n, bad.Line, bad.Column)

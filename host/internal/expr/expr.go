@@ -68,6 +68,9 @@ type Filter struct {
 	source  string
 	program cel.Program
 	loops   bool // there is a macro in it
+
+	reads []payloadField  // what it reads of the payload, in the order of the source
+	asked map[string]bool // the fields of the payload that has() asks for
 }
 
 // Compile compiles a condition. What is wrong with the source is an [*Error].
@@ -95,7 +98,8 @@ func Compile(source string) (*Filter, error) {
 		return nil, &Error{Line: 1, Column: 1, Message: events().readable(err.Error())}
 	}
 	loops := ast.MatchDescendants(ast.NavigateAST(compiled.NativeRep()), ast.KindMatcher(ast.ComprehensionKind))
-	return &Filter{source: source, program: program, loops: len(loops) > 0}, nil
+	reads, asked := payloadReads(compiled)
+	return &Filter{source: source, program: program, loops: len(loops) > 0, reads: reads, asked: asked}, nil
 }
 
 // String returns the condition as written.

@@ -1,6 +1,7 @@
 package expr_test
 
 import (
+	"encoding/json"
 	"errors"
 	"strings"
 	"sync"
@@ -186,6 +187,49 @@ func TestCompileErrors(t *testing.T) {
 			_, err := expr.Compile(tt.source)
 			if _, ok := errors.AsType[*expr.Error](err); !ok || err.Error() != tt.want {
 				t.Errorf("Compile(%q):\n got %v\nwant %s", tt.source, err, tt.want)
+			}
+		})
+	}
+}
+
+func TestCheckPayload(t *testing.T) {
+	const failed, closed = `{"type":"object","properties":{"final":{},"error_code":{}}}`, `{"type":"object","properties":{"grams":{}},"additionalProperties":false}`
+	tests := map[string]struct {
+		source  string
+		schemas []string
+		want    string // empty = nothing is wrong
+	}{
+		"a field":                  {`payload.final`, []string{failed}, ""},
+		"a field of one of two":    {`payload.grams > 3`, []string{failed, closed}, ""},
+		"near":                     {`event.step == "a" && payload.finl`, []string{failed}, `1:29: no event that comes here has "finl" in its payload: did you mean "final"?`},
+		"far":                      {`payload.colour == "red"`, []string{failed, closed}, `1:8: no event that comes here has "colour" in its payload: there is error_code, final, grams`},
+		"of the event":             {`event.payload.finl`, []string{failed}, `1:14: no event that comes here has "finl" in its payload: did you mean "final"?`},
+		"by its name":              {`payload["finl"]`, []string{failed}, `1:8: no event that comes here has "finl" in its payload: did you mean "final"?`},
+		"in a macro":               {`payload.list.exists(x, x == 1)`, []string{closed}, `1:8: no event that comes here has "list" in its payload: there is grams`},
+		"asked for":                {`has(payload.finl) && payload.finl`, []string{failed}, ""},
+		"another payload":          {`[{"payload": {"finl": true}}].exists(e, e.payload.finl)`, []string{failed}, ""},
+		"by a name that is made":   {`payload[event.step]`, []string{failed}, ""},
+		"nothing is known":         {`payload.finl`, nil, ""},
+		"one is not known":         {`payload.finl`, []string{failed, ""}, ""},
+		"one is any object":        {`payload.finl`, []string{failed, `{"type":"object"}`}, ""},
+		"one has fields of others": {`payload.finl`, []string{failed, `{"properties":{"a":{}},"additionalProperties":{"type":"string"}}`}, ""},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			f, err := expr.Compile(tt.source)
+			if err != nil {
+				t.Fatal(err)
+			}
+			var schemas []json.RawMessage
+			for _, s := range tt.schemas {
+				schemas = append(schemas, json.RawMessage(s))
+			}
+			got := ""
+			if err := f.CheckPayload(schemas); err != nil {
+				got = err.Error()
+			}
+			if got != tt.want {
+				t.Errorf("CheckPayload of %q:\n got %s\nwant %s", tt.source, got, tt.want)
 			}
 		})
 	}
