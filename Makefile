@@ -58,7 +58,7 @@ demo: build ## Run the census example to its end; interrupt it and run it again 
 	bin/tasker run examples/03-census/template.yaml --resume --plugin-dir bin/examples
 	@printf '\nWhere the time went, as the events of the task tell it:\n\n'
 	@bin/tasker task timeline $$(bin/tasker task list --json 2>/dev/null | grep -oE '[0-9A-HJKMNP-TV-Z]{26}' | head -n 1) 2>/dev/null
-	@printf '\nNext: run "make demo" again and kill it half-way (kill -9); the same command resumes where it stopped.\n'
+	@printf '\nNext: "bin/tasker task list" and "bin/tasker task trace ID" show more of it. Or run "make demo" again and kill it\nhalf-way (kill -9): the same command resumes where it stopped.\n'
 
 .PHONY: dist
 dist: ## Build release archives and checksums for all platforms into dist/
