@@ -29,26 +29,29 @@ func (a *app) pluginNewCommand() *cobra.Command {
 		Use:   "new NAME",
 		Short: "Begin a plugin: a project that builds, with a test",
 		Long: `Begin a plugin: a project that builds, with a test, a workflow for CI, and a recipe for
-releases. A Go project is a module of its own; go mod tidy is run in it.
+releases. A Go project is a module of its own; go mod tidy is run in it. With --lang node
+it is one in TypeScript; npm install is run in it.
 
 It requires the SDK in the version of this tasker. A tasker that is no release takes the
-checkout that it was built in, or is called from, by a replace directive, and says so;
---sdk names another one.
+checkout that it was built in, or is called from, and says so; --sdk names another one.
+go.mod gets a replace directive; for package.json the SDK is built there and packed into
+the project's directory vendor.
 
 Files that exist are not overwritten, unless --force is given.`,
 		Example: `  tasker plugin new orders
-  tasker plugin new pager --kind subscriber --module github.com/acme/tasker-pager`,
+  tasker plugin new pager --kind subscriber --module github.com/acme/tasker-pager
+  tasker plugin new labels --lang node`,
 		Args: args(1, 1),
 	}
 	f := c.Flags()
-	f.StringVar(&n.lang, "lang", langGo, "the `LANGUAGE`: "+strings.Join(languages(), ", "))
+	f.StringVar(&n.lang, "lang", string(scaffold.Go), "the `LANGUAGE`: "+strings.Join(scaffold.Languages(), ", "))
 	f.StringVar(&n.kind, "kind", string(scaffold.Both), "what it offers (`KIND`): "+strings.Join(scaffold.Kinds(), ", "))
 	f.StringVar(&n.dir, "dir", "", "the project's `DIR` (default NAME)")
 	f.StringVar(&n.module, "module", "", "`PATH` of its Go module (default example.com/tasker-plugin-NAME)")
 	f.StringVar(&n.sdk, "sdk", "", "`DIR` of a checkout of Tasker whose SDK it takes")
 	f.BoolVar(&n.force, "force", false, "overwrite files that exist")
 	c.ValidArgsFunction = cobra.NoFileCompletions
-	_ = c.RegisterFlagCompletionFunc("lang", cobra.FixedCompletions(languages(), cobra.ShellCompDirectiveNoFileComp))
+	_ = c.RegisterFlagCompletionFunc("lang", cobra.FixedCompletions(scaffold.Languages(), cobra.ShellCompDirectiveNoFileComp))
 	_ = c.RegisterFlagCompletionFunc("kind", cobra.FixedCompletions(scaffold.Kinds(), cobra.ShellCompDirectiveNoFileComp))
 	_ = c.MarkFlagDirname("dir")
 	_ = c.MarkFlagDirname("sdk")
@@ -69,32 +72,32 @@ Files that exist are not overwritten, unless --force is given.`,
 	return c
 }
 
-// langGo is the language of Go projects.
-const langGo = "go"
-
-// languages lists what plugins can be begun in.
-func languages() []string { return []string{langGo} }
-
 func (n *newPlugin) check(name string) error {
 	if !task.ValidPluginName(name) {
 		return fmt.Errorf("%q is no plugin name: want lower-case letters, digits and -, beginning with a letter", name)
 	}
-	if err := oneOf(n.lang, languages()...); err != nil {
+	if err := oneOf(n.lang, scaffold.Languages()...); err != nil {
 		return fmt.Errorf("--lang: %w", err)
 	}
 	if err := oneOf(n.kind, scaffold.Kinds()...); err != nil {
 		return fmt.Errorf("--kind: %w", err)
 	}
+	if n.module != "" && n.lang != string(scaffold.Go) {
+		return errors.New("--module is for plugins in Go")
+	}
 	return nil
 }
 
-// writePlugin writes the project and completes its module.
+// writePlugin writes the project, and completes its module or installs its packages.
 func (a *app) writePlugin(ctx context.Context, n *newPlugin, name string) (scaffold.Plugin, error) {
 	from, how, err := sdkOf(n.sdk)
 	if err != nil {
 		return scaffold.Plugin{}, err
 	}
-	p := scaffold.Plugin{Name: name, Kind: scaffold.Kind(n.kind), Module: n.module, Go: goVersion(), SDK: from}
+	p := scaffold.Plugin{Name: name, Lang: scaffold.Lang(n.lang), Kind: scaffold.Kind(n.kind), Module: n.module, Go: goVersion(), SDK: from}
+	if p.Lang == scaffold.Node {
+		return a.writeNodePlugin(ctx, n, p, how)
+	}
 	if p.Module == "" {
 		p.Module = "example.com/tasker-plugin-" + name
 	}
@@ -131,7 +134,11 @@ func (a *app) writeProject(dir string, files []scaffold.File, force bool) error 
 // pluginSteps prints what one would type next.
 func (a *app) pluginSteps(dir string, p scaffold.Plugin) {
 	a.out.printf("\nnext:\n  cd %s\n", shellWord(dir))
-	a.out.printf("  go test .\n")
+	if p.Lang == scaffold.Node {
+		a.out.printf("  npm test\n")
+	} else {
+		a.out.printf("  go test .\n")
+	}
 	if p.Handlers() {
 		a.out.printf("  tasker plugin dev . --run template.yaml --input '{\"name\": \"Ada\"}'\n")
 	} else {

@@ -10,6 +10,7 @@ import (
 	"go/format"
 	"io/fs"
 	"os"
+	"path"
 	"path/filepath"
 	"strings"
 	"text/template"
@@ -42,18 +43,45 @@ const (
 // Kinds lists the kinds.
 func Kinds() []string { return []string{string(Handler), string(Subscriber), string(Both)} }
 
-// SDK says where a Go project takes the SDK from.
+// Lang is what a plugin is written in.
+type Lang string
+
+// What a plugin is written in.
+const (
+	Go   Lang = "go"
+	Node Lang = "node" // TypeScript
+)
+
+// Languages lists the languages.
+func Languages() []string { return []string{string(Go), string(Node)} }
+
+// SDK says where a project takes the SDK from.
 type SDK struct {
 	// Version is the version that go.mod requires, such as "v0.4.0".
 	Version string
 	// Replace is the directory of a checkout that stands in for it. Empty = none.
 	Replace string
+	// Npm is what package.json asks for: a version, or "file:" and the path of a package
+	// in the project.
+	Npm string
+}
+
+// Vendored is the package in the project that package.json asks for, empty when there is
+// none.
+func (s SDK) Vendored() string {
+	file, ok := strings.CutPrefix(s.Npm, "file:")
+	if !ok {
+		return ""
+	}
+	return file
 }
 
 // Plugin describes a new plugin.
 type Plugin struct {
 	// Name is the plugin's name, such as "orders".
 	Name string
+	// Lang is what it is written in; empty = Go.
+	Lang Lang
 	// Kind is what it offers.
 	Kind Kind
 	// Module is the path of its Go module.
@@ -70,17 +98,27 @@ func (p Plugin) Handlers() bool { return p.Kind != Subscriber }
 // Subscribers reports whether the plugin offers subscribers.
 func (p Plugin) Subscribers() bool { return p.Kind != Handler }
 
-// Files returns the files of a plugin in Go.
+// Files returns the files of the plugin.
 func (p Plugin) Files() ([]File, error) {
-	files, err := render("tree/plugin/go", p)
+	lang := p.Lang
+	if lang == "" {
+		lang = Go
+	}
+	files, err := render("tree/plugin/"+string(lang), p)
+	if err != nil {
+		return nil, err
+	}
+	shared, err := render("tree/plugin/shared", p)
 	if err != nil {
 		return nil, err
 	}
 	var kept []File
-	for _, f := range files {
-		ofHandlers := strings.HasPrefix(f.Path, "handler") || f.Path == "template.yaml"
-		ofSubscribers := strings.HasPrefix(f.Path, "subscriber")
-		if ofHandlers && !p.Handlers() || ofSubscribers && !p.Subscribers() {
+	for _, f := range append(files, shared...) {
+		name := path.Base(f.Path)
+		ofHandlers := strings.HasPrefix(name, "handler") || name == "template.yaml"
+		ofSubscribers := strings.HasPrefix(name, "subscriber")
+		ofBoth := strings.HasPrefix(name, "events")
+		if (ofHandlers || ofBoth) && !p.Handlers() || (ofSubscribers || ofBoth) && !p.Subscribers() {
 			continue
 		}
 		kept = append(kept, f)
@@ -160,7 +198,7 @@ func render(root string, data any) ([]File, error) {
 func target(path string) string {
 	path = strings.TrimSuffix(path, ".tmpl")
 	switch path {
-	case "gitignore", "golangci.yml":
+	case "gitignore", "golangci.yml", "npmrc":
 		return "." + path
 	case "tasker.yaml":
 		return ".tasker/" + path

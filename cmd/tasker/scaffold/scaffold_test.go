@@ -2,9 +2,12 @@ package scaffold_test
 
 import (
 	"errors"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
+	"slices"
 	"strings"
 	"testing"
 
@@ -16,32 +19,71 @@ import (
 
 // TestKinds: a plugin of a kind has the files of that kind.
 func TestKinds(t *testing.T) {
-	handlers := []string{"handler.go", "handler_test.go", "template.yaml"}
-	subscribers := []string{"subscriber.go", "subscriber_test.go"}
-	for kind, want := range map[scaffold.Kind][]string{
-		scaffold.Handler:    handlers,
-		scaffold.Subscriber: subscribers,
-		scaffold.Both:       append(handlers[:1:1], "handler_test.go", "subscriber.go", "subscriber_test.go", "template.yaml"),
-	} {
-		t.Run(string(kind), func(t *testing.T) {
-			files, err := newPlugin(kind, "").Files()
+	goHandlers := []string{"handler.go", "handler_test.go", "template.yaml"}
+	goSubscribers := []string{"subscriber.go", "subscriber_test.go"}
+	nodeHandlers := []string{"src/handler.ts", "test/handler.test.ts", "template.yaml"}
+	nodeSubscribers := []string{"src/subscriber.ts", "test/subscriber.test.ts"}
+	tests := []struct {
+		lang scaffold.Lang
+		kind scaffold.Kind
+		want []string
+	}{
+		{scaffold.Go, scaffold.Handler, goHandlers},
+		{scaffold.Go, scaffold.Subscriber, goSubscribers},
+		{scaffold.Go, scaffold.Both, slices.Concat(goHandlers, goSubscribers)},
+		{scaffold.Node, scaffold.Handler, nodeHandlers},
+		{scaffold.Node, scaffold.Subscriber, nodeSubscribers},
+		{scaffold.Node, scaffold.Both, slices.Concat(nodeHandlers, nodeSubscribers, []string{"src/events.ts"})},
+	}
+	ofKind := regexp.MustCompile(`^(.*/)?(handler|subscriber|events|template)[._]`)
+	for _, tt := range tests {
+		t.Run(fmt.Sprintf("%s %s", tt.lang, tt.kind), func(t *testing.T) {
+			p := scaffold.Plugin{Name: "orders", Lang: tt.lang, Kind: tt.kind, Module: "example.com/orders", Go: "1.26.0", SDK: scaffold.SDK{Version: "v1.0.0", Npm: "1.0.0"}}
+			files, err := p.Files()
 			if err != nil {
 				t.Fatal(err)
 			}
 			var got []string
 			for _, f := range files {
-				if name := f.Path; strings.HasPrefix(name, "handler") || strings.HasPrefix(name, "subscriber") || name == "template.yaml" {
-					got = append(got, name)
+				if ofKind.MatchString(f.Path) {
+					got = append(got, f.Path)
 				}
 				if strings.Contains(string(f.Data), "[[") || strings.Contains(string(f.Data), "<no value>") {
 					t.Errorf("%s is not complete:\n%s", f.Path, f.Data)
 				}
 				wantTemplate(t, f)
 			}
-			if diff := cmp.Diff(want, got); diff != "" {
+			slices.Sort(got)
+			slices.Sort(tt.want)
+			if diff := cmp.Diff(tt.want, got); diff != "" {
 				t.Errorf("files (-want +got):\n%s", diff)
 			}
 		})
+	}
+}
+
+// TestVendored: package.json and README say where the SDK is from.
+func TestVendored(t *testing.T) {
+	for npm, want := range map[string]string{
+		"1.2.3":               "takes `@tasker-engine/sdk` 1.2.3 from npm's registry",
+		"file:vendor/sdk.tgz": "takes it from vendor/sdk.tgz, packed from a checkout",
+	} {
+		files, err := scaffold.Plugin{Name: "orders", Lang: scaffold.Node, Kind: scaffold.Both, SDK: scaffold.SDK{Npm: npm}}.Files()
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, f := range files {
+			switch f.Path {
+			case "README.md":
+				if !strings.Contains(string(f.Data), want) {
+					t.Errorf("%s: the README says\n%s\nwant %q", npm, f.Data, want)
+				}
+			case "package.json":
+				if !strings.Contains(string(f.Data), `"@tasker-engine/sdk": "`+npm+`"`) {
+					t.Errorf("%s: package.json is\n%s", npm, f.Data)
+				}
+			}
+		}
 	}
 }
 
