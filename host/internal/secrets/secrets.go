@@ -9,7 +9,8 @@
 //
 // It is an object and no text with a pattern in it, so that no value has to be escaped, and so
 // that whoever reads the file sees it for what it is. What it refers to is read for each start
-// of a plugin, handed to it, and kept nowhere else.
+// of a plugin, handed to it, and kept nowhere else: a [Redactor] takes it out of all that the
+// plugin says.
 package secrets
 
 import (
@@ -35,9 +36,10 @@ const (
 	commandTimeout = 10 * time.Second
 	// maxSecret is the size of a secret in bytes, at most.
 	maxSecret = 64 << 10
-	// minRedacted is the length in bytes from which a secret is looked for in logs: shorter
-	// ones would tear holes into every line.
-	minRedacted = 4
+	// minText and minData are the lengths in bytes from which a secret is looked for in texts
+	// and in data: shorter ones would tear holes into every line, and into values that only
+	// look like them.
+	minText, minData = 4, 8
 )
 
 // reference says where a secret is. One field is set.
@@ -194,66 +196,3 @@ func text(raw []byte) (string, error) {
 	}
 	return strings.TrimRight(string(raw), "\r\n"), nil
 }
-
-// Redactor hides secrets in texts. The zero value and nil hide nothing.
-type Redactor struct{ replacer *strings.Replacer }
-
-// hidden stands for a secret.
-const hidden = "***"
-
-// NewRedactor returns what hides these secrets, as they are and as JSON writes them.
-func NewRedactor(found []string) *Redactor {
-	var forms []string
-	for _, s := range found {
-		if len(s) < minRedacted {
-			continue
-		}
-		forms = append(forms, s)
-		if raw, err := json.Marshal(s); err == nil {
-			forms = append(forms, strings.Trim(string(raw), `"`))
-		}
-	}
-	// A secret that begins with another must be tried first.
-	slices.SortStableFunc(forms, func(a, b string) int { return len(b) - len(a) })
-	forms = slices.Compact(forms)
-	if len(forms) == 0 {
-		return nil
-	}
-	var pairs []string
-	for _, f := range forms {
-		pairs = append(pairs, f, hidden)
-	}
-	return &Redactor{replacer: strings.NewReplacer(pairs...)}
-}
-
-// Text returns the text without the secrets.
-func (r *Redactor) Text(s string) string {
-	if r == nil || r.replacer == nil {
-		return s
-	}
-	return r.replacer.Replace(s)
-}
-
-// JSON returns a document without the secrets.
-func (r *Redactor) JSON(doc json.RawMessage) json.RawMessage {
-	if r == nil || r.replacer == nil || len(doc) == 0 {
-		return doc
-	}
-	return json.RawMessage(r.replacer.Replace(string(doc)))
-}
-
-// Error returns an error whose text is without the secrets; nil stays nil.
-func (r *Redactor) Error(err error) error {
-	if err == nil || r == nil || r.replacer == nil || r.Text(err.Error()) == err.Error() {
-		return err
-	}
-	return &redacted{text: r.Text(err.Error()), err: err}
-}
-
-type redacted struct {
-	text string
-	err  error
-}
-
-func (e *redacted) Error() string { return e.text }
-func (e *redacted) Unwrap() error { return e.err }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -66,23 +67,86 @@ func TestResolve(t *testing.T) {
 }
 
 func TestRedactor(t *testing.T) {
-	r := secrets.NewRedactor([]string{"hunter", "hunter2", "abc", `quo"te`})
-	for in, want := range map[string]string{
-		"the password is hunter2":  "the password is ***",
-		"hunters hunt":             "***s hunt",
-		"abc is too short":         "abc is too short",
-		`{"key": "quo\"te"}`:       `{"key": "***"}`,
-		"nothing of that is there": "nothing of that is there",
-	} {
+	r := secrets.NewRedactor([]string{"hunter", "hunter2", "abc", `quo"te`, "correct horse", "12345678"}, []string{"application/json"})
+	texts := map[string]string{
+		"the password is hunter2":    "the password is ***",
+		"hunters hunt":               "***s hunt",
+		"abc is too short":           "abc is too short",
+		`{"key": "quo\"te"}`:         `{"key": "***"}`,
+		"GET /?key=correct+horse":    "GET /?key=***",
+		"GET /correct%20horse/x":     "GET /***/x",
+		"type application/json":      "type ***",
+		"nothing of that is there":   "nothing of that is there",
+		"correct horse of 123456789": "*** of ***9",
+	}
+	for in, want := range texts {
 		if got := r.Text(in); got != want {
 			t.Errorf("Text(%q) = %q, want %q", in, got, want)
 		}
+	}
+	documents := map[string]string{
+		`{"b": "correct horse", "a": "hunter2"}`:                 `{"b": "***", "a": "hunter2"}`, // too short for data
+		`["\u0063orrect horse!", "a \\", "\"", "correct horse"]`: `["***!", "a \\", "\"", "***"]`,
+		`{"correct horse": 12345678, "x": "12345678"}`:           `{"***": 12345678, "x": "***"}`,
+		`{"type": "application/json"}`:                           `{"type": "application/json"}`,
+		`{"x": "correct horse`:                                   `{"x": "correct horse`, // not JSON
+		``:                                                       ``,
+	}
+	for in, want := range documents {
+		if got := string(r.Data([]byte(in))); got != want {
+			t.Errorf("Data(%s) = %s, want %s", in, got, want)
+		}
+	}
+	if got, want := string(r.JSON(json.RawMessage(`{"n": 1234, "s": "hunter2"}`))), `{"n": 1234, "s": "***"}`; got != want {
+		t.Errorf("JSON() = %s, want %s", got, want)
+	}
+	if got := r.Word("hunter2 correct horse"); got != "hunter2 ***" {
+		t.Errorf("Word() = %s", got)
+	}
+	if !r.Finds([]byte("has hunter2 in it")) || r.Finds([]byte("has not")) {
+		t.Error("Finds does not find what is there")
 	}
 	err := errors.New("no hunter2")
 	if got := r.Error(err); got.Error() != "no ***" || !errors.Is(got, err) {
 		t.Errorf("Error() = %v, want it without the secret, wrapping the other", got)
 	}
-	if got := (*secrets.Redactor)(nil).Text("hunter2"); got != "hunter2" {
-		t.Errorf("without secrets Text() = %q", got)
+	none := (*secrets.Redactor)(nil)
+	if got := none.Text("hunter2") + string(none.Data([]byte("1"))) + none.Word("x"); got != "hunter21x" || none.Finds([]byte("x")) || secrets.NewRedactor([]string{"abc"}, nil) != nil {
+		t.Errorf("without secrets %q", got)
 	}
+}
+
+// TestMarked: what a schema marks is secret, what stands in a marked map only in texts.
+func TestMarked(t *testing.T) {
+	const schema = `{"properties": {"token": {"type": "string", "writeOnly": true}, "keys": {"items": {"writeOnly": true}}, "headers": {"type": "object", "writeOnly": true}}}`
+	found, inTexts := secrets.Marked(json.RawMessage(`{"token": "a", "keys": ["b", 1], "headers": {"X": ["c"]}, "url": "d"}`), json.RawMessage(schema))
+	slices.Sort(found)
+	if diff := cmp.Diff(found, []string{"a", "b"}); diff != "" {
+		t.Errorf("found (-got +want):\n%s", diff)
+	}
+	if diff := cmp.Diff(inTexts, []string{"c"}); diff != "" {
+		t.Errorf("in texts (-got +want):\n%s", diff)
+	}
+}
+
+// FuzzData: a document stays one, and the secret is in none of its texts.
+func FuzzData(f *testing.F) {
+	for _, doc := range []string{`"correct horse"`, `{"\u0063orrect horse": ["\\", "correct\u0020horse"]}`, `[1, "x`} {
+		f.Add([]byte(doc))
+	}
+	r := secrets.NewRedactor([]string{"correct horse"}, nil)
+	f.Fuzz(func(t *testing.T, doc []byte) {
+		var before, after any
+		if json.Unmarshal(doc, &before) != nil {
+			r.Data(doc)
+			return
+		}
+		got := r.Data(doc)
+		if err := json.Unmarshal(got, &after); err != nil {
+			t.Fatalf("%s became %s: %v", doc, got, err)
+		}
+		if text, err := json.Marshal(after); err != nil || strings.Contains(string(text), "correct horse") {
+			t.Errorf("%s became %s", doc, got)
+		}
+	})
 }

@@ -177,7 +177,7 @@ func (l *launch) clientConfig() *goplugin.ClientConfig {
 		GRPCDialOptions: []grpc.DialOption{
 			grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(pluginv1.MaxMessageBytes), grpc.MaxCallSendMsgSize(pluginv1.MaxMessageBytes)),
 			grpc.WithStaticStreamWindowSize(pluginv1.StreamWindowBytes), grpc.WithStaticConnWindowSize(pluginv1.ConnWindowBytes),
-			grpc.WithStreamInterceptor(l.conns.intercept),
+			grpc.WithChainStreamInterceptor(l.conns.intercept, l.output.redactStream),
 		},
 	}
 }
@@ -227,7 +227,7 @@ func (l *launch) handshakeError(ctx context.Context, err error) error {
 // failure makes the error of a start that did not get ready. Call it after release,
 // when everything that the process printed was read.
 func (l *launch) failure(ctx context.Context, err error) *StartError {
-	e := &StartError{Path: l.binary.Path, Phase: string(l.phase), Err: err, Printed: l.output.said()}
+	e := &StartError{Path: l.binary.Path, Phase: string(l.phase), Err: l.output.hide.Load().Error(err), Printed: l.output.said()}
 	if panicked := l.output.panicked(); panicked != "" {
 		e.Printed = []string{panicked} // the rest of the trace is in the crash report
 	}
@@ -271,7 +271,8 @@ func (l *launch) configure(ctx context.Context, m *Manifest) error {
 	if err != nil {
 		return fmt.Errorf("configuration of plugin %s: %w", m.Name, err)
 	}
-	redactor := secrets.NewRedactor(found)
+	marked, inTexts := secrets.Marked(config, m.ConfigSchema)
+	redactor := secrets.NewRedactor(append(found, marked...), inTexts)
 	l.output.redact(redactor)
 	return redactor.Error(l.handOver(ctx, m, config))
 }

@@ -6,6 +6,7 @@ import (
 	"io"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/tasker-engine/tasker/host/internal/logkeys"
@@ -47,15 +48,12 @@ type output struct {
 	last    ring // stderr
 	printed ring // everything
 	trace   lastWords
-	hide    *secrets.Redactor // nil = the plugin was given no secret
+
+	hide atomic.Pointer[secrets.Redactor] // holds nil when the plugin was given no secret
 }
 
 // redact hides secrets in everything that comes from now on.
-func (o *output) redact(r *secrets.Redactor) {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	o.hide = r
-}
+func (o *output) redact(r *secrets.Redactor) { o.hide.Store(r) }
 
 func newOutput(instance string, log *pluginLog) *output {
 	o := &output{
@@ -75,11 +73,12 @@ func (o *output) read(from source, r io.Reader) {
 // line takes one line that the process printed.
 func (o *output) line(from source, line []byte, truncated bool) {
 	p := parseLine(line)
+	hide := o.hide.Load()
+	p.message, p.fields = hide.Text(p.message), hide.JSON(p.fields)
 	if truncated {
 		p.message += " [cut at 64 KiB]"
 	}
 	o.mu.Lock()
-	p.message, p.fields = o.hide.Text(p.message), o.hide.JSON(p.fields)
 	kept := cut(p.message, keptLine)
 	o.printed.add(kept)
 	if from == sourceStderr {
@@ -119,11 +118,10 @@ func (o *output) attempt(about logkeys.About, level, message string, fields json
 	o.logged(sourceAttempt, about, level, message, fields)
 }
 
-// logged adds a line that came over a stream.
+// logged adds a line that came over a stream, without secrets.
 func (o *output) logged(from source, about logkeys.About, level, message string, fields json.RawMessage) {
 	o.mu.Lock()
 	ok, suppressed := o.logs.allow(time.Now())
-	message, fields = o.hide.Text(message), o.hide.JSON(fields)
 	o.mu.Unlock()
 	o.noteSuppressed(suppressed, loggedPerSecond)
 	if !ok {

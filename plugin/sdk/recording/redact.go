@@ -11,12 +11,7 @@ import (
 // Redact replaces in a document what a JSON Schema marks with writeOnly by [Redacted], and returns the JSON pointers of
 // those places below a prefix. A document or schema that cannot be read stays as it is.
 func Redact(doc, schema json.RawMessage, prefix string) (json.RawMessage, []string) {
-	var root any
-	if len(doc) == 0 || json.Unmarshal(schema, &root) != nil {
-		return doc, nil
-	}
-	r := redaction{root: root}
-	value := r.walk(decode(doc), root, prefix, 0)
+	value, r := redacted(doc, schema, prefix)
 	if r.places == nil {
 		return doc, nil
 	}
@@ -27,12 +22,28 @@ func Redact(doc, schema json.RawMessage, prefix string) (json.RawMessage, []stri
 	return out, r.places
 }
 
+// Marked returns what a document has where a JSON Schema says writeOnly, decoded as by [json.Unmarshal] with UseNumber, in
+// no particular order. Of a document or schema that cannot be read it returns nothing.
+func Marked(doc, schema json.RawMessage) []any {
+	_, r := redacted(doc, schema, "")
+	return r.values
+}
+
+func redacted(doc, schema json.RawMessage, prefix string) (any, *redaction) {
+	r := &redaction{}
+	if len(doc) == 0 || json.Unmarshal(schema, &r.root) != nil {
+		return nil, r
+	}
+	return r.walk(decode(doc), r.root, prefix, 0), r
+}
+
 // maxDepth bounds schemas that hold themselves.
 const maxDepth = 64
 
 type redaction struct {
 	root   any
 	places []string
+	values []any // what was there
 }
 
 func (r *redaction) walk(v, schema any, at string, depth int) any {
@@ -42,7 +53,7 @@ func (r *redaction) walk(v, schema any, at string, depth int) any {
 	}
 	if s["writeOnly"] == true {
 		if !slices.Contains(r.places, at) {
-			r.places = append(r.places, at)
+			r.places, r.values = append(r.places, at), append(r.values, v)
 		}
 		return Redacted
 	}
