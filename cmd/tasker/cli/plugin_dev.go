@@ -36,9 +36,10 @@ func (a *app) pluginDevCommand() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "dev DIR",
 		Short: "Run a plugin while it is written: build and swap whenever a file is saved",
-		Long: `Run the plugin whose source is in DIR, a Go main package, in a host of its own; build it
-again whenever a file is saved, and swap the process. Tasks that run go on with the new
-one. What does not compile is shown, and the last one that did goes on.
+		Long: `Run the plugin whose source is in DIR, a Go main package, or a package.json whose script
+"build" makes bin/tasker-plugin-NAME, in a host of its own; build it again whenever a file
+is saved, and swap the process. Tasks that run go on with the new one. What does not
+compile is shown, and the last one that did goes on.
 
 With --run a task of the template is run after each build, with --event an example of the
 event is delivered to the plugin's subscribers. Without either the host takes what other

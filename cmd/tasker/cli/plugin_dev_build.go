@@ -24,6 +24,7 @@ type devProject struct {
 	dir   string
 	out   string // a temporary directory
 	debug bool   // build for a debugger
+	node  bool   // it is in TypeScript, not in Go
 	sum   [sha256.Size]byte
 	last  build
 }
@@ -35,17 +36,21 @@ type build struct {
 	changed       bool // it is another one than that of the build before
 }
 
-// openProject checks that a directory holds the source of a Go program.
+// openProject checks that a directory holds the source of a program in Go or TypeScript.
 func openProject(dir string, debug bool) (*devProject, error) {
 	found, err := filepath.Glob(filepath.Join(dir, "*.go"))
+	node := false
 	if err != nil || len(found) == 0 {
-		return nil, withHint(fmt.Errorf("%s holds no Go program", dir), "begin one: tasker plugin new NAME")
+		if _, err := os.Stat(filepath.Join(dir, "package.json")); err != nil {
+			return nil, withHint(fmt.Errorf("%s holds no Go program and no package.json", dir), "begin one: tasker plugin new NAME")
+		}
+		node = true
 	}
 	out, err := os.MkdirTemp("", "tasker-dev-")
 	if err != nil {
 		return nil, fmt.Errorf("dev: %w", err)
 	}
-	return &devProject{dir: dir, out: out, debug: debug}, nil
+	return &devProject{dir: dir, out: out, debug: debug, node: node}, nil
 }
 
 func (p *devProject) close() error { return os.RemoveAll(p.out) }
@@ -55,14 +60,12 @@ func (p *devProject) close() error { return os.RemoveAll(p.out) }
 // from.
 func (p *devProject) build(ctx context.Context) (build, error) {
 	raw := filepath.Join(p.out, "new"+executableSuffix())
-	arguments := []string{"build", "-o", raw}
-	if p.debug {
-		arguments = append(arguments, "-gcflags", "all=-N -l")
+	compile := p.compileGo
+	if p.node {
+		compile = p.compileNode
 	}
-	cmd := exec.CommandContext(ctx, "go", append(arguments, ".")...)
-	cmd.Dir = p.dir
-	if text, err := cmd.CombinedOutput(); err != nil {
-		return build{}, p.explain(ctx, text, err)
+	if err := compile(ctx, raw); err != nil {
+		return build{}, err
 	}
 	data, err := os.ReadFile(raw)
 	if err != nil {
@@ -87,6 +90,19 @@ func (p *devProject) build(ctx context.Context) (build, error) {
 	return b, nil
 }
 
+func (p *devProject) compileGo(ctx context.Context, out string) error {
+	arguments := []string{"build", "-o", out}
+	if p.debug {
+		arguments = append(arguments, "-gcflags", "all=-N -l")
+	}
+	cmd := exec.CommandContext(ctx, "go", append(arguments, ".")...)
+	cmd.Dir = p.dir
+	if text, err := cmd.CombinedOutput(); err != nil {
+		return p.explain(ctx, text, err)
+	}
+	return nil
+}
+
 func executableSuffix() string {
 	if runtime.GOOS == "windows" {
 		return ".exe"
@@ -94,7 +110,7 @@ func executableSuffix() string {
 	return ""
 }
 
-// explain shows what the compiler says, each place with its line of source.
+// explain shows what the Go compiler says.
 func (p *devProject) explain(ctx context.Context, text []byte, err error) error {
 	if ctx.Err() != nil {
 		return ctx.Err()
@@ -102,12 +118,17 @@ func (p *devProject) explain(ctx context.Context, text []byte, err error) error 
 	if errors.Is(err, exec.ErrNotFound) {
 		return withHint(errors.New("there is no go command"), "install Go: https://go.dev/dl")
 	}
-	finding := regexp.MustCompile(`^(.+\.go):(\d+):(\d+): (.+)$`)
+	return p.findings(text, regexp.MustCompile(`^(.+\.go):(\d+):(\d+): (.+)$`))
+}
+
+// findings shows what a compiler says, each place with its line of source. The pattern has
+// file, line, column and message.
+func (p *devProject) findings(text []byte, pattern *regexp.Regexp) error {
 	var b strings.Builder
 	fmt.Fprintf(&b, "%s does not build", p.dir)
 	for line := range strings.Lines(string(text)) {
 		line = strings.TrimRight(line, "\n")
-		m := finding.FindStringSubmatch(line)
+		m := pattern.FindStringSubmatch(line)
 		switch {
 		case strings.HasPrefix(line, "# "): // names the package
 		case m == nil:

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -43,6 +44,13 @@ func startDev(ctx context.Context, d *devLoop, b build) (*devHost, error) {
 	}
 	if d.debug {
 		opts.HangTimeout, opts.StartTimeout, opts.CancelGrace = debugTimeout, debugTimeout, debugTimeout
+		if d.project.node { // its debugger listens on a port, which is kept from plugins that do not ask for the network
+			opts.PluginIsolation = maps.Clone(opts.PluginIsolation)
+			if opts.PluginIsolation == nil {
+				opts.PluginIsolation = make(map[string]string)
+			}
+			opts.PluginIsolation[b.name] = "off"
+		}
 	}
 	levels := d.cfg.LogLevel
 	if d.cfg.origins["log_level"] == originDefault {
@@ -124,12 +132,26 @@ func (h *devHost) awaitPlugin(ctx context.Context, name string) (*host.PluginInf
 
 // explainDebugger says how to attach a debugger, and waits for somebody who has done so.
 func (d *devLoop) explainDebugger(pid int, binary string) error {
-	d.note("\nattach a debugger:  dlv attach %d %s", pid, shellWord(binary))
-	d.note("then set a breakpoint, such as `break main.greet`, and `continue`; `exit` lets the plugin go on.")
+	if d.project.node {
+		d.note("\nattach a debugger:  node inspect -p %d", pid)
+		d.note("or, for one that reads source maps:  kill -USR1 %d, then chrome://inspect, or attach to port 9229 in an editor.", pid)
+		d.note("Nothing of the machine is kept from the plugin meanwhile.")
+	} else {
+		d.note("\nattach a debugger:  dlv attach %d %s", pid, shellWord(binary))
+		d.note("then set a breakpoint, such as `break main.greet`, and `continue`; `exit` lets the plugin go on.")
+	}
 	d.note("The plugin may be silent for %s. A step's own timeout still ends its attempt.", debugTimeout)
+	if d.project.node {
+		return d.awaitEnter()
+	}
 	if scope, err := os.ReadFile("/proc/sys/kernel/yama/ptrace_scope"); err == nil && strings.TrimSpace(string(scope)) != "0" && os.Geteuid() != 0 {
 		d.note("This kernel lets only root attach (kernel.yama.ptrace_scope): sudo dlv attach ..., or sudo sysctl kernel.yama.ptrace_scope=0")
 	}
+	return d.awaitEnter()
+}
+
+// awaitEnter gives the time to set a breakpoint before something runs.
+func (d *devLoop) awaitEnter() error {
 	if d.run == "" && d.event == "" {
 		return nil
 	}

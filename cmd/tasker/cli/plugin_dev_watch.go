@@ -68,7 +68,7 @@ func unwatched(path string) bool {
 	case "bin", "dist", "node_modules":
 		return true
 	default:
-		return strings.HasPrefix(name, ".") || strings.HasSuffix(name, "~") || strings.HasSuffix(name, "_test.go")
+		return strings.HasPrefix(name, ".") || strings.HasSuffix(name, "~") || strings.HasSuffix(name, "_test.go") || strings.HasSuffix(name, ".test.ts")
 	}
 }
 

@@ -63,7 +63,10 @@ func npmPackage(sdk string) (string, error) {
 	if err != nil {
 		return "", fmt.Errorf("the checkout has no SDK for Node.js: %w", err)
 	}
-	var is struct{ Name, Version string }
+	var is struct {
+		Name    string `json:"name"`
+		Version string `json:"version"`
+	}
 	if err := json.Unmarshal(text, &is); err != nil {
 		return "", fmt.Errorf("%s: %w", filepath.Join(sdk, "package.json"), err)
 	}

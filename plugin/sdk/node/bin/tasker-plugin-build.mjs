@@ -3,7 +3,8 @@
 //
 //	tasker-plugin-build src/main.ts dist/tasker-plugin-shop
 //
-// The file runs wherever Node.js 20.16 or later is on PATH, beside any package.json.
+// The file runs wherever Node.js 20.16 or later is on PATH, beside any package.json. With TASKER_PLUGIN_SOURCEMAP in the
+// environment it has the sources for debuggers.
 
 import { chmod, mkdir, rename } from "node:fs/promises";
 import { basename, dirname } from "node:path";
@@ -39,6 +40,7 @@ await esbuild
     format: "iife",
     banner: { js: banner },
     legalComments: "none",
+    sourcemap: process.env.TASKER_PLUGIN_SOURCEMAP ? "inline" : false,
     logLevel: "warning",
   })
   .catch(() => process.exit(1)); // esbuild has said why
