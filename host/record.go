@@ -4,76 +4,119 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"strings"
-
-	"google.golang.org/protobuf/proto"
+	"slices"
 
 	"github.com/tasker-engine/tasker/host/task"
-	"github.com/tasker-engine/tasker/plugin/sdk/event"
 	"github.com/tasker-engine/tasker/plugin/sdk/recording"
-	eventv1 "github.com/tasker-engine/tasker/proto/tasker/event/v1"
 )
 
-// Recorded are the attempts of a task that were recorded, and why others were not.
-type Recorded struct {
-	Attempts []*recording.Attempt
-	Left     []string // "step pay: ..."
+// RecordOptions say what is recorded.
+type RecordOptions struct {
+	// Plugin is the plugin whose attempts are recorded. Empty = those of all.
+	Plugin string
+	// Known are the plugins with their schemas, which say what is secret.
+	Known []PluginInfo
+	// Configs are the configurations of plugins as they are written, by name: the secrets in them are looked for.
+	Configs map[string]json.RawMessage
 }
 
-// Record makes recordings of the last attempts of a task's steps, as far as they have ended and the task keeps what
-// they were asked: those of one plugin, or with an empty name of all. What the schemas of the handlers mark with
-// writeOnly is redacted: a plugin that is not among those known is an error, because so are its schemas.
-func Record(ctx context.Context, s Service, id, plugin string, known []PluginInfo) (*Recorded, error) {
-	v, err := s.Task(ctx, id)
-	if err != nil {
-		return nil, err
-	}
-	emitted, err := emittedBySteps(ctx, s, v)
-	if err != nil {
-		return nil, err
-	}
+// Recorded are the attempts of tasks that were recorded, and why others were not.
+type Recorded struct {
+	Attempts []*recording.Attempt
+	// Left says what was not recorded, and why: "task 01JD, step pay, attempt 1: ...".
+	Left []string
+	// Notes say what to look at in the recordings.
+	Notes []string
+}
+
+// Record makes recordings of the attempts of steps of tasks that have ended, as far as the tasks and the log keep what they
+// were asked and what came of it. Of an earlier attempt the checkpoint that it began from is not kept, and is not in its
+// recording.
+//
+// What the schemas of handlers and events mark with writeOnly is redacted, in inputs, configs, results of dependencies,
+// outputs and payloads, and what stood there, and the secrets of the plugins' configurations, wherever it appears. A plugin
+// that is not among those known is an error, because so are its schemas.
+func Record(ctx context.Context, s Service, ids []string, o RecordOptions) (*Recorded, error) {
 	out := &Recorded{}
-	for i := range v.Steps {
-		step := &v.Steps[i]
-		if plugin != "" && step.Handler.Plugin != plugin {
-			continue
+	r, err := newRecordRedaction(ctx, &o, out)
+	if err != nil {
+		return nil, err
+	}
+	for _, id := range ids {
+		v, err := s.Task(ctx, id)
+		if err != nil {
+			return nil, err
 		}
-		a, why := recordStep(v, step)
-		if a == nil {
-			out.Left = append(out.Left, fmt.Sprintf("step %s: %s", step.Name, why))
-			continue
+		past, err := readPast(ctx, s, v)
+		if err != nil {
+			return nil, err
 		}
-		found := false
-		for j := range known {
-			if p := &known[j]; p.Name == a.Plugin && p.Version != "" {
-				found = true
-				redact(a, p)
+		for i := range v.Steps {
+			if step := &v.Steps[i]; o.Plugin == "" || step.Handler.Plugin == o.Plugin {
+				if err := r.step(out, v, step, past[step.Name]); err != nil {
+					return nil, err
+				}
 			}
 		}
-		if !found {
-			return nil, fmt.Errorf("plugin %s: %w: without its schemas nobody knows what in its attempts is secret", a.Plugin, task.ErrNotFound)
-		}
-		if a.Outcome.Error == nil && step.Attempts == 1 {
-			a.Outcome.Events = emitted[step.Name]
-		}
-		out.Attempts = append(out.Attempts, a)
 	}
+	r.hide(out.Attempts)
 	return out, nil
 }
 
-// recordStep makes the recording of a step's last attempt, or says why there is none.
-func recordStep(v *task.View, s *task.StepView) (a *recording.Attempt, why string) {
-	switch {
-	case s.Attempt == nil:
-		return nil, "it has not run"
-	case s.Attempt.Status != task.AttemptSucceeded && s.Attempt.Status != task.AttemptFailed:
-		return nil, fmt.Sprintf("its last attempt is %s", s.Attempt.Status)
-	case s.Attempt.Status == task.AttemptSucceeded && s.Status != task.StepComplete:
-		return nil, fmt.Sprintf("it is %s", s.Status)
+// step records the attempts of a step.
+func (r *recordRedaction) step(out *Recorded, v *task.View, s *task.StepView, past *pastStep) error {
+	where := fmt.Sprintf("task %s, step %s", v.ID, s.Name)
+	if s.Attempts == 0 {
+		out.Left = append(out.Left, where+": it has not run")
 	}
+	for number := uint32(1); number <= s.Attempts; number++ {
+		a, why, err := r.attempt(v, s, past, number)
+		if err != nil {
+			return err
+		}
+		where := fmt.Sprintf("%s, attempt %d: ", where, number)
+		if why != "" {
+			out.Left = append(out.Left, where+why)
+			continue
+		}
+		out.Attempts = append(out.Attempts, a)
+		if number > 1 && s.HasCheckpoint {
+			out.Notes = append(out.Notes, where+"the checkpoint that it may have begun from is not kept")
+		}
+	}
+	return nil
+}
+
+// attempt makes the recording of an attempt, or says why there is none.
+func (r *recordRedaction) attempt(v *task.View, s *task.StepView, past *pastStep, number uint32) (a *recording.Attempt, why string, err error) {
+	p := past.attempt(number)
+	if why := p.unusable(); why != "" {
+		return nil, why, nil
+	}
+	a, why = askedOf(v, s)
+	if why != "" {
+		return nil, why, nil
+	}
+	a.Number, a.Backoff, a.Previous = number, p.backoff, past.failureBefore(number)
+	a.Outcome = recording.Outcome{Output: p.output, Error: p.failure, Events: p.events}
+	if p.failure == nil && number == s.Attempts && s.Status == task.StepComplete {
+		a.Outcome.Output = s.Output // however large
+	}
+	if p.failure == nil && a.Outcome.Output == nil {
+		if p.large {
+			return nil, "its results are larger than events hold, and the step has others now", nil
+		}
+		a.Outcome.Output = json.RawMessage("null")
+	}
+	why, err = r.marked(a, v)
+	return a, why, err
+}
+
+// askedOf is what each attempt of a step was asked, or why nobody knows.
+func askedOf(v *task.View, s *task.StepView) (a *recording.Attempt, why string) {
 	a = &recording.Attempt{
-		Format: recording.Format, Plugin: s.Handler.Plugin, Handler: s.Handler.Handler, Version: s.Handler.Version, Step: string(s.Name), Number: s.Attempt.Number,
-		Limit: s.Limit, Tags: v.Tags, Config: s.Config, Input: s.Input, IdempotencyKey: string(v.ID) + "/" + fmt.Sprint(s.Ordinal),
+		Format: recording.Format, Plugin: s.Handler.Plugin, Handler: s.Handler.Handler, Version: s.Handler.Version, Step: string(s.Name),
+		Limit: s.Limit, Tags: slices.Clone(v.Tags), Config: s.Config, Input: s.Input, IdempotencyKey: string(v.ID) + "/" + fmt.Sprint(s.Ordinal),
 	}
 	if set := s.Settings; set != nil {
 		a.PluginVersion, a.Version = set.PluginVersion, set.HandlerVersion
@@ -87,7 +130,7 @@ func recordStep(v *task.View, s *task.StepView) (a *recording.Attempt, why strin
 	for _, dep := range s.DependsOn {
 		for i := range v.Steps {
 			switch d := &v.Steps[i]; {
-			case d.Name != dep:
+			case d.Name != dep || !d.Status.Satisfies(): // with `join: any` others may be on their way
 			case d.Output == nil:
 				a.Skipped = append(a.Skipped, string(dep))
 			default:
@@ -98,64 +141,5 @@ func recordStep(v *task.View, s *task.StepView) (a *recording.Attempt, why strin
 			}
 		}
 	}
-	if f := s.Attempt.Failure; s.Attempt.Status == task.AttemptFailed && f != nil {
-		a.Outcome.Error = &recording.Error{Kind: string(f.Kind), Code: f.Code, Message: f.Message}
-	} else {
-		a.Outcome.Output = s.Output
-		if a.Outcome.Output == nil {
-			a.Outcome.Output = json.RawMessage("null")
-		}
-	}
 	return a, ""
-}
-
-// redact takes out what a plugin's schemas mark as secret.
-func redact(a *recording.Attempt, p *PluginInfo) {
-	for i := range p.Handlers {
-		h := &p.Handlers[i]
-		if h.Name != a.Handler || a.Version != 0 && h.Version != a.Version {
-			continue
-		}
-		for _, part := range []struct {
-			doc    *json.RawMessage
-			schema json.RawMessage
-			at     string
-		}{
-			{&a.Input, h.InputSchema, "/input"},
-			{&a.Config, h.ConfigSchema, "/config"},
-			{&a.Outcome.Output, h.OutputSchema, "/outcome/output"},
-		} {
-			var places []string
-			*part.doc, places = recording.Redact(*part.doc, part.schema, part.at)
-			a.Redacted = append(a.Redacted, places...)
-		}
-		for _, at := range a.Redacted {
-			if rest, ok := strings.CutPrefix(at, "/outcome"); ok {
-				a.Volatile = append(a.Volatile, rest)
-			}
-		}
-		return
-	}
-}
-
-// emittedBySteps are the custom events of a task that its plugins emitted, by step.
-func emittedBySteps(ctx context.Context, s Service, v *task.View) (map[task.StepName][]recording.Event, error) {
-	families := make(map[task.StepName]string)
-	for i := range v.Steps {
-		families[v.Steps[i].Name] = v.Steps[i].Handler.Plugin
-	}
-	out := make(map[task.StepName][]recording.Event)
-	err := s.Events(ctx, EventQuery{Task: string(v.ID)}, func(entry LogEntry) error {
-		var e eventv1.Event
-		if err := proto.Unmarshal(entry.Encoded, &e); err != nil {
-			return fmt.Errorf("event %d: %w", entry.Seq, err)
-		}
-		step := task.StepName(e.GetStep())
-		family, _, _ := strings.Cut(e.GetType(), ".")
-		if _, builtIn := event.Lookup(e.GetType()); !builtIn && family == families[step] {
-			out[step] = append(out[step], recording.Event{Name: e.GetType(), Payload: e.GetPayload()})
-		}
-		return nil
-	})
-	return out, err
 }

@@ -191,6 +191,9 @@ func assignmentOf(id task.ID, a *recording.Attempt) *task.Assignment {
 		Limit: max(a.Limit, a.Number, 1), IdempotencyKey: a.IdempotencyKey, Tags: a.Tags, CorrelationID: string(id),
 		Input: task.Value{Inline: a.Input}, OwnInput: true, Config: a.Config, Checkpoint: a.Checkpoint,
 	}
+	if p := a.Previous; p != nil {
+		as.Previous = &task.Failure{Kind: task.ErrorKind(p.Kind), Code: p.Code, Message: p.Message, Details: p.Details, Partial: p.Partial}
+	}
 	ordinal := task.Ordinal(1)
 	dependency := func(step string, status task.StepStatus, result json.RawMessage) {
 		as.Results = append(as.Results, task.DependencyResult{Step: task.StepName(step), Ordinal: ordinal, Status: status, Value: task.Value{Inline: result}})
@@ -207,7 +210,7 @@ func assignmentOf(id task.ID, a *recording.Attempt) *task.Assignment {
 
 func (r *replayer) outcomeOf(rep *task.Report) (o recording.Outcome) {
 	if f := rep.Failure; rep.Kind == task.ReportFailed && f != nil {
-		o.Error = &recording.Error{Kind: string(f.Kind), Code: f.Code, Message: f.Message}
+		o.Error = &recording.Error{Kind: string(f.Kind), Code: f.Code, Message: f.Message, Details: f.Details, Partial: f.Partial}
 	} else if o.Output = rep.Output; len(o.Output) == 0 {
 		o.Output = json.RawMessage("null")
 	}
@@ -270,6 +273,9 @@ func tell[T any](to chan T, v T) {
 
 // InstanceCapacity implements supervisor.Sink.
 func (*replayer) InstanceCapacity(string, int) {}
+
+// InstanceRoom implements supervisor.Sink.
+func (*replayer) InstanceRoom(string) {}
 
 // InstanceDraining implements supervisor.Sink.
 func (*replayer) InstanceDraining(string) {}

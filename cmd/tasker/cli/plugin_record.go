@@ -19,7 +19,8 @@ import (
 // recordJSON is what `plugin record --json` prints.
 type recordJSON struct {
 	Files []string `json:"files"`
-	Left  []string `json:"left"` // what was not recorded, and why
+	Left  []string `json:"left"`  // what was not recorded, and why
+	Notes []string `json:"notes"` // what to look at
 }
 
 // recordFlags are the flags of `plugin record`.
@@ -33,16 +34,27 @@ func (a *app) pluginRecordCommand() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "record [TASK...]",
 		Short: "Write attempts of tasks as files for plugin replay and tests",
-		Long: `Write the last attempt of each step of tasks as a file: what the handler was asked (input,
-config, results of dependencies) and what came of it. ` + "`tasker plugin replay`" + ` asks a
-plugin's executable the same again and compares, and so does sdktest.Replay in a Go test.
+		Long: `Write each attempt of the steps of tasks as a file: what the handler was asked (input,
+config, results of dependencies, the failure before) and what came of it: output or error,
+the events that it emitted, and how long the host waited before the next attempt.
+` + "`tasker plugin replay`" + ` asks a plugin's executable the same again and compares, and so does
+sdktest.Replay in a Go test.
 
-Tasks are named, or are the newest of a template. What the schemas of a handler mark with
-writeOnly is written as "REDACTED"; look at the files before you share them: other fields
-are what they were. --volatile names values that change from run to run, as JSON pointers
-into the outcome; * stands for any key or index.
+Attempts that were lost or cancelled, or that the host ended, cannot be asked again, and
+are left out. The checkpoint that an attempt began from is not kept once it has ended, and
+is in no file.
 
---json prints {"files", "left"}: left says which steps were not recorded, and why.`,
+Tasks are named, or are the newest of a template. What schemas mark with writeOnly is
+written as "REDACTED": in inputs, configs, outputs, results of dependencies and events.
+The same values, and the secrets of the plugins' configurations, become *** wherever else
+they stand, also in errors; what is shorter than eight bytes stays in data, and what is
+shorter than four everywhere. Look at the files before you share them.
+
+--volatile names values that change from run to run, as JSON pointers into the outcome;
+* stands for any key or index.
+
+--json prints {"files", "left", "notes"}: left says which attempts were not recorded, and
+why, notes what to look at in the files.`,
 		Example: `  tasker plugin record 01JD --out testdata/attempts
   tasker plugin record --template orders --last 20 --plugin shop
   tasker plugin record 01JD --volatile /output/at --volatile '/output/items/*/id'`,
@@ -75,6 +87,9 @@ into the outcome; * stands for any key or index.
 			for _, left := range done.Left {
 				a.note("left out: %s", left)
 			}
+			for _, note := range done.Notes {
+				a.note("note: %s", note)
+			}
 			return nil
 		})
 	}
@@ -95,23 +110,18 @@ func (a *app) record(ctx context.Context, cfg *config, s host.Service, ids []str
 			return nil, err
 		}
 	}
-	done := &recordJSON{Files: []string{}, Left: []string{}}
-	for _, id := range ids {
-		got, err := host.Record(ctx, s, id, f.plugin, plugins)
+	got, err := host.Record(ctx, s, ids, host.RecordOptions{Plugin: f.plugin, Known: plugins, Configs: cfg.hostOptions().PluginConfigs})
+	if err != nil {
+		return nil, err
+	}
+	done := &recordJSON{Files: []string{}, Left: list(got.Left), Notes: list(got.Notes)}
+	for _, attempt := range got.Attempts {
+		attempt.Volatile = append(attempt.Volatile, f.volatile...)
+		path, err := writeRecording(f.out, attempt)
 		if err != nil {
 			return nil, err
 		}
-		for _, left := range got.Left {
-			done.Left = append(done.Left, fmt.Sprintf("task %s: %s", id, left))
-		}
-		for _, attempt := range got.Attempts {
-			attempt.Volatile = append(attempt.Volatile, f.volatile...)
-			path, err := writeRecording(f.out, attempt)
-			if err != nil {
-				return nil, err
-			}
-			done.Files = append(done.Files, path)
-		}
+		done.Files = append(done.Files, path)
 	}
 	return done, nil
 }
@@ -122,7 +132,7 @@ func writeRecording(dir string, attempt *recording.Attempt) (string, error) {
 		return "", err
 	}
 	id, _, _ := strings.Cut(attempt.IdempotencyKey, "/")
-	path := filepath.Join(dir, fmt.Sprintf("%s-%s-%s-%s.json", attempt.Plugin, attempt.Handler, id, attempt.Step))
+	path := filepath.Join(dir, fmt.Sprintf("%s-%s-%s-%s-%d.json", attempt.Plugin, attempt.Handler, id, attempt.Step, attempt.Number))
 	return path, attempt.Write(path)
 }
 

@@ -36,7 +36,7 @@ the home. What handlers call outside of the plugin they call in earnest.
 
 The exit code is 1 when anything is not as recorded.`,
 		Example: `  tasker plugin replay testdata/attempts --plugin bin/tasker-plugin-shop
-  tasker plugin replay recordings/shop-charge-01JD-pay.json --plugin ./tasker-plugin-shop`,
+  tasker plugin replay recordings/shop-charge-01JD-pay-1.json --plugin ./tasker-plugin-shop`,
 		Args: args(1, -1),
 	}
 	binary := c.Flags().String("plugin", "", "the plugin's executable `BIN`")

@@ -10,8 +10,8 @@ import (
 	"github.com/tasker-engine/tasker/plugin/sdk/recording"
 )
 
-// hidden stands for a secret.
-const hidden = "***"
+// Hidden stands for a secret.
+const Hidden = "***"
 
 // Redactor hides secrets. Nil hides nothing.
 type Redactor struct {
@@ -136,7 +136,7 @@ func newReplacer(least int, found []string) *replacer {
 	slices.SortStableFunc(forms, func(a, b string) int { return len(b) - len(a) })
 	var pairs []string
 	for _, f := range forms {
-		pairs = append(pairs, f, hidden)
+		pairs = append(pairs, f, Hidden)
 	}
 	return &replacer{forms: forms, replacer: strings.NewReplacer(pairs...)}
 }

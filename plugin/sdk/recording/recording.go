@@ -18,6 +18,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 )
 
 // Format is the version of the format that this package writes.
@@ -50,8 +51,13 @@ type Attempt struct {
 	// Results are those of the dependencies, by step; of Skipped there are none.
 	Results map[string]json.RawMessage `json:"results,omitempty"`
 	Skipped []string                   `json:"skipped,omitempty"`
+	// Previous is the failure of an earlier attempt that this one was told of. Nil = there was none.
+	Previous *Error `json:"previous,omitempty"`
 	// Outcome is what came of it.
 	Outcome Outcome `json:"outcome"`
+	// Backoff is how long the host waited after it before the next attempt. It is the host's and not compared. 0 = none
+	// followed.
+	Backoff Duration `json:"backoff,omitempty"`
 	// Volatile are JSON pointers into Outcome ("/output/at") whose values are not compared, nor what lies below them; * stands for any key or
 	// index.
 	Volatile []string `json:"volatile,omitempty"`
@@ -75,6 +81,23 @@ type Error struct {
 	Kind    string `json:"kind"`
 	Code    string `json:"code,omitempty"`
 	Message string `json:"message,omitempty"`
+	// Details and Partial are JSON: what the handler said beside the message, and what it made all the same. Nil = nothing,
+	// or nothing that was kept; both are not compared.
+	Details json.RawMessage `json:"details,omitempty"`
+	Partial json.RawMessage `json:"partial,omitempty"`
+}
+
+// Duration is a time that JSON writes as "1.5s".
+type Duration time.Duration
+
+// MarshalText implements encoding.TextMarshaler.
+func (d Duration) MarshalText() ([]byte, error) { return []byte(time.Duration(d).String()), nil }
+
+// UnmarshalText implements encoding.TextUnmarshaler.
+func (d *Duration) UnmarshalText(text []byte) error {
+	v, err := time.ParseDuration(string(text))
+	*d = Duration(v)
+	return err
 }
 
 // Event is a custom event.

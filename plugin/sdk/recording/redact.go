@@ -29,6 +29,53 @@ func Marked(doc, schema json.RawMessage) []any {
 	return r.values
 }
 
+// RedactTexts replaces texts in a document, keys among them, and returns the JSON pointers below a prefix of those for which
+// the function returns true. A document that cannot be read stays as it is.
+func RedactTexts(doc json.RawMessage, replace func(string) (string, bool), prefix string) (json.RawMessage, []string) {
+	if len(doc) == 0 || !json.Valid(doc) {
+		return doc, nil
+	}
+	var places []string
+	value := replaceTexts(decode(doc), replace, prefix, &places)
+	if places == nil {
+		return doc, nil
+	}
+	out, err := json.Marshal(value)
+	if err != nil {
+		return doc, nil
+	}
+	return out, places
+}
+
+func replaceTexts(v any, replace func(string) (string, bool), at string, places *[]string) any {
+	text := func(s, at string) string {
+		with, redacted := replace(s)
+		if redacted {
+			*places = append(*places, at)
+		}
+		return with
+	}
+	switch v := v.(type) {
+	case string:
+		return text(v, at)
+	case []any:
+		for i := range v {
+			v[i] = replaceTexts(v[i], replace, at+"/"+strconv.Itoa(i), places)
+		}
+	case map[string]any:
+		out := make(map[string]any, len(v))
+		for _, key := range slices.Sorted(maps.Keys(v)) {
+			with := text(key, at)
+			out[with] = replaceTexts(v[key], replace, at+"/"+escape.Replace(with), places)
+		}
+		return out
+	}
+	return v
+}
+
+// Escape writes a key as a part of a JSON pointer.
+func Escape(key string) string { return escape.Replace(key) }
+
 func redacted(doc, schema json.RawMessage, prefix string) (any, *redaction) {
 	r := &redaction{}
 	if len(doc) == 0 || json.Unmarshal(schema, &r.root) != nil {

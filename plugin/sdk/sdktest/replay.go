@@ -66,7 +66,7 @@ func (p *Plugin) Record(tb testing.TB, path string, a Attempt, volatile ...strin
 		Plugin: p.manifest.GetName(), PluginVersion: p.manifest.GetVersion(), Handler: a.Handler, Version: uint32(a.Version), //nolint:gosec // small
 		Step: a.Step, Number: uint32(a.Number), Limit: uint32(a.Limit), IdempotencyKey: a.IdempotencyKey, Tags: a.Tags, //nolint:gosec // small
 		Input: doc(a.Input), Config: doc(a.Config), Checkpoint: doc(a.Checkpoint), Skipped: a.Skipped,
-		Outcome: outcomeOf(tb, got), Volatile: volatile,
+		Outcome: outcomeOf(tb, got), Volatile: volatile, Previous: errorOf(a.Previous),
 	}
 	for step, result := range a.Results {
 		if r.Results == nil {
@@ -97,6 +97,9 @@ func attemptOf(r *recording.Attempt) Attempt {
 	for step, result := range r.Results {
 		a.Results[step] = result
 	}
+	if p := r.Previous; p != nil {
+		a.Previous = &Failure{Verdict: verdictOf(p.Kind), Code: p.Code, Message: p.Message, Details: p.Details, Partial: p.Partial}
+	}
 	return a
 }
 
@@ -106,15 +109,33 @@ func outcomeOf(tb testing.TB, o *Outcome) (r recording.Outcome) {
 	if o.Lost != nil {
 		tb.Fatalf("the attempt was lost: %v", o.Lost)
 	}
-	if f := o.Failure; f != nil {
-		r.Error = &recording.Error{Kind: kindOf(f.Verdict), Code: f.Code, Message: f.Message}
-	} else if r.Output = o.Output; len(r.Output) == 0 {
-		r.Output = json.RawMessage("null")
+	if r.Error = errorOf(o.Failure); r.Error == nil {
+		if r.Output = o.Output; len(r.Output) == 0 {
+			r.Output = json.RawMessage("null")
+		}
 	}
 	for _, e := range o.Emitted {
 		r.Events = append(r.Events, recording.Event{Name: e.Name, Payload: e.Payload})
 	}
 	return r
+}
+
+// errorOf is a failure as it is recorded.
+func errorOf(f *Failure) *recording.Error {
+	if f == nil {
+		return nil
+	}
+	return &recording.Error{Kind: kindOf(f.Verdict), Code: f.Code, Message: f.Message, Details: f.Details, Partial: f.Partial}
+}
+
+// verdictOf is a kind that hosts store as a verdict.
+func verdictOf(kind string) sdk.Verdict {
+	for _, v := range []sdk.Verdict{sdk.Final, sdk.Cancelled} {
+		if kindOf(v) == kind {
+			return v
+		}
+	}
+	return sdk.Retryable
 }
 
 // kindOf is a verdict as hosts store it.
