@@ -1,7 +1,7 @@
 package sdktest
 
 import (
-	"fmt"
+	"strings"
 	"testing"
 	"time"
 )
@@ -30,15 +30,16 @@ type Settled struct {
 
 // String returns the answers and pauses on one line: "retried 1s retried 2s acked".
 func (s Settled) String() string {
-	var line string
+	var words []string
 	for i, a := range s.Answers {
-		line += string(a.Verdict)
+		words = append(words, string(a.Verdict))
 		if i < len(s.Pauses) {
-			line += fmt.Sprintf(" %s ", s.Pauses[i])
+			words = append(words, s.Pauses[i].String())
 		}
 	}
+	line := strings.Join(words, " ")
 	if last := s.Answers[len(s.Answers)-1].Verdict; last != s.Verdict {
-		line += ", in the end " + string(s.Verdict)
+		return line + ", in the end " + string(s.Verdict)
 	}
 	return line
 }
