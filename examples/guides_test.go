@@ -19,7 +19,7 @@ func TestGuides(t *testing.T) {
 	guideModule(t, dir)
 	t.Setenv("GOFLAGS", "-mod=mod")
 	t.Setenv("LC_ALL", "C.UTF-8") // drawings are those of a terminal
-	for _, guide := range []string{"handlers", "subscribers", "events", "api-handlers", "observability", "commands"} {
+	for _, guide := range []string{"handlers", "subscribers", "events", "api-handlers", "observability", "commands", "testing"} {
 		t.Run(guide, func(t *testing.T) {
 			term := &terminal{dir: dir}
 			term.begin(t)
