@@ -2,43 +2,16 @@ package main
 
 import (
 	"encoding/json"
-	"os"
-	"regexp"
 	"strings"
 	"testing"
 
-	"github.com/goccy/go-yaml"
-
 	"github.com/tasker-engine/tasker/plugin/sdk/sdktest"
+	"github.com/tasker-engine/tasker/plugins/internal/readmetest"
 )
-
-// shown is what of the YAML in the README concerns the plugin.
-type shown struct {
-	Plugins map[string]struct {
-		Config json.RawMessage `json:"config"`
-	} `json:"plugins"`
-	Steps []struct {
-		Name   string          `json:"name"`
-		Config json.RawMessage `json:"config"`
-	} `json:"steps"`
-}
 
 // TestReadme runs the steps that the README shows, and looks for every key of the schemas in it.
 func TestReadme(t *testing.T) {
-	readme, err := os.ReadFile("README.md")
-	if err != nil {
-		t.Fatal(err)
-	}
-	var all shown
-	for _, block := range regexp.MustCompile("(?s)```yaml\n(.*?)```").FindAllSubmatch(readme, -1) {
-		doc, err := yaml.YAMLToJSON(block[1])
-		if err != nil {
-			t.Fatal(err)
-		}
-		if err := json.Unmarshal(doc, &all); err != nil {
-			t.Fatal(err)
-		}
-	}
+	readme := readmetest.Read(t)
 	api := sdktest.HTTP(t)
 	api.On("POST", "/token").Reply(200, sdktest.JSON(object{"access_token": "t", "expires_in": 60}))
 	api.On("POST", "/shop/orders/o-1/charges").Reply(201, sdktest.Header("Location", "/charges/1"), sdktest.JSON(object{"id": "ch_1"}))
@@ -46,10 +19,10 @@ func TestReadme(t *testing.T) {
 	api.On("GET", "/parcels/parcels/o-1/events?size=100").Reply(200, sdktest.JSON(object{"events": list{"sent"}, "next": "?page=2"}))
 	api.On("GET", "/parcels/parcels/o-1/events?page=2").Reply(200, sdktest.JSON(object{"events": list{"there"}}))
 	config := strings.NewReplacer("https://shop.example.com/v1", api.URL+"/shop", "https://parcels.example.com", api.URL+"/parcels", "https://login.example.com", api.URL).
-		Replace(string(all.Plugins["http"].Config))
+		Replace(string(readme.Plugins["http"].Config))
 	p := sdktest.Start(t, plugin(), sdktest.Options{Config: json.RawMessage(config)})
 	results := object{}
-	for _, s := range all.Steps {
+	for _, s := range readme.Steps {
 		got := p.Run(t, sdktest.Attempt{
 			Handler: "request", Config: s.Config, Results: results, Input: object{"order": "o-1", "total_cents": 990, "address": "12 Analytical Row"},
 		})
@@ -65,43 +38,10 @@ func TestReadme(t *testing.T) {
 		t.Errorf("history %s", got)
 	}
 	for _, schema := range [][]byte{p.Manifest().GetConfigSchema(), p.Manifest().GetHandlers()[0].GetConfigSchema()} {
-		names := properties(t, schema)
+		names := readmetest.Properties(t, schema)
 		if len(names) < 10 {
 			t.Errorf("%d keys in %s", len(names), schema)
 		}
-		for _, name := range names {
-			if text := string(readme); !strings.Contains(text, name+"`") && !strings.Contains(text, "`"+name+".") && !strings.Contains(text, "config."+name) {
-				t.Errorf("the README does not tell of %q", name)
-			}
-		}
+		readme.Tells(t, names, "KEY`", "`KEY.", "config.KEY")
 	}
-}
-
-// properties are the names of all properties in a schema, with those of what is in it.
-func properties(t *testing.T, schema []byte) (names []string) {
-	t.Helper()
-	var doc any
-	if err := json.Unmarshal(schema, &doc); err != nil {
-		t.Fatal(err)
-	}
-	var walk func(any)
-	walk = func(v any) {
-		switch v := v.(type) {
-		case list:
-			for _, e := range v {
-				walk(e)
-			}
-		case object:
-			if of, ok := v["properties"].(object); ok {
-				for name := range of {
-					names = append(names, name)
-				}
-			}
-			for _, e := range v {
-				walk(e)
-			}
-		}
-	}
-	walk(doc)
-	return names
 }

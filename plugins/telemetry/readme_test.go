@@ -1,56 +1,24 @@
 package main
 
 import (
-	"encoding/json"
-	"os"
-	"regexp"
+	"maps"
+	"slices"
 	"strings"
 	"testing"
 
-	"github.com/goccy/go-yaml"
-
 	"github.com/tasker-engine/tasker/plugin/sdk/sdktest"
+	"github.com/tasker-engine/tasker/plugins/internal/readmetest"
 )
 
 // TestReadme starts the plugin with the configuration that the README shows, and looks for all keys.
 func TestReadme(t *testing.T) {
-	readme, err := os.ReadFile("README.md")
-	if err != nil {
-		t.Fatal(err)
-	}
-	block := regexp.MustCompile("(?s)```yaml\n(.*?)```").FindSubmatch(readme)
-	var settings struct {
-		Plugins struct {
-			Telemetry struct{ Config map[string]any }
-		}
-	}
-	if err := yaml.Unmarshal(block[1], &settings); err != nil {
-		t.Fatal(err)
-	}
+	readme := readmetest.Read(t)
 	t.Chdir(t.TempDir())
-	p := sdktest.Start(t, plugin(), sdktest.Options{Config: settings.Plugins.Telemetry.Config})
+	p := sdktest.Start(t, plugin(), sdktest.Options{Config: readme.Config(t, "telemetry")})
 
-	type object struct {
-		Properties map[string]json.RawMessage `json:"properties"`
-	}
-	var schema struct {
-		object
-
-		Defs map[string]object `json:"$defs"`
-	}
-	if err := json.Unmarshal(p.Manifest().GetConfigSchema(), &schema); err != nil {
-		t.Fatal(err)
-	}
-	for name := range schema.Defs["tlsConfig"].Properties {
-		schema.Properties["tls."+name] = nil
-	}
-	delete(schema.Properties, "tls")
-	for name := range schema.Properties {
-		if !strings.Contains(string(readme), "`"+name+"`") {
-			t.Errorf("the README does not tell of %q", name)
-		}
-	}
-	if len(schema.Properties) < 10 || !strings.Contains(string(schema.Properties["headers"]), `"writeOnly":true`) {
-		t.Errorf("properties %s", schema.Properties)
+	all := readmetest.Keys(t, p.Manifest().GetConfigSchema())
+	readme.Tells(t, slices.Collect(maps.Keys(all)), "`KEY`")
+	if len(all) < 10 || !strings.Contains(string(all["headers"]), `"writeOnly":true`) {
+		t.Errorf("keys %s", all)
 	}
 }

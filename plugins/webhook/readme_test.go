@@ -3,58 +3,24 @@ package main
 import (
 	"bytes"
 	"encoding/json"
-	"os"
-	"regexp"
-	"strings"
 	"testing"
 
-	"github.com/goccy/go-yaml"
-
 	"github.com/tasker-engine/tasker/plugin/sdk/sdktest"
+	"github.com/tasker-engine/tasker/plugins/internal/readmetest"
 )
-
-// settings is what of the YAML in the README concerns the plugin.
-type settings struct {
-	Plugins map[string]struct {
-		Config json.RawMessage `json:"config"`
-	} `json:"plugins"`
-	Subscriptions []struct {
-		Subscriber string          `json:"subscriber"`
-		Events     []string        `json:"events"`
-		Config     json.RawMessage `json:"config"`
-	} `json:"subscriptions"`
-}
 
 // TestReadme starts the plugin with the configuration that the README shows, and posts by its bindings.
 func TestReadme(t *testing.T) {
-	readme, err := os.ReadFile("README.md")
-	if err != nil {
-		t.Fatal(err)
-	}
-	var all settings
-	for _, block := range regexp.MustCompile("(?s)```yaml\n(.*?)```").FindAllSubmatch(readme, -1) {
-		doc, err := yaml.YAMLToJSON(block[1])
-		if err != nil {
-			t.Fatal(err)
-		}
-		var s settings
-		if err := json.Unmarshal(doc, &s); err != nil {
-			t.Fatal(err)
-		}
-		all.Subscriptions = append(all.Subscriptions, s.Subscriptions...)
-		if s.Plugins != nil {
-			all.Plugins = s.Plugins
-		}
-	}
-	p := sdktest.Start(t, plugin(), sdktest.Options{Config: all.Plugins["webhook"].Config})
+	readme := readmetest.Read(t)
+	p := sdktest.Start(t, plugin(), sdktest.Options{Config: readme.Plugins["webhook"].Config})
 	w := &webhooks{}
-	if err := json.Unmarshal(all.Plugins["webhook"].Config, w); err != nil {
+	if err := json.Unmarshal(readme.Plugins["webhook"].Config, w); err != nil {
 		t.Fatal(err)
 	}
-	if len(all.Subscriptions) != 3 {
-		t.Errorf("%d subscriptions, want 3", len(all.Subscriptions))
+	if len(readme.Subscriptions) != 3 {
+		t.Errorf("%d subscriptions, want 3", len(readme.Subscriptions))
 	}
-	for _, s := range all.Subscriptions {
+	for _, s := range readme.Subscriptions {
 		var b binding
 		d := json.NewDecoder(bytes.NewReader(s.Config))
 		d.DisallowUnknownFields()
@@ -75,43 +41,6 @@ func TestReadme(t *testing.T) {
 		schemas = append(schemas, sub.GetConfigSchema())
 	}
 	for _, s := range schemas {
-		for _, name := range properties(t, s) {
-			if text := string(readme); !strings.Contains(text, name+"`") && !strings.Contains(text, "`"+name+".") {
-				t.Errorf("the README does not tell of %q", name)
-			}
-		}
+		readme.Tells(t, readmetest.Properties(t, s), "KEY`", "`KEY.")
 	}
-}
-
-// properties are the names of all properties in a schema, with those of what is in it.
-func properties(t *testing.T, schema []byte) []string {
-	t.Helper()
-	var doc any
-	if err := json.Unmarshal(schema, &doc); err != nil {
-		t.Fatal(err)
-	}
-	var names []string
-	var walk func(any)
-	walk = func(v any) {
-		switch v := v.(type) {
-		case []any:
-			for _, e := range v {
-				walk(e)
-			}
-		case map[string]any:
-			if of, ok := v["properties"].(map[string]any); ok {
-				for name := range of {
-					names = append(names, name)
-				}
-			}
-			for _, e := range v {
-				walk(e)
-			}
-		}
-	}
-	walk(doc)
-	if len(names) == 0 {
-		t.Errorf("no properties in %s", schema)
-	}
-	return names
 }

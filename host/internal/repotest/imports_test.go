@@ -72,11 +72,27 @@ func TestDependencies(t *testing.T) {
 
 // TestNoTestCodeInBinaries: packages named for testing stay out of what users run.
 func TestNoTestCodeInBinaries(t *testing.T) {
-	for _, dep := range dependencies(t, "cmd/...", "plugins/...", "examples/...") {
+	for _, dep := range dependencies(t, mains(t, "./cmd/...", "./plugins/...", "./examples/...")...) {
 		if strings.HasPrefix(dep, module+"/") && strings.HasSuffix(dep, "test") {
 			t.Errorf("a binary contains %s", dep)
 		}
 	}
+}
+
+// mains lists the directories of the main packages that match, from the root.
+func mains(t *testing.T, patterns ...string) []string {
+	t.Helper()
+	cmd := exec.CommandContext(t.Context(), "go", append([]string{"list", "-f", `{{if eq .Name "main"}}{{.ImportPath}}{{end}}`}, patterns...)...)
+	cmd.Dir = root
+	out, err := cmd.Output()
+	if err != nil {
+		t.Fatalf("go list: %v", err)
+	}
+	dirs := strings.Fields(strings.ReplaceAll(string(out), module+"/", ""))
+	if len(dirs) < 10 {
+		t.Errorf("only %d main packages: %q", len(dirs), dirs)
+	}
+	return dirs
 }
 
 // dependencies lists the import paths of the packages that match, and of all that they need,
