@@ -87,8 +87,8 @@ verify-plugins: build ## Check every plugin in the repository against the wire (
 	@.ci/verify-plugins
 
 .PHONY: test-kits
-test-kits: $(GOLANGCI_STAMP) ## Begin each kind of plugin as a new user would; lint, build and test it
-	TASKER_KITS=$(GOLANGCI) go test ./cmd/tasker/scaffold -run TestKits -count=1
+test-kits: $(GOLANGCI_STAMP) ## Begin each kind of plugin, and a home, as a new user would; lint, build, test, verify, pack and use it
+	TASKER_KITS=$(GOLANGCI) go test ./cmd/tasker/scaffold -run TestKits -count=1 -v -timeout 30m
 
 .PHONY: test-crash
 test-crash: ## Kill a host CRASH_KILLS times (200) and prove that nothing is lost or doubled

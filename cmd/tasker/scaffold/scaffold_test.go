@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"regexp"
 	"slices"
@@ -142,54 +141,5 @@ func TestWrite(t *testing.T) {
 	}
 	if got, err := os.ReadFile(mine); err != nil || string(got) != "new" {
 		t.Errorf("b/c is %q, %v; want it overwritten", got, err)
-	}
-}
-
-// TestKits generates each kind of plugin, and vets, lints, tests and builds it. It takes a
-// while, and is for `make test-kits`, which sets TASKER_KITS to the linter.
-func TestKits(t *testing.T) {
-	linter := os.Getenv("TASKER_KITS")
-	if linter == "" {
-		t.Skip("TASKER_KITS is not set: make test-kits")
-	}
-	module, err := filepath.Abs("../../..")
-	if err != nil {
-		t.Fatal(err)
-	}
-	sums, err := os.ReadFile(filepath.Join(module, "go.sum"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, kind := range scaffold.Kinds() {
-		t.Run(kind, func(t *testing.T) {
-			dir := t.TempDir()
-			files, err := newPlugin(scaffold.Kind(kind), module).Files()
-			if err != nil {
-				t.Fatal(err)
-			}
-			if err := scaffold.Write(dir, append(files, scaffold.File{Path: "go.sum", Data: sums}), false); err != nil {
-				t.Fatal(err)
-			}
-			for _, command := range [][]string{
-				{"go", "mod", "tidy"},
-				{linter, "run"},
-				{linter, "fmt", "--diff"},
-				{"make", "build", "test"},
-				{"bin/tasker-plugin-orders", "--describe"},
-			} {
-				cmd := exec.CommandContext(t.Context(), command[0], command[1:]...)
-				cmd.Dir = dir
-				cmd.Env = append(os.Environ(), "GOWORK=off")
-				if out, err := cmd.CombinedOutput(); err != nil {
-					t.Fatalf("%s: %v\n%s", strings.Join(command, " "), err, out)
-				}
-			}
-		})
-	}
-}
-
-func newPlugin(kind scaffold.Kind, sdk string) scaffold.Plugin {
-	return scaffold.Plugin{
-		Name: "orders", Kind: kind, Module: "example.com/orders", Go: "1.26.0", SDK: scaffold.SDK{Version: "v0.0.0", Replace: sdk},
 	}
 }
