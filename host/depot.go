@@ -38,6 +38,8 @@ type (
 	PluginRelocked = depot.Relocked
 	// PluginCommand is a verb that a plugin adds to the command line.
 	PluginCommand = depot.Command
+	// InstalledCommand is a command of the current version of an installed plugin.
+	InstalledCommand = depot.InstalledCommand
 	// PluginBinary is an installed plugin as it may be started.
 	PluginBinary = supervisor.Binary
 	// PluginPermissions are what a plugin needs from the machine.

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"strings"
@@ -57,6 +58,15 @@ events, and what the host accepted and refused of that.
 	return c
 }
 
+// compactJSON is JSON without the blanks that it may have in a file.
+func compactJSON(raw json.RawMessage) string {
+	var out bytes.Buffer
+	if err := json.Compact(&out, raw); err != nil {
+		return string(raw)
+	}
+	return out.String()
+}
+
 func (a *app) printPlugin(p *host.PluginInfo, locked *lockedJSON) {
 	line := func(name, value string) {
 		if value != "" {
@@ -78,7 +88,7 @@ func (a *app) printPlugin(p *host.PluginInfo, locked *lockedJSON) {
 	}
 	line("upgrade", upgradeText(p.Upgrade))
 	line("upgraded", p.Upgraded)
-	a.printLocked(locked)
+	a.printLocked(p.Name, locked)
 	for _, n := range p.Notes {
 		line("note", n)
 	}
@@ -98,8 +108,8 @@ func (a *app) printPlugin(p *host.PluginInfo, locked *lockedJSON) {
 		if h.MaxConcurrency > 0 {
 			sub("at once", number(h.MaxConcurrency))
 		}
-		sub("input", string(h.InputSchema))
-		sub("config", string(h.ConfigSchema))
-		sub("results", string(h.OutputSchema))
+		sub("input", compactJSON(h.InputSchema))
+		sub("config", compactJSON(h.ConfigSchema))
+		sub("results", compactJSON(h.OutputSchema))
 	}
 }

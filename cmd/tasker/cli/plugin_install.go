@@ -21,12 +21,14 @@ type installedJSON struct {
 	Already  bool    `json:"already"`  // its tree was there before
 	Signer   *string `json:"signer"`
 	Dir      string  `json:"dir"`
+
+	Commands []string `json:"commands"` // that it adds to the command line, all approved
 }
 
 func newInstalledJSON(in *host.Installation) installedJSON {
 	return installedJSON{
 		Name: in.Name, Version: in.Version, Current: in.Current, Previous: optional(in.Previous), Already: in.Already,
-		Signer: optional(in.Signer), Dir: in.Dir,
+		Signer: optional(in.Signer), Dir: in.Dir, Commands: commandNames(in.Manifest),
 	}
 }
 
@@ -44,21 +46,23 @@ func (a *app) pluginInstallCommand() *cobra.Command {
 		Short: "Install plugins from packages",
 		Long: `Install plugins into the home: a file or an http(s) URL of a package, or a name that the index
 has, in its highest version unless one is named. It shows what the plugin offers, which
-events it will see and which permissions it asks for, and wants a yes, on a terminal, or
---approve. What was approved, the hashes of the files for all platforms and the signer are
-written to tasker.plugins.lock in the home; the host starts what the lock says.
+events it will see, which commands it adds to the command line and which permissions it asks
+for, and wants a yes, on a terminal, or --approve. What was approved, the hashes of the files
+for all platforms and the signer are written to tasker.plugins.lock in the home; the host
+starts what the lock says.
 
 Versions lie beside each other in plugins/NAME/VERSION and are never overwritten. A host
 that runs is told of another version by ` + "`tasker plugin upgrade`" + `. What differs from the lock is
-refused: other bytes under the same version, another signer, a permission that nobody
-approved, a lower version or protocol; the message says how to accept it.
+refused: other bytes under the same version, another signer, a permission or a command that
+nobody approved, a lower version or protocol; the message says how to accept it. So is a
+command whose name tasker has itself, or another plugin: that nothing accepts.
 
 With --locked exactly what the lock says is installed, all of it when no name is given,
 from where it came or from --index, and the lock is not changed: for CI and for another
 machine.
 
 --json prints an array of {"name", "version", "current", "previous", "already", "signer",
-"dir"}.`,
+"dir", "commands"}.`,
 		Example: `  tasker plugin install dist/greeter-1.0.0.tar.gz
   tasker plugin install greeter@1.2.0 --index https://plugins.example.com --approve
   tasker plugin install --locked --index /mnt/mirror`,
@@ -120,6 +124,9 @@ func (a *app) depot(c *cobra.Command) (*config, *host.Depot, error) {
 		return nil, nil, err
 	}
 	d, err := host.OpenDepot(cfg.Home)
+	if err == nil {
+		d.Reserve(reserved(c.Root())...)
+	}
 	return cfg, d, err
 }
 
@@ -184,7 +191,11 @@ func (a *app) printOffer(o *host.Offer) {
 		emits = append(emits, e.Name)
 	}
 	for _, v := range m.Commands {
-		commands = append(commands, "tasker "+v.Name+": "+oneLine(v.Description))
+		text := "tasker " + v.Name + ": " + oneLine(v.Description) + " (runs as you do, outside of the isolation"
+		if !o.First && slices.Contains(o.NewCommands, v.Name) {
+			text += "; new: not approved before"
+		}
+		commands = append(commands, text+")")
 	}
 	line("handlers", handlers)
 	line("sees events", events)
@@ -212,6 +223,9 @@ func (a *app) noteInstalled(ctx context.Context, cfg *config, in *host.Installat
 	default:
 		a.note("%s %s: installed", in.Name, in.Version)
 	}
+	if commands := commandNames(in.Manifest); in.Current && len(commands) > 0 && (!in.Already || in.Previous != "") {
+		a.note("%s adds: tasker %s", in.Name, strings.Join(commands, ", tasker "))
+	}
 	client, err := a.running(ctx, cfg)
 	if err != nil {
 		return // no host runs: the next one will take it
@@ -220,6 +234,15 @@ func (a *app) noteInstalled(ctx context.Context, cfg *config, in *host.Installat
 	if !in.Already || in.Previous != "" {
 		a.note("hint: %s", a.remedy("the running host takes it with: tasker plugin upgrade "+in.Name))
 	}
+}
+
+// commandNames are the commands that a plugin adds to the command line.
+func commandNames(m *host.PackageManifest) []string {
+	names := make([]string, 0, len(m.Commands))
+	for _, c := range m.Commands {
+		names = append(names, c.Name)
+	}
+	return names
 }
 
 func orText(s, other string) string {

@@ -16,6 +16,15 @@ type lockedJSON struct {
 	Source      string   `json:"source"`
 	Permissions []string `json:"permissions"` // that were approved
 	Platforms   []string `json:"platforms"`
+
+	Commands []commandJSON `json:"commands"`
+}
+
+// commandJSON is a command that an installed plugin adds to the command line.
+type commandJSON struct {
+	Name        string  `json:"name"`
+	Description *string `json:"description"`
+	Approved    bool    `json:"approved"` // else it is not run
 }
 
 // lockOf returns what the lock of the home says, by plugin.
@@ -28,12 +37,23 @@ func lockOf(cfg *config) (map[string]*lockedJSON, error) {
 	if err != nil {
 		return nil, err
 	}
+	commands, err := d.Commands()
+	if err != nil {
+		return nil, err
+	}
 	out := make(map[string]*lockedJSON, len(l.Plugins))
 	for name, p := range l.Plugins {
 		pinned := p.Versions[p.Version]
 		out[name] = &lockedJSON{
 			Version: p.Version, Previous: optional(p.Previous), Versions: p.Sorted(), Signer: optional(p.Signer), Source: pinned.Source,
 			Permissions: list(host.Asks(pinned.Permissions)), Platforms: pinned.Platforms(),
+			Commands: []commandJSON{},
+		}
+	}
+	for i := range commands {
+		c := &commands[i]
+		if of := out[c.Plugin]; of != nil {
+			of.Commands = append(of.Commands, commandJSON{c.Name, optional(c.Description), c.Approved})
 		}
 	}
 	return out, nil
@@ -75,7 +95,7 @@ func versionCell(p *host.PluginInfo, locked *lockedJSON) string {
 }
 
 // printLocked prints what the lock says of a plugin.
-func (a *app) printLocked(locked *lockedJSON) {
+func (a *app) printLocked(plugin string, locked *lockedJSON) {
 	if locked == nil {
 		return
 	}
@@ -86,6 +106,13 @@ func (a *app) printLocked(locked *lockedJSON) {
 	line("source", locked.Source)
 	line("signer", orText(deref(locked.Signer), "nobody"))
 	line("approved", strings.Join(nonEmpty(locked.Permissions, "nothing beyond its own data directory"), ", "))
+	for _, c := range locked.Commands {
+		text := "tasker " + c.Name + ": " + deref(c.Description)
+		if !c.Approved {
+			text += a.remedy(" (not approved: tasker plugin approve " + plugin + ")")
+		}
+		line("command", text)
+	}
 }
 
 func fallback(s *string) []string {

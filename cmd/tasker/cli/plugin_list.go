@@ -146,7 +146,8 @@ only bindings would give it events and there are none; custom events are live or
 --json prints an array of {"name", "version", "state", "cause", "since", "retry_at",
 "path", "instance", "pid", "restarts", "capacity", "in_flight", "leaked", "handlers",
 "subscriptions", "emits", "notes", "upgrade", "locked": {"version", "previous", "versions",
-"signer", "source", "permissions", "platforms"}}.`,
+"signer", "source", "permissions", "platforms", "commands": [{"name", "description",
+"approved"}]}}.`,
 		Example: `  tasker plugin list
   tasker plugin list --json | jq -r '.[].handlers[].name'`,
 		Args: args(0, 0),
@@ -223,10 +224,11 @@ func (a *app) printPlugins(found []host.PluginInfo, known traffic, locked map[st
 		}
 		t.add(p.Name, versionCell(p, locked[p.Name]), state, busy, orDash(names(handlers)), orDash(strings.Join(events, ", ")), cut(cause, maxShownCause))
 	}
+	width := 120 // off a terminal
 	if screen := a.terminal(a.out); screen != nil {
-		width, _ := screen.size()
-		fitEvents(&t, width)
+		width, _ = screen.size()
 	}
+	fitEvents(&t, width)
 	t.print(a.out)
 }
 

@@ -55,7 +55,7 @@ asked for on a terminal; elsewhere it is TASKER_SIGNING_PASSWORD.
 	c.Flags().StringArrayVar(&binaries, "binary", nil, "`OS/ARCH=FILE`: the executable for a platform (may be repeated)")
 	asJSON := jsonFlag(c)
 	c.RunE = func(c *cobra.Command, given []string) error {
-		req := host.PackRequest{Out: out}
+		req := host.PackRequest{Out: out, Reserved: reserved(c.Root())}
 		if err := packSources(c, &req, given, binaries); err != nil {
 			return err
 		}
@@ -111,6 +111,9 @@ func (a *app) printPacked(p *host.Package, asJSON bool) error {
 	}
 	a.out.printf("%s\n", p.Path)
 	a.note("%s %s: %s, %s, for %s", p.Manifest.Name, p.Manifest.Version, plural(len(p.Manifest.Files), "file"), size(p.Size), strings.Join(p.Manifest.Platforms(), ", "))
+	if len(p.Manifest.Commands) > 0 {
+		a.note("commands: tasker %s", strings.Join(commandNames(p.Manifest), ", tasker "))
+	}
 	if p.Signature != "" {
 		a.note("signed by %s: %s", p.Manifest.Signer, p.Signature)
 	}

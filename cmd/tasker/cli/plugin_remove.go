@@ -59,10 +59,11 @@ func installedHint(err error) error {
 func (a *app) pluginApproveCommand() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "approve PLUGIN[@VERSION]",
-		Short: "Approve the permissions that an installed plugin asks for",
-		Long: `Approve all permissions that an installed version asks for, the current one unless another
-is named, and write them to the lock. Its files must be what the lock says. A plugin that asks
-for more than was approved is not started.
+		Short: "Approve the permissions and commands of an installed plugin",
+		Long: `Approve all permissions that an installed version asks for and all commands that it adds to
+the command line, of the current one unless another is named, and write them to the lock. Its
+files must be what the lock says. A plugin that asks for more than was approved is not started,
+and a command that was not approved is not run: it would run as you do, outside of the isolation.
 
 --json prints {"name", "approved", "added"}.`,
 		Example:           `  tasker plugin approve greeter`,
@@ -89,16 +90,25 @@ for more than was approved is not started.
 				Name     string   `json:"name"`
 				Approved []string `json:"approved"`
 				Added    []string `json:"added"`
-			}{name, list(host.Asks(m.Permissions)), list(added)})
+			}{name, approvedOf(m), list(added)})
 		}
 		if len(added) == 0 {
-			a.note("%s: nothing to approve", given[0])
+			a.note("%s: nothing to approve; it has: %s", given[0], strings.Join(nonEmpty(approvedOf(m), "nothing beyond its own data directory"), ", "))
 			return nil
 		}
-		a.note("%s: approved %s", given[0], strings.Join(added, ", "))
+		a.note("%s: approved: %s", given[0], strings.Join(added, ", "))
 		return nil
 	}
 	return c
+}
+
+// approvedOf says what was approved of a plugin that all was approved of.
+func approvedOf(m *host.PackageManifest) []string {
+	out := list(host.Asks(m.Permissions))
+	for _, name := range commandNames(m) {
+		out = append(out, "command "+name)
+	}
+	return out
 }
 
 // textOf is an error as text, nil when there is none.

@@ -25,6 +25,9 @@ import (
 // verbPrefix begins the name of every program that `tasker NAME` runs.
 const verbPrefix = "tasker-"
 
+// verbGroup is the group of verbs among the commands that are shown.
+const verbGroup = "verbs"
+
 // What a verb finds in its environment, beside that of its caller.
 const (
 	verbBinary = "TASKER_BIN"    // the path of tasker
@@ -41,7 +44,7 @@ type verb struct {
 	short string
 
 	plugin string   // the installed plugin that it is part of; empty = none
-	first  []string // arguments before those that were typed
+	first  []string // arguments before those that were typed; of an installed one they are known when it is run
 }
 
 // commandConfig is what is set for one verb.
@@ -81,8 +84,22 @@ func builtin(root *cobra.Command, name string) bool {
 	})
 }
 
+// reserved returns the names that commands of plugins cannot have: those of tasker itself.
+func reserved(root *cobra.Command) []string {
+	root.InitDefaultHelpCmd()
+	root.InitDefaultCompletionCmd()
+	var names []string
+	for _, c := range root.Commands() {
+		if c.GroupID != verbGroup {
+			names = append(append(names, c.Name()), c.Aliases...)
+		}
+	}
+	return names
+}
+
 // verbs lists the verbs by name: those of installed plugins, and the programs in the
-// search path. Of several that have a name the first found counts.
+// search path. Of several that have a name the first found counts, and one that nobody
+// approved is in no other's way.
 func (a *app) verbs() []verb {
 	found := make(map[string]verb)
 	add := func(v verb) {
@@ -90,7 +107,8 @@ func (a *app) verbs() []verb {
 			found[v.name] = v
 		}
 	}
-	for _, v := range a.installedVerbs() {
+	approved, others := a.installedVerbs()
+	for _, v := range approved {
 		add(v)
 	}
 	path, _ := a.lookup("PATH")
@@ -112,44 +130,43 @@ func (a *app) verbs() []verb {
 			}
 		}
 	}
+	for _, v := range others {
+		add(v)
+	}
 	return slices.SortedFunc(maps.Values(found), func(a, b verb) int { return strings.Compare(a.name, b.name) })
 }
 
-// installedVerbs lists the verbs of the plugins that are installed in the home. What
-// cannot be read has none; tasker plugin verify-lock says why.
-func (a *app) installedVerbs() (verbs []verb) {
+// installedVerbs lists the verbs of the plugins that are installed in the home: those that
+// were approved, and the others. What cannot be read has none; tasker plugin verify-lock
+// says why.
+func (a *app) installedVerbs() (approved, others []verb) {
 	home := a.home
 	if home == "" {
 		home, _ = a.lookup(verbHome)
 	}
 	depot, err := host.OpenDepot(cmp.Or(home, defaultHome))
 	if err != nil {
-		return nil
+		return nil, nil
 	}
-	lock, err := depot.Lock()
+	commands, err := depot.Commands()
 	if err != nil {
-		return nil
+		return nil, nil
 	}
-	for _, name := range lock.Names() {
-		m, err := depot.Manifest(name, "")
-		if err != nil {
+	for i := range commands {
+		c := &commands[i]
+		v := verb{name: c.Name, short: oneLine(c.Description), plugin: c.Plugin}
+		if c.Approved {
+			approved = append(approved, v)
 			continue
 		}
-		for _, c := range m.Commands {
-			v := verb{name: c.Name, short: c.Description, plugin: name}
-			if c.Executable != "" {
-				v.path = filepath.Join(depot.Dir(name, m.Version), filepath.FromSlash(c.Executable))
-			} else {
-				v.first = []string{c.Name} // the executable is also the plugin
-			}
-			verbs = append(verbs, v)
-		}
+		v.short = a.remedy("Not approved: tasker plugin approve " + c.Plugin)
+		others = append(others, v)
 	}
-	return verbs
+	return approved, others
 }
 
-// verify compares an installed verb with the lock before it is run.
-func (v *verb) verify(cfg *config) error {
+// find finds the program of an installed verb, when all is as the lock approved it.
+func (v *verb) find(cfg *config) error {
 	if v.plugin == "" {
 		return nil
 	}
@@ -157,14 +174,9 @@ func (v *verb) verify(cfg *config) error {
 	if err != nil {
 		return err
 	}
-	b, err := depot.Binary(v.plugin, "")
-	if err == nil {
-		err = b.Refused
-	}
-	if err != nil {
+	if v.path, v.first, err = depot.Program(v.plugin, v.name); err != nil {
 		return fmt.Errorf("tasker %s: %w", v.name, err)
 	}
-	v.path = cmp.Or(v.path, b.Path)
 	return nil
 }
 
@@ -176,16 +188,15 @@ func isProgram(path string) bool {
 
 // listVerbs adds the verbs to the commands that are shown: for help and completion.
 func (a *app) listVerbs(root *cobra.Command) {
-	const group = "verbs"
 	for _, v := range a.verbs() {
 		if builtin(root, v.name) {
 			continue
 		}
-		if !root.ContainsGroup(group) {
-			root.AddGroup(&cobra.Group{ID: group, Title: "Commands of others:"})
+		if !root.ContainsGroup(verbGroup) {
+			root.AddGroup(&cobra.Group{ID: verbGroup, Title: "Commands of others:"})
 		}
 		root.AddCommand(&cobra.Command{
-			Use: v.name, Short: v.short, GroupID: group, DisableFlagParsing: true,
+			Use: v.name, Short: v.short, GroupID: verbGroup, DisableFlagParsing: true,
 			Run: func(*cobra.Command, []string) {}, // [Run] has looked for verbs before
 		})
 	}
@@ -202,7 +213,7 @@ func (a *app) runVerb(ctx context.Context, root *cobra.Command, v *verb, args []
 	if err != nil {
 		return err
 	}
-	if err := v.verify(cfg); err != nil {
+	if err := v.find(cfg); err != nil {
 		return err
 	}
 	env, err := a.verbEnv(ctx, cfg, v)

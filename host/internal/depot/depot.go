@@ -29,6 +29,7 @@ type Depot struct {
 	home     string
 	platform string
 	stall    time.Duration // how long a download may bring nothing
+	reserved []string      // commands that no plugin may have
 }
 
 // Open returns the depot of a home. It reads nothing and makes nothing.
@@ -60,7 +61,7 @@ func (d *Depot) Installed() ([]supervisor.Binary, error) {
 	for _, name := range l.Names() {
 		b, err := d.binary(l, name, l.Plugins[name].Version)
 		if err != nil {
-			b.Refused = withAccept(err)
+			b.Refused = d.withAccept(err)
 		}
 		out = append(out, b)
 	}
@@ -220,18 +221,8 @@ func (d *Depot) compareManifest(m *Manifest, name, version string, pinned *Pinne
 	if err := m.supported(); err != nil {
 		return err
 	}
-	if beyond := Beyond(m.Permissions, pinned.Permissions); len(beyond) > 0 {
-		return notApproved(name, version, pinned.Permissions, beyond)
-	}
-	return nil
-}
-
-// notApproved says which permissions nobody approved.
-func notApproved(name, version string, approved supervisor.Permissions, beyond []string) error {
-	return &MismatchError{
-		What: fmt.Sprintf("permissions of %s %s", name, version), Expected: orNone(strings.Join(Asks(approved), ", ")),
-		Found: "also " + strings.Join(beyond, ", "), Accept: fmt.Sprintf("tasker plugin approve %s@%s", name, version),
-	}
+	// Its commands are nothing that a host runs: they need no approval for a start.
+	return notApproved(m, pinned.Permissions, m.programs(), fmt.Sprintf("tasker plugin approve %s@%s", name, version))
 }
 
 // Activate makes an installed version the current one; the one that was current becomes
@@ -270,6 +261,20 @@ func (d *Depot) Previous(name string) (string, error) {
 
 // change changes the lock, alone: f works on what was read, and what it leaves is written.
 func (d *Depot) change(f func(*Lock) error) error {
+	return d.alone(func() error {
+		l, err := d.Lock()
+		if err != nil {
+			return err
+		}
+		if err := f(l); err != nil {
+			return err
+		}
+		return writeLock(d.home, l)
+	})
+}
+
+// alone calls f while no other call, of no other process, changes the lock or the trees.
+func (d *Depot) alone(f func() error) error {
 	trees := filepath.Join(d.home, treesDir)
 	if err := os.MkdirAll(trees, dirMode); err != nil {
 		return fmt.Errorf("depot: %w", err)
@@ -279,12 +284,5 @@ func (d *Depot) change(f func(*Lock) error) error {
 		return fmt.Errorf("depot: %w", err)
 	}
 	defer unlock()
-	l, err := d.Lock()
-	if err != nil {
-		return err
-	}
-	if err := f(l); err != nil {
-		return err
-	}
-	return writeLock(d.home, l)
+	return f()
 }

@@ -14,6 +14,7 @@ import (
 // FuzzParseLock: a lock that is read is written again as a lock that says the same.
 func FuzzParseLock(f *testing.F) {
 	f.Add([]byte(`{"format":1,"plugins":{}}`))
+	f.Add([]byte(`{"format":2,"plugins":{}}`))
 	f.Add([]byte(`{"format":1,"plugins":{"a":null}}`))
 	f.Add([]byte(`{"format":1,"plugins":{"a":{"version":"1.0.0","versions":{"1.0.0":null}}}}`))
 	f.Fuzz(func(t *testing.T, raw []byte) {

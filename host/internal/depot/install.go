@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path"
 	"path/filepath"
 	"strings"
 	"time"
@@ -28,8 +29,8 @@ type InstallRequest struct {
 	Beside bool
 	// Locked installs only what the lock has already, and leaves the lock as it is.
 	Locked bool
-	// Approve is asked at a first install, and when more is asked for than was approved;
-	// nothing is installed without a yes. nil = no.
+	// Approve is asked at a first install, and when there are permissions or commands that
+	// were not approved; nothing is installed without a yes. nil = no.
 	Approve func(ctx context.Context, o *Offer) (bool, error)
 	// Progress is told how much of a download has come; total is -1 when it is not known.
 	// nil = nobody is told.
@@ -47,6 +48,10 @@ type Offer struct {
 	Asks     []string
 	New      []string // of Asks, what was not approved before
 	Approved supervisor.Permissions
+	Commands map[string]string // that were approved before: name -> what it runs, as in the lock
+	// NewCommands are the names of the plugin's commands that were not approved before, or
+	// run something else now.
+	NewCommands []string
 }
 
 // Installation is what an install did.
@@ -92,7 +97,7 @@ type install struct {
 	digest  string
 	trees   map[string]string
 	hash    string // of the tree for this platform
-	granted bool   // the permissions were approved now
+	granted bool   // the permissions and commands were approved now
 	yes     bool   // somebody was asked about this package, and said yes
 	last    bool   // it is checked once more, under the lock: nobody is asked then
 }
@@ -119,7 +124,7 @@ func (in *install) check(ctx context.Context, l *Lock) error {
 		if in.req.Locked {
 			return in.mismatch("plugin "+in.m.Name, "one of the lock", in.m.Version, "without --locked: "+in.again(""))
 		}
-		return in.approve(ctx, nil)
+		return in.approve(ctx, l)
 	}
 	if pinned := known.Versions[in.m.Version]; pinned != nil {
 		if !in.req.Beside && !in.req.Locked { // it is to become the current one
@@ -127,7 +132,7 @@ func (in *install) check(ctx context.Context, l *Lock) error {
 				return err
 			}
 		}
-		return in.checkPinned(ctx, known, pinned)
+		return in.checkPinned(ctx, l, pinned)
 	}
 	if in.req.Locked {
 		return in.mismatch("version of "+in.m.Name, known.Version, in.m.Version, "without --locked: "+in.again(""))
@@ -135,7 +140,7 @@ func (in *install) check(ctx context.Context, l *Lock) error {
 	if err := in.checkDowngrade(known); err != nil {
 		return err
 	}
-	return in.approve(ctx, known)
+	return in.approve(ctx, l)
 }
 
 func (in *install) mismatch(what, expected, found, accept string) error {
@@ -162,8 +167,12 @@ func (in *install) checkSigner(known *Locked) error {
 		}
 		return nil
 	}
+	if in.m.Signer == "" && len(in.pkg.signature) == 0 {
+		return in.mismatch(what, want, "no signature: the package is not signed", "if that is what you want: "+accept+Unsigned)
+	}
 	if len(in.pkg.signature) == 0 {
-		return in.mismatch(what, want, "no signature: there is no "+filepath.Base(in.req.Source)+SignatureSuffix, accept+Unsigned)
+		return in.mismatch(what, want, "no signature: it is signed by "+in.m.Signer+", but beside it there is no "+path.Base(filepath.ToSlash(in.pkg.source))+SignatureSuffix,
+			"get that file, too; or without the proof of who made it: "+accept+Unsigned)
 	}
 	if in.m.Signer != want && in.m.Signer != "" {
 		return in.mismatch(what, want, in.m.Signer, accept+in.m.Signer)
@@ -180,7 +189,7 @@ func (in *install) checkSigner(known *Locked) error {
 }
 
 // checkPinned compares a package with the version of the lock that it claims to be.
-func (in *install) checkPinned(ctx context.Context, known *Locked, pinned *Pinned) error {
+func (in *install) checkPinned(ctx context.Context, l *Lock, pinned *Pinned) error {
 	again := fmt.Sprintf("tasker plugin remove %s@%s && %s", in.m.Name, in.m.Version, in.again(""))
 	if in.digest != pinned.Manifest {
 		return in.mismatch(fmt.Sprintf("manifest of %s %s", in.m.Name, in.m.Version), pinned.Manifest, in.digest, again)
@@ -193,11 +202,12 @@ func (in *install) checkPinned(ctx context.Context, known *Locked, pinned *Pinne
 	if ok && want != in.hash {
 		return in.mismatch(fmt.Sprintf("tree of %s %s", in.m.Name, in.m.Version), want, in.hash, again)
 	}
-	if beyond := Beyond(in.m.Permissions, pinned.Permissions); len(beyond) > 0 {
-		if in.req.Locked {
-			return notApproved(in.m.Name, in.m.Version, pinned.Permissions, beyond)
-		}
-		return in.approve(ctx, known)
+	accept := "without --locked: " + in.again("--approve")
+	if in.req.Locked {
+		return notApproved(in.m, pinned.Permissions, pinned.Commands, accept)
+	}
+	if notApproved(in.m, pinned.Permissions, pinned.Commands, accept) != nil {
+		return in.approve(ctx, l)
 	}
 	return nil
 }
@@ -219,18 +229,24 @@ func (in *install) checkDowngrade(known *Locked) error {
 }
 
 // approve asks for what was not approved before.
-func (in *install) approve(ctx context.Context, known *Locked) error {
+func (in *install) approve(ctx context.Context, l *Lock) error {
+	if err := in.depot.clash(l, in.m); err != nil {
+		return err
+	}
+	known := l.Plugins[in.m.Name]
 	o := &Offer{
 		Manifest: in.m, Source: in.pkg.source, Size: in.pkg.size, Signer: in.signer, First: known == nil, Asks: Asks(in.m.Permissions),
 	}
 	if known != nil {
-		o.Current, o.Approved = known.Version, known.Versions[known.Version].Permissions
-		if pinned := known.Versions[in.m.Version]; pinned != nil { // what counts is what was approved of this version
-			o.Approved = pinned.Permissions
+		o.Current = known.Version
+		pinned := known.Versions[in.m.Version] // what counts is what was approved of this version
+		if pinned == nil {
+			pinned = known.Versions[known.Version]
 		}
+		o.Approved, o.Commands = pinned.Permissions, pinned.Commands
 	}
-	o.New = Beyond(in.m.Permissions, o.Approved)
-	if in.granted = true; known != nil && len(o.New) == 0 {
+	o.New, o.NewCommands = Beyond(in.m.Permissions, o.Approved), newCommands(in.m, o.Commands)
+	if in.granted = true; known != nil && len(o.New) == 0 && len(o.NewCommands) == 0 {
 		return nil
 	}
 	if in.yes {
@@ -252,7 +268,7 @@ func (in *install) refused(o *Offer) error {
 	if o.First {
 		return in.mismatch("plugin "+what, "one that was approved", "one that is new", accept)
 	}
-	return in.mismatch("permissions of "+what, orNone(strings.Join(Asks(o.Approved), ", ")), "also "+strings.Join(o.New, ", "), accept)
+	return notApproved(in.m, o.Approved, o.Commands, accept)
 }
 
 // again is the command that installs with other flags.
@@ -305,7 +321,7 @@ func (in *install) enter(l *Lock, out *Installation) {
 		p.Versions[in.m.Version] = pinned
 	}
 	if in.granted {
-		pinned.Permissions = in.m.Permissions
+		pinned.Permissions, pinned.Commands = in.m.Permissions, in.m.programs()
 	}
 	for platform, hash := range in.trees {
 		if _, ok := pinned.Trees[platform]; !ok {
@@ -319,6 +335,12 @@ func (in *install) enter(l *Lock, out *Installation) {
 	out.Current = p.Version == in.m.Version
 }
 
+// stagePrefix begins the names of directories for trees that come or go.
+const stagePrefix = ".stage-"
+
+// sweepStages removes what installs and removals left that did not end. The caller is alone.
+func (d *Depot) sweepStages() { sweep(filepath.Join(d.home, treesDir, stagePrefix+"*"), time.Now()) }
+
 // place unpacks the package into its directory, unless the same tree lies there.
 func (in *install) place(dir string) (already bool, err error) {
 	files, err := readTree(dir)
@@ -331,8 +353,8 @@ func (in *install) place(dir string) (already bool, err error) {
 	case !errors.Is(err, os.ErrNotExist):
 		return false, err
 	}
-	sweep(filepath.Join(in.depot.home, treesDir, ".stage-*"), time.Now()) // of installs that did not end: we are alone
-	stage, err := os.MkdirTemp(filepath.Join(in.depot.home, treesDir), ".stage-*")
+	in.depot.sweepStages()
+	stage, err := os.MkdirTemp(filepath.Join(in.depot.home, treesDir), stagePrefix+"*")
 	if err != nil {
 		return false, fmt.Errorf("install: %w", err)
 	}

@@ -342,7 +342,7 @@ func TestTamperedTree(t *testing.T) {
 				t.Fatalf("Installed() = %v, %v, want one plugin", got, err)
 			}
 			wantMismatch(t, got[0].Refused, want, tt.found, "tasker plugin lock greeter@1.0.0")
-			if !strings.Contains(got[0].Refused.Error(), "tasker plugin lock") {
+			if !strings.Contains(got[0].Refused.Error(), "tasker --home "+d.home+" plugin lock greeter@1.0.0") {
 				t.Errorf("the cause %q does not say how to accept it", got[0].Refused)
 			}
 			if err := d.Activate("greeter", "1.0.0"); err == nil {

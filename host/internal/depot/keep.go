@@ -12,50 +12,96 @@ import (
 // version the whole plugin. The current version can only be removed with the plugin, or
 // when it is the only one.
 func (d *Depot) Remove(name, version string) error {
-	return d.change(func(l *Lock) error {
-		_, _, err := l.find(name, version)
+	return d.alone(func() error {
+		l, err := d.Lock()
 		if err != nil {
 			return err
 		}
-		p := l.Plugins[name]
-		if version == "" || len(p.Versions) == 1 {
-			delete(l.Plugins, name)
-			return removeTree(filepath.Join(d.home, treesDir, name))
+		dir, err := d.remove(l, name, version)
+		if err != nil {
+			return err
 		}
-		if version == p.Version {
-			return fmt.Errorf("plugin %s %s is the current version: %w; remove the whole plugin, or make another version current first", name, version, ErrInUse)
+		// In this order: a crash in between leaves a tree that nobody starts, not a lock
+		// that names a plugin without one.
+		if err := writeLock(d.home, l); err != nil {
+			return err
 		}
-		if p.Previous == version {
-			p.Previous = ""
-		}
-		delete(p.Versions, version)
-		return removeTree(d.Dir(name, version))
+		return d.removeTree(dir)
 	})
+}
+
+// remove takes a version out of a lock, and returns the directory that goes with it.
+func (d *Depot) remove(l *Lock, name, version string) (dir string, err error) {
+	if _, _, err := l.find(name, version); err != nil {
+		if d.left(name, version) {
+			return d.Dir(name, version), nil
+		}
+		return "", err
+	}
+	p := l.Plugins[name]
+	if version == "" || len(p.Versions) == 1 {
+		delete(l.Plugins, name)
+		return d.Dir(name, ""), nil
+	}
+	if version == p.Version {
+		return "", withHint(fmt.Errorf("plugin %s %s is the current version: %w", name, version, ErrInUse),
+			fmt.Sprintf("remove the whole plugin: tasker plugin remove %s; or make another version current first: tasker plugin upgrade %s --to VERSION", name, name))
+	}
+	if p.Previous == version {
+		p.Previous = ""
+	}
+	delete(p.Versions, version)
+	return d.Dir(name, version), nil
+}
+
+// left reports whether there are files of a version, or of a plugin, that the lock does not
+// have: an install or a removal did not end.
+func (d *Depot) left(name, version string) bool {
+	if !validName(name) || version != "" && !validVersion(version) {
+		return false
+	}
+	_, err := os.Stat(d.Dir(name, version))
+	return err == nil
 }
 
 // RemoveTree removes the tree of a version and leaves the lock as it is: an install with
 // Locked brings back what the lock says. The lock need not have it.
 func (d *Depot) RemoveTree(name, version string) error {
-	return d.change(func(l *Lock) error {
+	return d.alone(func() error {
+		l, err := d.Lock()
+		if err != nil {
+			return err
+		}
 		_, found, err := l.find(name, version)
 		if err == nil {
 			version = found
-		} else if _, stat := os.Stat(d.Dir(name, version)); stat != nil || !validName(name) || !validVersion(version) {
-			return err // what an install left that did not end may go
+		} else if version == "" || !d.left(name, version) {
+			return err
 		}
-		return removeTree(d.Dir(name, version))
+		return d.removeTree(d.Dir(name, version))
 	})
 }
 
-func removeTree(dir string) error {
-	if err := os.RemoveAll(dir); err != nil {
+// removeTree removes a directory of trees. It is moved out of the way first: half a tree is
+// nowhere, and what is left is swept by the next call or install.
+func (d *Depot) removeTree(dir string) error {
+	d.sweepStages()
+	stage, err := os.MkdirTemp(filepath.Join(d.home, treesDir), stagePrefix+"*")
+	if err != nil {
+		return fmt.Errorf("remove: %w", err)
+	}
+	err = os.Rename(dir, filepath.Join(stage, "tree"))
+	if errors.Is(err, os.ErrNotExist) {
+		err = nil
+	}
+	if err = errors.Join(err, os.RemoveAll(stage)); err != nil {
 		return fmt.Errorf("remove: %w", err)
 	}
 	return nil
 }
 
-// Approve approves all that an installed version asks for, and returns what was new. Its
-// tree must be what the lock says.
+// Approve approves all that an installed version asks for, and its commands, and returns
+// what was new, one phrase each. Its tree must be what the lock says.
 func (d *Depot) Approve(name, version string) (added []string, err error) {
 	err = d.change(func(l *Lock) error {
 		pinned, version, err := l.find(name, version)
@@ -66,14 +112,13 @@ func (d *Depot) Approve(name, version string) (added []string, err error) {
 		if err != nil {
 			return err
 		}
-		before := pinned.Permissions
-		added = Beyond(m.Permissions, before)
-		pinned.Permissions = m.Permissions
-		if _, err := d.binary(l, name, version); err != nil {
-			pinned.Permissions = before
+		added = append(Beyond(m.Permissions, pinned.Permissions), phrases(newCommands(m, pinned.Commands))...)
+		if err := d.clash(l, m); err != nil {
 			return err
 		}
-		return nil
+		pinned.Permissions, pinned.Commands = m.Permissions, m.programs()
+		_, err = d.binary(l, name, version)
+		return err // with one nothing is written
 	})
 	return added, err
 }
@@ -90,7 +135,7 @@ type Relocked struct {
 
 // Relock makes the lock say what lies in the tree of a version; an empty version is the
 // current one. With platforms that the manifest has and the lock has not, their hashes are
-// added. Permissions are not approved by it. Nothing is returned for what was right.
+// added. Permissions and commands are not approved by it. Nothing is returned for what was right.
 func (d *Depot) Relock(name, version string) (changed []Relocked, err error) {
 	err = d.change(func(l *Lock) error {
 		pinned, version, err := l.find(name, version)
@@ -161,6 +206,9 @@ func (d *Depot) Verify() ([]Finding, error) {
 	for _, name := range l.Names() {
 		for _, version := range l.Plugins[name].Sorted() {
 			_, err := d.binary(l, name, version)
+			if err == nil {
+				err = d.verifyCommands(l, name, version)
+			}
 			_, stat := os.Stat(d.Dir(name, version))
 			out = append(out, Finding{
 				Name: name, Version: version, Current: version == l.Plugins[name].Version, Err: err, Absent: errors.Is(stat, os.ErrNotExist),
@@ -186,7 +234,7 @@ func (d *Depot) strays(l *Lock) ([]Finding, error) {
 		}
 		if _, _, err := l.find(name, version); err != nil {
 			out = append(out, Finding{Name: name, Version: version, Err: &MismatchError{
-				What: "tree " + tree, Expected: "one of the lock", Found: name + " " + version, Accept: "install it from its package, or remove it: rm -r " + tree,
+				What: "tree " + tree, Expected: "one of the lock", Found: name + " " + version, Accept: fmt.Sprintf("install it from its package, or remove it: tasker plugin remove --tree %s@%s", name, version),
 			}})
 		}
 	}

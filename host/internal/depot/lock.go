@@ -20,14 +20,18 @@ import (
 const LockFile = "tasker.plugins.lock"
 
 // lockFormat is the version of the form of the lock.
-const lockFormat = 1
+const lockFormat = 2
+
+// lockFormatBefore is the one before, in which no commands were approved. It is read, and
+// written as the current one with the next change.
+const lockFormatBefore = 1
 
 const maxLock = 16 << 20 // bytes
 
 // Lock says which plugins were approved. It is made to be kept under version control:
 // sorted, one fact per line, the same on all platforms.
 type Lock struct {
-	Format  int                `json:"format"`  // 1
+	Format  int                `json:"format"`  // 2
 	Plugins map[string]*Locked `json:"plugins"` // by name
 }
 
@@ -41,11 +45,12 @@ type Locked struct {
 
 // Pinned is one version of a plugin of a lock.
 type Pinned struct {
-	Source      string                 `json:"source"`      // where the package came from
-	Protocol    int                    `json:"protocol"`    // major version of the wire
-	Manifest    string                 `json:"manifest"`    // digest of what the plugin declares
-	Permissions supervisor.Permissions `json:"permissions"` // that were approved
-	Trees       map[string]string      `json:"trees"`       // SHA-256 of the unpacked tree, by platform
+	Source      string                 `json:"source"`             // where the package came from
+	Protocol    int                    `json:"protocol"`           // major version of the wire
+	Manifest    string                 `json:"manifest"`           // digest of what the plugin declares
+	Permissions supervisor.Permissions `json:"permissions"`        // that were approved
+	Commands    map[string]string      `json:"commands,omitempty"` // that were approved: name -> path of what it runs, "" = the plugin's executable
+	Trees       map[string]string      `json:"trees"`              // SHA-256 of the unpacked tree, by platform
 }
 
 // Names returns the plugins of the lock, sorted.
@@ -84,8 +89,8 @@ func ParseLock(raw []byte) (*Lock, error) {
 	if err := json.Unmarshal(raw, &head); err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrLock, err)
 	}
-	if head.Format != lockFormat {
-		return nil, fmt.Errorf("%w: format %d: this tasker reads and writes format %d", ErrLock, head.Format, lockFormat)
+	if head.Format != lockFormat && head.Format != lockFormatBefore {
+		return nil, fmt.Errorf("%w: format %d: this tasker reads formats %d and %d", ErrLock, head.Format, lockFormatBefore, lockFormat)
 	}
 	l := new(Lock)
 	d := json.NewDecoder(bytes.NewReader(raw))
@@ -102,7 +107,25 @@ func ParseLock(raw []byte) (*Lock, error) {
 			problems = append(problems, fmt.Errorf("%w: plugin %q: %w", ErrLock, name, err))
 		}
 	}
-	return l, errors.Join(problems...)
+	if err := errors.Join(problems...); err != nil {
+		return nil, err
+	}
+	if l.Format == lockFormatBefore && l.hasCommands() {
+		return nil, fmt.Errorf("%w: %w", ErrLock, errCommands)
+	}
+	l.Format = lockFormat
+	return l, nil
+}
+
+func (l *Lock) hasCommands() bool {
+	for _, p := range l.Plugins {
+		for _, pinned := range p.Versions {
+			if len(pinned.Commands) > 0 {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 func (p *Locked) validate(name string) error {
@@ -146,6 +169,9 @@ func (p *Pinned) validate(version string) error {
 		if !validPlatform(platform) || !validHash(hash) {
 			return fmt.Errorf("version %s: tree %q of %q: want 64 hex digits of a platform", version, hash, platform)
 		}
+	}
+	if err := p.checkApprovedCommands(); err != nil {
+		return fmt.Errorf("version %s: %w", version, err)
 	}
 	return nil
 }

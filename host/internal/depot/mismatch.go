@@ -3,6 +3,7 @@ package depot
 import (
 	"errors"
 	"fmt"
+	"strings"
 )
 
 // Errors that callers tell apart.
@@ -45,12 +46,18 @@ func orNone(s string) string {
 }
 
 // withAccept puts the command that accepts a mismatch into the text of its error, for
-// places that show nothing else.
-func withAccept(err error) error {
-	if m, ok := errors.AsType[*MismatchError](err); ok {
-		return fmt.Errorf("%w: %s", err, m.Accept)
+// places that show nothing else: they may be looked at from anywhere, so it names the home.
+func (d *Depot) withAccept(err error) error {
+	m, ok := errors.AsType[*MismatchError](err)
+	if !ok {
+		return err
 	}
-	return err
+	home := d.home
+	const plain = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_./@:=,+%"
+	if strings.Trim(home, plain) != "" {
+		home = "'" + strings.ReplaceAll(home, "'", `'\''`) + "'"
+	}
+	return fmt.Errorf("%w: %s", err, strings.ReplaceAll(m.Accept, "tasker plugin ", "tasker --home "+home+" plugin "))
 }
 
 // hintedError is an error that says what to do next.

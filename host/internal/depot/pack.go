@@ -42,6 +42,8 @@ type PackRequest struct {
 	Out string
 	// Key signs the package; nil = it is not signed.
 	Key *minisign.PrivateKey
+	// Reserved are names that no command may have: those of the command line itself.
+	Reserved []string
 	// Describe asks an executable for its manifest. nil = as a host does.
 	Describe func(ctx context.Context, executable string) (*supervisor.Manifest, error)
 }
@@ -65,6 +67,11 @@ func Pack(ctx context.Context, req *PackRequest) (*Package, error) {
 	m, err := p.describe(ctx, req)
 	if err != nil {
 		return nil, err
+	}
+	for _, c := range m.Commands {
+		if slices.Contains(req.Reserved, c.Name) {
+			return nil, fmt.Errorf("%s: command %q is one of tasker's own: name it otherwise", CommandsFile, c.Name)
+		}
 	}
 	raw, err := m.encode()
 	if err != nil {
