@@ -22,7 +22,9 @@ type PluginLimits = supervisor.Limits
 
 // isolation returns what the supervisor is to keep from plugins.
 func (o Options) isolation() supervisor.Isolation {
-	i := supervisor.Isolation{Profile: shim.Profile(o.Isolation), Profiles: make(map[string]shim.Profile), Limits: o.PluginLimits}
+	i := supervisor.Isolation{
+		Profile: shim.Profile(o.Isolation), Profiles: make(map[string]shim.Profile), Home: o.Home, Limits: o.PluginLimits,
+	}
 	for name, profile := range o.PluginIsolation {
 		i.Profiles[name] = shim.Profile(profile)
 	}
@@ -51,5 +53,6 @@ func ProbeKernel() Kernel { return shim.Probe() }
 func DiagnosePlugin(ctx context.Context, path string, opts Options) (PluginInfo, error) {
 	return describePlugin(ctx, path, supervisor.Options{
 		Isolation: opts.isolation(), GrantEnv: opts.PluginEnv, StandardEnv: standardEnv(), DataDir: filepath.Join(opts.Home, dataDir),
+		Configs: opts.PluginConfigs,
 	})
 }

@@ -32,7 +32,7 @@ func plugin(a *alerts) sdk.Plugin {
 		Vendor:      "Tasker",
 		Licence:     "Apache-2.0",
 		Config:      a,
-		Permissions: sdk.Permissions{Network: sdk.NetworkAny, FSRead: []string{"*"}, Env: []string{"HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY"}},
+		Permissions: sdk.Permissions{Network: sdk.NetworkAny, FSRead: []string{"config:/alertmanagers/*/ca_file"}, Env: []string{"HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY"}},
 		Subscribers: sdk.Subscribers{
 			"events": sdk.Subscribe(a.routes(), sdk.SubscriberOptions{Description: "Watches what the rules are about."}),
 		},

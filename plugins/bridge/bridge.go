@@ -42,7 +42,10 @@ func plugin() sdk.Plugin {
 		Vendor:      "Tasker",
 		Licence:     "Apache-2.0",
 		Config:      c,
-		Permissions: sdk.Permissions{Network: sdk.NetworkAny, FSRead: []string{"*"}},
+		Permissions: sdk.Permissions{
+			Network: sdk.NetworkAny, // all but ca_file are read at each connection, and so may have been replaced
+			FSRead:  []string{"config:/tls/ca_file", "config-dir:/tls/cert_file", "config-dir:/tls/key_file", "config-dir:/auth/creds_file"},
+		},
 		Subscribers: sdk.Subscribers{"events": b},
 	}
 }

@@ -34,7 +34,7 @@ func plugin() sdk.Plugin {
 		Vendor:      "Tasker",
 		Licence:     "Apache-2.0",
 		Config:      s,
-		Permissions: sdk.Permissions{Network: sdk.NetworkAny, FSRead: []string{"*"}, Env: []string{"HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY"}},
+		Permissions: sdk.Permissions{Network: sdk.NetworkAny, FSRead: []string{"config:/services/*/tls/ca_file", "config:/services/*/tls/cert_file", "config:/services/*/tls/key_file"}, Env: []string{"HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY"}},
 		Handlers: sdk.Handlers{
 			"request": sdk.Func(s.request, sdk.Options{
 				Description: "Sends a request; the answer, or what is extracted from it, is the result.",

@@ -38,7 +38,7 @@ func plugin() sdk.Plugin {
 		Vendor:      "Tasker",
 		Licence:     "Apache-2.0",
 		Config:      c,
-		Permissions: sdk.Permissions{FSRead: []string{"*"}, FSWrite: []string{"*"}},
+		Permissions: sdk.Permissions{FSWrite: []string{"config-dir:/path"}},
 		Subscribers: sdk.Subscribers{"events": j},
 	}
 }

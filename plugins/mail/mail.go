@@ -33,7 +33,9 @@ func plugin() sdk.Plugin {
 		Vendor:      "Tasker",
 		Licence:     "Apache-2.0",
 		Config:      m,
-		Permissions: sdk.Permissions{Network: sdk.NetworkAny, FSRead: []string{"*"}},
+		Permissions: sdk.Permissions{
+			Network: sdk.NetworkAny, FSRead: []string{"config:/ca_file", "config:/password_file"}, FSWrite: []string{"config:/digests"},
+		},
 		Subscribers: sdk.Subscribers{
 			"events": sdk.Subscribe(sdk.OnNamed("*", m.deliver), sdk.SubscriberOptions{
 				Description: "Mails the events that a binding chooses.", Order: sdk.TaskOrder, Lanes: lanes,

@@ -67,6 +67,15 @@ func environment() []string {
 	return names
 }
 
+// files lists what is read: what the configuration or a variable names.
+func files() []string {
+	entries := []string{"config:/tls/ca_file", "config:/tls/cert_file", "config:/tls/key_file"}
+	for _, name := range []string{"CERTIFICATE", "CLIENT_CERTIFICATE", "CLIENT_KEY"} {
+		entries = append(entries, "env:OTEL_EXPORTER_OTLP_"+name, "env:OTEL_EXPORTER_OTLP_TRACES_"+name)
+	}
+	return entries
+}
+
 // sampler returns which traces are recorded, as the variables of OpenTelemetry say. The host tells of those that it does
 // not understand.
 func sampler() trace.Sampler {

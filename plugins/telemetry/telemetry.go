@@ -32,7 +32,7 @@ func plugin() sdk.Plugin {
 		Vendor:      "Tasker",
 		Licence:     "Apache-2.0",
 		Config:      c,
-		Permissions: sdk.Permissions{Network: sdk.NetworkAny, FSRead: []string{"*"}, Env: environment()},
+		Permissions: sdk.Permissions{Network: sdk.NetworkAny, FSRead: files(), Env: environment()},
 		Subscribers: sdk.Subscribers{"spans": &Tracer{config: c}},
 	}
 }

@@ -42,7 +42,7 @@ func plugin() sdk.Plugin {
 		Vendor:      "Tasker",
 		Licence:     "Apache-2.0",
 		Config:      w,
-		Permissions: sdk.Permissions{Network: sdk.NetworkAny, FSRead: []string{"*"}, Env: []string{"HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY"}},
+		Permissions: sdk.Permissions{Network: sdk.NetworkAny, FSRead: []string{"config:/endpoints/*/tls/ca_file", "config:/endpoints/*/tls/cert_file", "config:/endpoints/*/tls/key_file"}, Env: []string{"HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY"}},
 		Subscribers: sdk.Subscribers{
 			"events":  subscription(sdk.TaskOrder, lanes, "Posts the events that a binding chooses; those of one task in order."),
 			"ordered": subscription(sdk.GlobalOrder, 0, "Posts the events that a binding chooses; all in order, one after the other."),

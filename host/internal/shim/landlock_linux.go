@@ -72,17 +72,18 @@ func (p *Plan) rules(abi int) ([]landlock.Rule, error) {
 		if abi >= abiUnix {
 			rule = rule.WithResolveUnix()
 		}
-		if abi >= abiIoctl && path == "/" {
+		if abi >= abiIoctl && p.unrestricted() {
 			rule = rule.WithIoctlDev()
 		}
 		return rule
 	}
 	err := errors.Join(
-		add(p.readable(), read),
-		add(everythingIsRoot(p.Read), read),
+		add(append([]string{p.Path}, p.Trees...), read),
+		add(p.around(p.readable()), read),
+		add(p.around(everythingIsRoot(p.Read)), read),
 		add(devices(), write),
 		add(p.Private, write),
-		add(everythingIsRoot(p.Write), write),
+		add(p.around(everythingIsRoot(p.Write)), write),
 	)
 	return rules, err
 }
@@ -106,11 +107,10 @@ func devices() []string {
 	return []string{"/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom"}
 }
 
-// readable returns what every plugin may read: its program, and of the system what
-// programs need to run, to find hosts and to check certificates.
+// readable returns what every plugin may read of the system: what programs need to run, to
+// find hosts and to check certificates.
 func (p *Plan) readable() []string {
-	paths := append([]string{p.Path}, p.Trees...)
-	paths = append(paths, "/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/nix/store", "/gnu/store",
+	paths := append([]string(nil), "/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/nix/store", "/gnu/store", "/var/lib/ca-certificates",
 		"/run/systemd/resolve", "/run/NetworkManager", "/run/resolvconf",
 		"/proc/self", "/proc/cpuinfo", "/proc/meminfo", "/proc/stat", "/proc/loadavg", "/proc/version", "/proc/sys/kernel", "/proc/sys/vm", "/proc/sys/net",
 		"/sys/devices/system/cpu", "/sys/devices/system/node", "/sys/fs/cgroup", "/sys/kernel/mm/transparent_hugepage")
@@ -119,7 +119,7 @@ func (p *Plan) readable() []string {
 	} else {
 		for _, name := range []string{
 			"alternatives", "ca-certificates", "crypto-policies", "ld.so.cache", "ld.so.conf", "ld.so.conf.d", "pki/tls", "pki/ca-trust",
-			"ssl/certs", "ssl/cert.pem", "ssl/openssl.cnf", "resolv.conf", "hosts", "hostname", "host.conf", "gai.conf", "nsswitch.conf",
+			"ssl/certs", "ssl/cert.pem", "ssl/ca-bundle.pem", "ssl/openssl.cnf", "resolv.conf", "hosts", "hostname", "host.conf", "gai.conf", "nsswitch.conf",
 			"services", "protocols", "passwd", "group", "localtime", "timezone", "mime.types", "os-release",
 		} {
 			paths = append(paths, "/etc/"+name)

@@ -83,7 +83,7 @@ func (p *Plan) privileges(k Kernel) Measure {
 func (p *Plan) files(k Kernel) Measure {
 	m := Measure{Name: "files", State: Enforced}
 	switch {
-	case p.unrestricted():
+	case p.unrestricted() && len(p.Except) == 0:
 		m.State, m.Detail = Granted, "reads and writes everything that the user may"
 	case k.Landlock == 0:
 		m.State, m.Detail = Missing, "no Landlock: "+k.NoLandlock
@@ -91,16 +91,21 @@ func (p *Plan) files(k Kernel) Measure {
 		m.State, m.Detail = Missing, fmt.Sprintf("Landlock ABI %d does not keep it from truncating files: that needs %d", k.Landlock, abiTruncate)
 	default:
 		m.Detail = fmt.Sprintf("Landlock ABI %d: reads %s, writes %s", k.Landlock,
-			list("system files and its own", p.Read), list("its own directory", p.Write))
+			p.list("system files and its own", p.Read), p.list("its own directory", p.Write))
 	}
 	return m
 }
 
-func list(always string, granted []string) string {
+// list tells what is granted, and what that does not cover.
+func (p *Plan) list(always string, granted []string) string {
 	if isEverything(granted) {
-		return "everything"
+		return "everything" + p.gaps("/")
 	}
-	return strings.Join(append([]string{always}, granted...), ", ")
+	all := []string{always}
+	for _, path := range granted {
+		all = append(all, path+p.gaps(path))
+	}
+	return strings.Join(all, ", ")
 }
 
 func (p *Plan) talk(k Kernel) Measure {

@@ -48,6 +48,7 @@ type Plan struct {
 	Trees   []string `json:"trees,omitempty"`   // directories with its own program
 	Read    []string `json:"read,omitempty"`    // granted paths; [Everything] = all
 	Write   []string `json:"write,omitempty"`   // granted paths; [Everything] = all
+	Except  []string `json:"except,omitempty"`  // what no other path covers, unless it lies within; no links
 	Network string   `json:"network,omitempty"` // none, loopback or any; empty = none
 	// Subprocess allows it to start processes.
 	Subprocess bool `json:"subprocess,omitempty"`

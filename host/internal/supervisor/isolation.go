@@ -1,6 +1,7 @@
 package supervisor
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
@@ -18,6 +19,9 @@ type Isolation struct {
 	// demands that main calls [shim.Main] first.
 	Profile  shim.Profile
 	Profiles map[string]shim.Profile
+	// Home is the host's own directory: no permission covers it, but for what in it the
+	// operator names to a plugin. Empty = none.
+	Home string
 	// Limits are those of single plugins.
 	Limits map[string]Limits
 }
@@ -67,17 +71,18 @@ func (i Isolation) validate() error {
 type grant struct {
 	env         []string // names, sorted
 	permissions Permissions
+	read, write []grantedPath // what the permissions mean with this configuration
 }
 
 func (g grant) equal(other grant) bool {
 	a, b := g.permissions, other.permissions
-	return slices.Equal(g.env, other.env) && slices.Equal(a.FSRead, b.FSRead) && slices.Equal(a.FSWrite, b.FSWrite) &&
+	return slices.Equal(g.env, other.env) && slices.Equal(g.read, other.read) && slices.Equal(g.write, other.write) &&
 		a.Network == b.Network && a.Subprocess == b.Subprocess
 }
 
-// grantOf returns what a plugin gets: of what was approved, or of what it asks for when it
-// was not installed.
-func (o Options) grantOf(b Binary, m *Manifest) grant {
+// grantOf returns what a plugin gets with a configuration: of what was approved, or of what
+// it asks for when it was not installed.
+func (o Options) grantOf(b Binary, m *Manifest, config json.RawMessage) grant {
 	wanted := m.Permissions
 	if b.Granted != nil {
 		wanted = *b.Granted
@@ -88,17 +93,19 @@ func (o Options) grantOf(b Binary, m *Manifest) grant {
 		if g.permissions.Network == "none" {
 			g.permissions.Network = "" // two words for one thing
 		}
+		dir := filepath.Join(o.DataDir, m.Name)
+		g.read, g.write = pathsOf(wanted.FSRead, config, g.env, dir), pathsOf(wanted.FSWrite, config, g.env, dir)
 	}
 	return g
 }
 
 // firstGrant returns what a plugin gets before it said anything: what was approved, else
 // nothing.
-func (o Options) firstGrant(b Binary) grant {
+func (o Options) firstGrant(b Binary, config json.RawMessage) grant {
 	if b.Granted == nil {
 		return grant{}
 	}
-	return o.grantOf(b, &Manifest{Name: b.Name})
+	return o.grantOf(b, &Manifest{Name: b.Name}, config)
 }
 
 // InForce is what of the machine is kept from a process, and how.
@@ -128,6 +135,9 @@ func (l *launch) isolate() error {
 	}
 	l.process.file, l.process.script = file, script
 	plan := l.plan(script)
+	if err := l.files(plan, profile != shim.Off && shim.Supported); err != nil {
+		return refuse(err)
+	}
 	if err := plan.Check(shim.Probe()); err != nil {
 		return refuse(err)
 	}
@@ -141,12 +151,13 @@ func (l *launch) isolate() error {
 	return nil
 }
 
-// plan returns what the process may do; its socket directory is not known yet.
+// plan returns what the process may do; its socket directory is not known yet, and which
+// files, [launch.files] says.
 func (l *launch) plan(script bool) *shim.Plan {
 	granted, limits := l.granted.permissions, l.opts.Isolation.Limits[l.plugin]
 	p := &shim.Plan{
 		Profile: l.opts.Isolation.profile(l.plugin), Path: l.binary.Path, SHA256: l.binary.SHA256, Script: script,
-		Private: []string{l.dataDir()}, Read: granted.FSRead, Write: granted.FSWrite, Network: granted.Network, Subprocess: granted.Subprocess,
+		Private: []string{l.dataDir()}, Network: granted.Network, Subprocess: granted.Subprocess,
 		Files: limits.Files, Processes: limits.Processes, HostPID: os.Getpid(),
 	}
 	if tree := packageTree(l.binary); tree != "" {
@@ -197,7 +208,9 @@ func (l *launch) inForce() *InForce {
 	}
 	slices.Sort(f.Env)
 	if f.Measures == nil {
-		f.Measures = l.plan(l.process.script).Measures(shim.Probe())
+		plan := l.plan(l.process.script)
+		_ = l.files(plan, false) // what it refuses was refused before a start
+		f.Measures = plan.Measures(shim.Probe())
 	}
 	return f
 }
@@ -206,7 +219,7 @@ func (l *launch) inForce() *InForce {
 func Would(b Binary, asked Permissions, opts Options) *InForce {
 	opts = opts.withDefaults()
 	m := &Manifest{Name: b.Name, Permissions: asked}
-	l := &launch{launcher: launcher{opts: opts}, binary: b, plugin: b.Name, granted: opts.grantOf(b, m), process: &process{}}
+	l := &launch{launcher: launcher{opts: opts}, binary: b, plugin: b.Name, granted: opts.grantOf(b, m, opts.config(b.Name)), process: &process{}}
 	if file, script, err := shim.Open(b.Path, ""); err == nil {
 		l.process.script = script
 		_ = file.Close() // it was only looked at

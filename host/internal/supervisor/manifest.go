@@ -129,6 +129,8 @@ func readManifest(w *pluginv1.Manifest) (*Manifest, error) {
 			FSRead: p.GetFsRead(), FSWrite: p.GetFsWrite(), Network: p.GetNetwork(),
 			Env: p.GetEnv(), Subprocess: p.GetSubprocess(),
 		}
+		r.paths("permissions: fs_read", p.GetFsRead())
+		r.paths("permissions: fs_write", p.GetFsWrite())
 	}
 	if !task.ValidPluginName(m.Name) {
 		r.failf("name %q: want [a-z][a-z0-9-]{0,31}", m.Name)
@@ -146,6 +148,14 @@ func readManifest(w *pluginv1.Manifest) (*Manifest, error) {
 		return nil, fmt.Errorf("manifest: %w", err)
 	}
 	return m, nil
+}
+
+func (r *manifestReader) paths(where string, entries []string) {
+	for _, entry := range entries {
+		if err := checkEntry(entry); err != nil {
+			r.failf("%s: %q: %w", where, entry, err)
+		}
+	}
 }
 
 func (r *manifestReader) handlers(specs []*pluginv1.HandlerSpec) []Handler {

@@ -70,7 +70,7 @@ func newPlugin(s *Supervisor, b binary, config json.RawMessage) *plugin {
 	if b.approved != nil {
 		p.binary, p.approved, p.info.Version = *b.approved, true, b.approved.Version
 	}
-	p.granted = s.opts.firstGrant(p.binary)
+	p.granted = s.opts.firstGrant(p.binary, config)
 	p.intake, p.stopIntake = context.WithCancel(s.intake)
 	return p
 }
@@ -263,9 +263,9 @@ func (p *plugin) bringUp(ctx context.Context, l *launch) (in *instance, again bo
 	if err := p.checkIdentity(m); err != nil {
 		return nil, false, refuse(err)
 	}
-	granted := p.sup.opts.grantOf(p.binary, m)
-	if m.Name != p.name || !granted.equal(p.granted) {
-		p.rename(m.Name)
+	named := m.Name == p.name
+	p.rename(m.Name) // another name, another configuration
+	if granted := p.sup.opts.grantOf(p.binary, m, p.config); !named || !granted.equal(p.granted) {
 		p.granted = granted
 		return nil, true, nil
 	}

@@ -1,0 +1,68 @@
+package shim
+
+import (
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+)
+
+// around returns paths that cover the same as those given, but for what is excepted. The
+// kernel can only be told what is granted: so in place of a directory above an exception
+// come those of its entries that are there now. Links are none of them: where they lead, they
+// have another path.
+func (p *Plan) around(paths []string) []string {
+	var covered []string
+	for _, path := range paths {
+		switch {
+		case slices.Contains(p.Except, path):
+		case !p.above(path):
+			covered = append(covered, path)
+		default:
+			entries, _ := os.ReadDir(path) // what cannot be listed is not covered, see Measures
+			for _, e := range entries {
+				if e.Type()&fs.ModeSymlink == 0 {
+					covered = append(covered, p.around([]string{filepath.Join(path, e.Name())})...)
+				}
+			}
+		}
+	}
+	return covered
+}
+
+// above reports whether an exception lies in a directory.
+func (p *Plan) above(dir string) bool {
+	return slices.ContainsFunc(p.Except, func(path string) bool {
+		return strings.HasPrefix(path, strings.TrimSuffix(dir, "/")+"/")
+	})
+}
+
+// gaps says what of a granted path is not covered, empty if all of it is.
+func (p *Plan) gaps(dir string) string {
+	if !p.above(dir) && !slices.Contains(p.Except, dir) {
+		return ""
+	}
+	var partly, unknown []string
+	for _, except := range p.Except {
+		for up := filepath.Dir(except); up != except && strings.HasPrefix(up, dir); up = filepath.Dir(up) {
+			if _, err := os.ReadDir(up); err != nil {
+				unknown = append(unknown, up)
+			} else if !slices.Contains(partly, up) {
+				partly = append(partly, up)
+			}
+			if up == filepath.Dir(up) {
+				break
+			}
+		}
+	}
+	text := " but " + strings.Join(p.Except, ", ")
+	if len(partly) > 0 {
+		slices.Sort(partly)
+		text += " (and in " + strings.Join(partly, ", ") + " what is there at its start)"
+	}
+	if len(unknown) > 0 {
+		text += " (and nothing else in " + strings.Join(unknown, ", ") + ", which cannot be listed)"
+	}
+	return text
+}
