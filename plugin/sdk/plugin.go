@@ -51,7 +51,10 @@ type Handlers map[string]Handler
 // Permissions are what a plugin needs beside its own data directory. The host shows them to the
 // operator and may enforce them.
 type Permissions struct {
-	// FSRead and FSWrite are paths that are read and written.
+	// FSRead and FSWrite are paths that are read, and that are read and written: absolute ones, or what the operator
+	// names: "config:/tls/ca_file" is the path that the plugin's configuration has there (* in such a pointer is every
+	// member of a map or list), "config-dir:/path" the directory of that file, "env:NAME" the path in a variable.
+	// "*" = all files, but for the host's own.
 	FSRead, FSWrite []string
 	// Network says how far the plugin talks. Zero = not at all.
 	Network Network

@@ -41,9 +41,13 @@ export interface Plugin {
 
 /** What a plugin needs from the machine. The host shows it to the operator and may enforce it. */
 export interface Permissions {
-  /** Paths that are read. */
+  /**
+   * Paths that are read: absolute ones, or what the operator names: "config:/tls/ca_file" is the path that the plugin's
+   * configuration has there (* in such a pointer is every member of a map or list), "config-dir:/path" the directory of
+   * that file, "env:NAME" the path in a variable. "*" = all files, but for the host's own.
+   */
   fsRead?: string[];
-  /** Paths that are written. */
+  /** Paths that are read and written, in the same forms. */
   fsWrite?: string[];
   /** How far the plugin talks. Default: "none". */
   network?: "none" | "loopback" | "any";

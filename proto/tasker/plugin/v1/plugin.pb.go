@@ -1097,9 +1097,11 @@ func (x *Limits) GetMaxConcurrency() uint32 {
 // Permissions are what a plugin needs from the machine.
 type Permissions struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Paths it reads beside its own data directory.
+	// Paths it reads beside its own data directory: an absolute path, "*" for all files, or
+	// what the operator names: "config:" and a JSON pointer into the plugin's configuration,
+	// "config-dir:" and one for the directory of that file, "env:" and the name of a variable.
 	FsRead []string `protobuf:"bytes,1,rep,name=fs_read,json=fsRead,proto3" json:"fs_read,omitempty"`
-	// Paths it writes beside its own data directory.
+	// Paths it writes beside its own data directory, in the same forms; they are read, too.
 	FsWrite []string `protobuf:"bytes,2,rep,name=fs_write,json=fsWrite,proto3" json:"fs_write,omitempty"`
 	// "none", "loopback" or "any". Empty = none.
 	Network string `protobuf:"bytes,3,opt,name=network,proto3" json:"network,omitempty"`

@@ -552,14 +552,16 @@ export const LimitsSchema: GenMessage<Limits> = /*@__PURE__*/
  */
 export type Permissions = Message<"tasker.plugin.v1.Permissions"> & {
   /**
-   * Paths it reads beside its own data directory.
+   * Paths it reads beside its own data directory: an absolute path, "*" for all files, or
+   * what the operator names: "config:" and a JSON pointer into the plugin's configuration,
+   * "config-dir:" and one for the directory of that file, "env:" and the name of a variable.
    *
    * @generated from field: repeated string fs_read = 1;
    */
   fsRead: string[];
 
   /**
-   * Paths it writes beside its own data directory.
+   * Paths it writes beside its own data directory, in the same forms; they are read, too.
    *
    * @generated from field: repeated string fs_write = 2;
    */
