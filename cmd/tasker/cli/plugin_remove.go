@@ -51,7 +51,7 @@ brings back what it says.`,
 // installedHint says where to see what is installed.
 func installedHint(err error) error {
 	if errors.Is(err, host.ErrNotInstalled) {
-		return withHint(err, "tasker plugin list")
+		return withHint(err, "see what is installed: tasker plugin list")
 	}
 	return err
 }

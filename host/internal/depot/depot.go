@@ -104,7 +104,8 @@ func (l *Lock) find(name, version string) (*Pinned, string, error) {
 	}
 	pinned := p.Versions[version]
 	if pinned == nil {
-		return nil, "", fmt.Errorf("plugin %s %s: %w", name, version, ErrNotInstalled)
+		return nil, "", withHint(fmt.Errorf("plugin %s %s: %w; installed: %s", name, version, ErrNotInstalled, strings.Join(p.Sorted(), ", ")),
+			fmt.Sprintf("install it beside the others: tasker plugin install %s@%s --index DIR|URL --beside, or its package: tasker plugin install FILE.tar.gz --beside", name, version))
 	}
 	return pinned, version, nil
 }
