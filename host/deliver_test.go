@@ -18,8 +18,8 @@ func TestDelivery(t *testing.T) {
 	h.WantTask(h.Checked(id), task.Complete)
 	h.AwaitPlugin("one")
 	h.AwaitPlugin("two")
+	log := h.Log(everything) // first, as it grows while plugins that nobody waits for become ready
 	h.AwaitDelivered("one/all", "one/lanes", "two/all", "two/lanes", "two/bound")
-	log := h.Log(everything)
 	for _, name := range []string{"one", "two"} {
 		checkReceived(t, h, name, log)
 		if got := h.Received(name, "bound"); len(got) > 0 {
