@@ -20,7 +20,7 @@ func (p *Plan) around(paths []string) []string {
 		case !p.above(path):
 			covered = append(covered, path)
 		default:
-			entries, _ := os.ReadDir(path) // what cannot be listed is not covered, see Measures
+			entries, _ := os.ReadDir(path) // what cannot be listed is not covered, see Hidden
 			for _, e := range entries {
 				if e.Type()&fs.ModeSymlink == 0 {
 					covered = append(covered, p.around([]string{filepath.Join(path, e.Name())})...)
@@ -43,11 +43,11 @@ func (p *Plan) gaps(dir string) string {
 	if !p.above(dir) && !slices.Contains(p.Except, dir) {
 		return ""
 	}
-	var partly, unknown []string
+	var partly, hidden []string
 	for _, except := range p.Except {
 		for up := filepath.Dir(except); up != except && strings.HasPrefix(up, dir); up = filepath.Dir(up) {
-			if _, err := os.ReadDir(up); err != nil {
-				unknown = append(unknown, up)
+			if slices.Contains(p.Hidden, up) {
+				hidden = append(hidden, up)
 			} else if !slices.Contains(partly, up) {
 				partly = append(partly, up)
 			}
@@ -61,8 +61,8 @@ func (p *Plan) gaps(dir string) string {
 		slices.Sort(partly)
 		text += " (and in " + strings.Join(partly, ", ") + " what is there at its start)"
 	}
-	if len(unknown) > 0 {
-		text += " (and nothing else in " + strings.Join(unknown, ", ") + ", which cannot be listed)"
+	if len(hidden) > 0 {
+		text += " (and nothing else in " + strings.Join(hidden, ", ") + ", which cannot be listed)"
 	}
 	return text
 }

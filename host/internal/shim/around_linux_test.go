@@ -57,7 +57,7 @@ func TestEverythingButTheHome(t *testing.T) {
 				t.Errorf("the program says %q, want %q", got, tt.want)
 			}
 			for _, m := range measures {
-				if m.Name == "files" && (m.State != shim.Enforced || !strings.Contains(m.Detail, "everything but "+dir)) {
+				if m.Name == "files" && (m.State != shim.Enforced || !strings.Contains(m.Detail, "everything but "+dir+" (and in /, ")) {
 					t.Errorf("files: %+v", m)
 				}
 			}
@@ -76,7 +76,7 @@ func TestMeasuresOfWhatIsAround(t *testing.T) {
 		plan shim.Plan
 		want string
 	}{
-		"everything":      {shim.Plan{Read: []string{"*"}, Except: []string{"/etc/x/home"}}, "reads everything but /etc/x/home (and in /, /etc what is there at its start) (and nothing else in /etc/x, which cannot be listed), writes its own directory"},
+		"everything":      {shim.Plan{Read: []string{"*"}, Except: []string{"/etc/x/home"}, Hidden: []string{"/etc/x"}}, "reads everything but /etc/x/home (and in /, /etc what is there at its start) (and nothing else in /etc/x, which cannot be listed), writes its own directory"},
 		"above":           {shim.Plan{Read: []string{dir}, Except: []string{dir + "/home"}}, "reads system files and its own, " + dir + " but " + dir + "/home (and in " + dir + " what is there at its start), writes"},
 		"beside":          {shim.Plan{Read: []string{dir + "/x"}, Except: []string{dir + "/home"}}, "reads system files and its own, " + dir + "/x, writes"},
 		"all is the home": {shim.Plan{Read: []string{"*"}, Except: []string{"/"}}, "reads everything but /, writes"},

@@ -49,6 +49,7 @@ type Plan struct {
 	Read    []string `json:"read,omitempty"`    // granted paths; [Everything] = all
 	Write   []string `json:"write,omitempty"`   // granted paths; [Everything] = all
 	Except  []string `json:"except,omitempty"`  // what no other path covers, unless it lies within; no links
+	Hidden  []string `json:"hidden,omitempty"`  // directories above Except that cannot be listed, so are not covered
 	Network string   `json:"network,omitempty"` // none, loopback or any; empty = none
 	// Subprocess allows it to start processes.
 	Subprocess bool `json:"subprocess,omitempty"`

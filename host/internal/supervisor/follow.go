@@ -24,7 +24,7 @@ const missingDir = 0o750
 func (l *launch) files(plan *shim.Plan, create bool) error {
 	home := realPath(l.opts.Isolation.Home)
 	if home != "" {
-		plan.Except = []string{home}
+		plan.Except, plan.Hidden = []string{home}, hiddenAbove(home)
 	}
 	ways := paths{home: home, own: l.ownDirs()}
 	var err error
@@ -33,6 +33,17 @@ func (l *launch) files(plan *shim.Plan, create bool) error {
 	}
 	plan.Read = ways.read(l.granted.read)
 	return nil
+}
+
+// hiddenAbove returns the directories above another that the host cannot list. The process
+// cannot find out itself: it may list none of them.
+func hiddenAbove(dir string) (hidden []string) {
+	for up := filepath.Dir(dir); up != dir; dir, up = up, filepath.Dir(up) {
+		if _, err := os.ReadDir(up); err != nil {
+			hidden = append(hidden, up)
+		}
+	}
+	return hidden
 }
 
 // ownDirs returns where the plugin may write, and so put links.

@@ -81,6 +81,16 @@ func TestPathsOfEntries(t *testing.T) {
 	}
 }
 
+func TestHiddenAbove(t *testing.T) {
+	dir := t.TempDir()
+	if got := hiddenAbove(filepath.Join(dir, "none", "home")); len(got) != 1 || got[0] != filepath.Join(dir, "none") {
+		t.Errorf("hidden %q, want what is not there", got)
+	}
+	if got := hiddenAbove("/"); len(got) != 0 {
+		t.Errorf("hidden above the root: %q", got)
+	}
+}
+
 // granting is a launch of plugin p with what its permissions grant.
 func granting(t *testing.T, home, config string, p Permissions) *launch {
 	t.Helper()
