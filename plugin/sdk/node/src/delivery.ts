@@ -10,7 +10,7 @@ import type { DeliverStream } from "./deliver.js";
 import { abort } from "./dispatch.js";
 import { milliseconds } from "./duration.js";
 import { CancelError, codes, explain, permanent, unavailable } from "./errors.js";
-import { failure, maxMessage } from "./failure.js";
+import { failure, maxMessage, unreadable } from "./failure.js";
 import { type Event as WireEvent, EventSchema } from "./gen/tasker/event/v1/event_pb.js";
 import type { Item } from "./lanes.js";
 import { LineLogger, line } from "./log.js";
@@ -170,8 +170,16 @@ export class Delivery implements DeliveryContext {
     };
   }
 
-  /** Translates what was thrown into the answer that the host gets. */
+  /** Translates what was thrown into the answer that the host gets. It never throws. */
   #answer(error: unknown): Answer {
+    try {
+      return this.#translate(error);
+    } catch (failed) {
+      return { ...done, failed: true, reason: unreadable(failed) };
+    }
+  }
+
+  #translate(error: unknown): Answer {
     const said = explain(error);
     let reason = messageOf(error);
     if (this.#timedOut) reason = `not done within ${this.#stream.sub.timeout} ms: ${reason}`;

@@ -61,6 +61,7 @@ export class PluginError extends Error {
 
   constructor(message: string, failure: Failure = {}, options?: ErrorOptions) {
     super(message, options);
+    if (failure.retryAfter !== undefined) milliseconds(failure.retryAfter); // a wait that is none is said here
     this.failure = failure;
   }
 
@@ -76,7 +77,6 @@ export function permanent(error: unknown, failure: Omit<Failure, "verdict"> = {}
 
 /** Says that another attempt makes sense after a wait, and not earlier: `throw retryAfter(error, "30s")`. */
 export function retryAfter(error: unknown, after: Duration, failure: Omit<Failure, "verdict" | "retryAfter"> = {}): PluginError {
-  milliseconds(after); // a wait that is none is a mistake of the author's, and said here
   return around(error, { ...failure, verdict: "retryable", retryAfter: after });
 }
 

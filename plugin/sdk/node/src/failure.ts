@@ -12,8 +12,21 @@ export const maxMessage = 8 << 10;
 
 const maxFrames = 10;
 
-/** Translates an error. The signal tells a cancelled attempt from a failed one. */
+/** Translates an error. The signal tells a cancelled attempt from a failed one. It never throws. */
 export function failure(signal: AbortSignal, thrown: unknown): WireError {
+  try {
+    return translate(signal, thrown);
+  } catch (error) {
+    return create(ErrorSchema, { kind: ErrorKind.RETRYABLE, message: unreadable(error), class: typeof thrown, source: ErrorSource.PLUGIN });
+  }
+}
+
+/** Says that what was thrown cannot be read, such as an error whose fields throw. */
+export function unreadable(error: unknown): string {
+  return cut(`what was thrown cannot be read: ${messageOf(error)}`, maxMessage);
+}
+
+function translate(signal: AbortSignal, thrown: unknown): WireError {
   const said = explain(thrown);
   const wait = said.retryAfter === undefined ? 0 : milliseconds(said.retryAfter);
   const out = create(ErrorSchema, {
@@ -71,7 +84,7 @@ function classOf(thrown: unknown): string {
 function stackOf(thrown: unknown): string[] {
   const innermost = chain(thrown).at(-1);
   if (!(innermost instanceof Error) || innermost instanceof PluginError || innermost instanceof CancelError) return [];
-  return (innermost.stack ?? "")
+  return String(innermost.stack ?? "")
     .split("\n")
     .filter((frame) => /^\s+at /.test(frame) && !frame.includes("node:internal"))
     .map((frame) => cut(frame.trim().slice(3), 512))

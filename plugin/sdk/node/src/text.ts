@@ -54,7 +54,7 @@ function lenient(_key: string, value: unknown): unknown {
 /** The message of whatever was thrown. */
 export function messageOf(thrown: unknown): string {
   try {
-    return thrown instanceof Error ? thrown.message || thrown.name : String(thrown);
+    return String(thrown instanceof Error ? thrown.message || thrown.name : thrown);
   } catch {
     return "something that cannot be written";
   }

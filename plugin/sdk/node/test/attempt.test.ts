@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
-import { DeclarationError, handler } from "../src/index.js";
+import { DeclarationError, handler, on, PluginError, subscriber } from "../src/index.js";
 import { testPlugin, type Outcome } from "../src/testing.js";
 import { plugin } from "./plugin.js";
 
@@ -142,4 +142,24 @@ test("a wrong declaration says what is wrong, all at once", () => {
     assert.equal(error.problems.length, 7, error.message);
     return true;
   });
+});
+
+test("whatever is thrown fails its own attempt, and its own event", async () => {
+  const odd: Record<string, () => unknown> = {
+    message: () => Object.assign(new Error(), { message: { a: 1 } }),
+    stack: () => Object.assign(new Error("x"), { stack: [1] }),
+    name: () => Object.assign(new Error("x"), { name: 5 }),
+    wait: () => new PluginError("x", { retryAfter: "soon" }),
+    bare: () => Object.create(null),
+    trap: () => Object.defineProperty(new Error("x"), "cause", { get: () => assert.fail("not for you") }),
+  };
+  for (const [name, make] of Object.entries(odd)) {
+    const fails = (): never => {
+      throw make();
+    };
+    const p = testPlugin({ name: "odd", version: "1.0.0", handlers: { fails: handler({ run: fails }) }, subscriptions: { fails: subscriber({}, [on("step.failed", fails)]) } });
+    const { error } = await p.attempt("fails");
+    assert.deepEqual([error?.verdict, typeof error?.message], ["retryable", "string"], name);
+    assert.deepEqual((await p.deliver("fails", { type: "step.failed", task: "t", payload: {} })).map((a) => a.answer), ["retry"], name);
+  }
 });
