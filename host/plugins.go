@@ -51,6 +51,12 @@ func (s sink) InstanceShare(in task.Instance, share float64) {
 	s.h.settled.ring()
 }
 
+// InstanceRoom has those ask again who found no room in an instance.
+func (s sink) InstanceRoom(id string) {
+	s.h.runner.InstanceRoom(id)
+	s.h.delivery.Room(id)
+}
+
 // InstanceDraining gives an instance nothing more.
 func (s sink) InstanceDraining(id string) {
 	s.h.delivery.Disconnect(id)

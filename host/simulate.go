@@ -270,6 +270,12 @@ func (m *simulator) Dispatch(instance string, as []*task.Assignment) {
 	}
 }
 
+// Join implements runner.Plugins: no events are delivered here.
+func (*simulator) Join(string, bool) bool { return true }
+
+// Leave implements runner.Plugins.
+func (*simulator) Leave(string) {}
+
 // Cancel implements runner.Plugins: an attempt that is asked to end does so at once.
 func (m *simulator) Cancel(_ string, id task.AttemptID, reason string) {
 	for _, at := range m.held {

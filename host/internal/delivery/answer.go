@@ -34,17 +34,7 @@ const (
 	endingOrderly ending = iota // wanted by the host or by the plugin: it counts nothing
 	endingBroken                // the process died, or broke the stream
 	endingStalled               // an event was not answered in time
-	endingShared                // the process died while another subscription had an event alone in flight, too
 )
-
-// maxShared is how many processes may end while an event and another subscription's were
-// alone in flight, before it is blamed all the same: what is innocent is answered sooner.
-const maxShared = 3
-
-// sharedStagger is how long events wait at most that were in flight, each alone in its
-// subscription, when their process died: each for a time of its own, so that one is
-// without the others soon and shows whether it is to blame.
-const sharedStagger = 10 * time.Second
 
 // heard notes a sign of life.
 func (m *machine) heard() { m.pulse.heard() }
@@ -316,9 +306,6 @@ func (s *solo) outcome(verdict, reason string, now time.Time) Outcome {
 func (m *machine) ended(how ending, reason string, now time.Time) {
 	m.restarts = nil
 	if m.solo != nil {
-		if how == endingShared {
-			how = m.suspected(m.solo.entry.seq)
-		}
 		m.soloEnded(how, reason, now)
 	}
 	if t := m.track(m.phase); t != nil && m.unanswered > 0 {
@@ -333,17 +320,9 @@ func (m *machine) ended(how ending, reason string, now time.Time) {
 // tracked counts the end of a stream against what was in flight.
 func (m *machine) tracked(t *track, how ending, reason string, now time.Time) {
 	head, alone := t.oldestSent(), m.unanswered == 1
-	if how == endingShared && alone {
-		how = m.suspected(head.seq)
-	}
 	m.forget(t, nil)
 	switch how {
 	case endingOrderly:
-	case endingShared:
-		t.careful = max(t.careful, t.sent)
-		if alone {
-			t.hold(head.lane, now.Add(m.stagger()))
-		}
 	case endingBroken:
 		t.careful = max(t.careful, t.sent)
 		if !alone {
@@ -367,10 +346,6 @@ func (m *machine) soloEnded(how ending, reason string, now time.Time) {
 	case endingOrderly:
 		s := m.endSolo()
 		m.letters = append(m.letters, s)
-	case endingShared:
-		s := m.endSolo()
-		s.retryAt = now.Add(m.stagger())
-		m.letters = append(m.letters, s)
 	case endingBroken:
 		s := m.endSolo()
 		if s.kills++; s.kills >= MaxKills {
@@ -383,20 +358,15 @@ func (m *machine) soloEnded(how ending, reason string, now time.Time) {
 	}
 }
 
-// suspected notes that an event was alone in flight when its process ended, and another
-// subscription's was, too.
-func (m *machine) suspected(seq uint64) ending {
-	if m.suspect.seq != seq {
-		m.suspect.seq, m.suspect.ends = seq, 0
-	}
-	if m.suspect.ends++; m.suspect.ends > maxShared {
-		return endingBroken
-	}
-	return endingShared
-}
+// suspect reports whether the next end of a process fails an event for good: then it has
+// the process to itself.
+func suspect(kills uint32) bool { return kills+1 >= MaxKills }
 
-// stagger returns how long an event waits for which its process may have died.
-func (m *machine) stagger() time.Duration { return time.Duration(m.jitter() * float64(sharedStagger)) }
+// suspects reports whether an event of a track is suspected of ending processes.
+func (t *track) suspects(seq uint64) bool {
+	f := t.failing[seq]
+	return f != nil && suspect(f.Kills)
+}
 
 // rewind moves the live pass to just after a sequence and forgets what failed. Nothing is
 // in flight, and no burial is being written.

@@ -176,7 +176,8 @@ func floor(tb testing.TB, s *boltstore.Store, client pluginv1.EventServiceClient
 type grpcStreams struct{ client pluginv1.EventServiceClient }
 
 func (g grpcStreams) OpenStream(ctx context.Context, _ string) (delivery.Stream, error) {
-	return g.client.Deliver(ctx)
+	stream, err := g.client.Deliver(ctx)
+	return roomy{stream}, err
 }
 
 func (g grpcStreams) FailInstance(string, string) {}

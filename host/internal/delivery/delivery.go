@@ -43,6 +43,12 @@ type Stream interface {
 	Send(*pluginv1.DeliverRequest) error
 	Recv() (*pluginv1.DeliverResponse, error)
 	CloseSend() error
+	// Join asks whether events may be sent, or, with alone, whether one may have the process
+	// to itself. Who is refused asks again after [Delivery.Room]. It never blocks.
+	Join(alone bool) bool
+	// Leave says that no event is unanswered, and that none wants to be alone. The end of
+	// the stream says so, too.
+	Leave()
 }
 
 // Streams opens streams to the instances that are ready.
@@ -129,7 +135,6 @@ type Delivery struct {
 	mu    sync.Mutex // before a subscription's
 	subs  map[string]*subscription
 	names map[string][]string // subscriptions that an instance was connected with
-	blame map[string]blame    // of instances whose streams ended a moment ago
 
 	life struct {
 		sync.Mutex
@@ -266,7 +271,6 @@ func New(ctx context.Context, opts Options) (*Delivery, error) {
 		moved:    make(chan struct{}, 1),
 		subs:     make(map[string]*subscription),
 		names:    make(map[string][]string),
-		blame:    make(map[string]blame),
 	}
 	d.ctx, d.cancel = context.WithCancel(context.WithoutCancel(ctx))
 	var err error
@@ -431,16 +435,8 @@ func (d *Delivery) Disconnect(instance string) { d.disconnect(instance, false) }
 func (d *Delivery) Lost(instance string) { d.disconnect(instance, true) }
 
 func (d *Delivery) disconnect(instance string, lost bool) {
-	if lost {
-		d.sharesBlame(instance) // as long as it is known what it was connected with
-	}
 	d.mu.Lock()
-	var subs []*subscription
-	for _, name := range d.names[instance] {
-		if s := d.subs[name]; s != nil {
-			subs = append(subs, s)
-		}
-	}
+	subs := d.connectedLocked(instance)
 	if lost {
 		delete(d.names, instance)
 	}
@@ -450,38 +446,23 @@ func (d *Delivery) disconnect(instance string, lost bool) {
 	}
 }
 
-// blame says whether several subscriptions had an event alone in flight when the streams
-// of an instance ended.
-type blame struct {
-	at     time.Time
-	shared bool
+// connectedLocked returns the subscriptions that an instance was connected with.
+func (d *Delivery) connectedLocked(instance string) (subs []*subscription) {
+	for _, name := range d.names[instance] {
+		if s := d.subs[name]; s != nil {
+			subs = append(subs, s)
+		}
+	}
+	return subs
 }
 
-// blameKept is how long the streams of an instance may take to end one after the other.
-const blameKept = 5 * time.Second
-
-// sharesBlame reports whether several subscriptions of an instance have one event alone in
-// flight, or had when the first of its streams ended: nobody knows which of them ended it.
-func (d *Delivery) sharesBlame(instance string) bool {
+// Room says that events may ask again which an instance had no room for, see [Stream].
+func (d *Delivery) Room(instance string) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	now := d.now()
-	for name, b := range d.blame {
-		if now.Sub(b.at) > blameKept {
-			delete(d.blame, name)
-		}
+	for _, s := range d.connectedLocked(instance) {
+		nudge(s.wake)
 	}
-	if b, known := d.blame[instance]; known {
-		return b.shared
-	}
-	holding := 0
-	for _, name := range d.names[instance] {
-		if s := d.subs[name]; s != nil && s.holdsOne(instance) {
-			holding++
-		}
-	}
-	d.blame[instance] = blame{at: now, shared: holding > 1}
-	return holding > 1
 }
 
 // Rebind says that bindings have changed: those of the host become these, those of

@@ -13,9 +13,11 @@ import (
 	"time"
 
 	"github.com/hashicorp/go-hclog"
+	"google.golang.org/grpc"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/durationpb"
 
+	"github.com/tasker-engine/tasker/host/internal/company"
 	"github.com/tasker-engine/tasker/host/internal/delivery"
 	"github.com/tasker-engine/tasker/host/internal/store"
 	"github.com/tasker-engine/tasker/host/task"
@@ -189,7 +191,8 @@ type world struct {
 
 	mu        sync.Mutex
 	instances map[string]func(ctx context.Context, p *plugin)
-	plugins   map[string][]*plugin // streams, by "plugin/name"
+	companies map[string]*company.Company // of instances
+	plugins   map[string][]*plugin        // streams, by "plugin/name"
 	published []string
 	failed    []string
 	logged    bytes.Buffer
@@ -202,6 +205,7 @@ func newWorld(tb testing.TB, s delivery.Store, opts ...option) *world {
 	tb.Helper()
 	w := &world{
 		tb: tb, store: s, instances: make(map[string]func(context.Context, *plugin)), plugins: make(map[string][]*plugin),
+		companies: make(map[string]*company.Company),
 	}
 	o := delivery.Options{
 		Store: s, Publisher: w, Streams: w, Values: w,
@@ -312,12 +316,17 @@ func (w *world) OpenStream(ctx context.Context, instance string) (delivery.Strea
 	if play == nil {
 		return nil, fmt.Errorf("instance %s: %w", instance, task.ErrNotFound)
 	}
+	if w.companies[instance] == nil {
+		w.companies[instance] = company.New(func() { go w.Room(instance) })
+	}
 	p := &plugin{
-		ctx: ctx, in: make(chan *pluginv1.DeliverRequest, 8), out: make(chan *pluginv1.DeliverResponse, 8),
+		company: w.companies[instance],
+		ctx:     ctx, in: make(chan *pluginv1.DeliverRequest, 8), out: make(chan *pluginv1.DeliverResponse, 8),
 		ended: make(chan struct{}), instance: instance, world: w,
 	}
 	go func() {
 		play(ctx, p)
+		p.Leave()
 		close(p.ended)
 	}()
 	return p, nil
@@ -328,6 +337,7 @@ type plugin struct {
 	ctx      context.Context //nolint:containedctx // the stream's
 	instance string
 	world    *world
+	company  *company.Company
 	in       chan *pluginv1.DeliverRequest
 	out      chan *pluginv1.DeliverResponse
 	ended    chan struct{} // closed when it has played to its end
@@ -369,7 +379,17 @@ func (p *plugin) Recv() (*pluginv1.DeliverResponse, error) {
 	}
 }
 
-func (p *plugin) CloseSend() error { return nil }
+func (p *plugin) CloseSend() error     { return nil }
+func (p *plugin) Join(alone bool) bool { return p.company.Join(p, alone) }
+func (p *plugin) Leave()               { p.company.Leave(p) }
+
+// roomy is a stream to a process with room for everybody.
+type roomy struct {
+	grpc.BidiStreamingClient[pluginv1.DeliverRequest, pluginv1.DeliverResponse]
+}
+
+func (roomy) Join(bool) bool { return true }
+func (roomy) Leave()         {}
 
 // next returns the next frame, nil when the stream has ended.
 func (p *plugin) next() *pluginv1.DeliverRequest {

@@ -55,6 +55,7 @@ type link struct {
 	cut     bool // ended on purpose, at once
 	useful  bool // something was answered
 	leaveBy time.Time
+	wishes  bool                   // an event waits for its turn to be alone in the process
 	fetches []*pluginv1.EventFetch // that have no answer yet
 	idle    bool                   // it has nothing to do
 }
@@ -179,6 +180,9 @@ func (l *link) step() step {
 		return st
 	}
 	st.want = s.m.want(now, &l.frame)
+	if l.wishes && !st.want.alone {
+		l.leaveLocked() // what waited for its turn is not to be sent any more
+	}
 	st.bury = len(s.m.burials) > 0 && !now.Before(s.buryAt)
 	if len(s.m.burials) > 0 && !st.bury {
 		st.until = earlier(st.until, s.buryAt)
@@ -230,7 +234,7 @@ func (l *link) act(ctx context.Context, st *step) error {
 		}
 		return nil
 	case st.want.wish == wishSolo:
-		return l.deliverSolo(ctx)
+		return l.deliverSolo(ctx, st)
 	}
 	l.wait(ctx, st.until, nil)
 	return nil
@@ -266,15 +270,48 @@ func (l *link) deliver(ctx context.Context, st *step) error {
 		return nil // bindings have changed meanwhile
 	}
 	s.mu.Lock()
-	s.m.take(w, entries, l.verdicts, &l.frame, s.d.now())
-	s.noteLocked()
+	joined := l.joinLocked(w.alone)
+	if joined {
+		s.m.take(w, entries, l.verdicts, &l.frame, s.d.now())
+		l.leaveLocked()
+		s.noteLocked()
+	}
 	full := l.frame.full
 	s.mu.Unlock()
-	if !full {
+	switch {
+	case !joined:
+		return l.turnedAway(ctx, st)
+	case !full:
 		return nil
 	}
 	err = l.flush()
 	l.makeRoom(ctx, time.Since(begun))
+	return err
+}
+
+// joinLocked asks whether events may be sent to the process, or whether one may have it to
+// itself. The subscription is locked, so that nothing is answered in between.
+func (l *link) joinLocked(alone bool) bool {
+	joined := l.stream.Join(alone)
+	l.wishes = alone && !joined
+	return joined
+}
+
+// leaveLocked leaves the process to others when nothing is unanswered. The subscription is
+// locked.
+func (l *link) leaveLocked() {
+	if l.s.m.unanswered == 0 {
+		l.stream.Leave()
+		l.wishes = false
+	}
+}
+
+// turnedAway waits for room in the process, with what is already in its frame sent.
+func (l *link) turnedAway(ctx context.Context, st *step) error {
+	err := l.flush()
+	if err == nil {
+		l.wait(ctx, st.until, nil)
+	}
 	return err
 }
 
@@ -357,7 +394,7 @@ func (l *link) trouble(ctx context.Context, err error) error {
 }
 
 // deliverSolo sends the event that goes alone.
-func (l *link) deliverSolo(ctx context.Context) error {
+func (l *link) deliverSolo(ctx context.Context, st *step) error {
 	s := l.s
 	s.mu.Lock()
 	now := s.d.now()
@@ -374,8 +411,15 @@ func (l *link) deliverSolo(ctx context.Context) error {
 		return nil // bindings have changed meanwhile
 	}
 	s.mu.Lock()
-	s.m.takeSolo(next, verdicts[0].through, &l.frame, now)
+	joined := l.joinLocked(st.want.alone)
+	if joined {
+		s.m.takeSolo(next, verdicts[0].through, &l.frame, now)
+		l.leaveLocked()
+	}
 	s.mu.Unlock()
+	if !joined {
+		return l.turnedAway(ctx, st)
+	}
 	return l.flush()
 }
 
@@ -432,6 +476,9 @@ func (l *link) answer(frame *pluginv1.DeliverResponse) error {
 	}
 	if away > 0 && len(m.outages) == 0 {
 		s.log.Info("what the subscriber needs is there again")
+	}
+	if !l.wishes {
+		l.leaveLocked()
 	}
 	s.noteLocked()
 	s.d.progressed()

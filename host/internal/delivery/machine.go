@@ -44,11 +44,6 @@ type machine struct {
 
 	outages map[*Binding]*outage // by the binding of the events that wait
 
-	suspect struct { // the event that was last suspected of ending processes
-		seq  uint64
-		ends int
-	}
-
 	pulse   pulse
 	lagging bool // it was told that it lags
 	dirty   bool // the cursor has changed
@@ -148,6 +143,7 @@ type want struct {
 	phase phase
 	seq   uint64    // wishRead
 	again bool      // wishRead: of records, not from next on
+	alone bool      // wishRead, wishSolo: the event must have the process to itself
 	until time.Time // when there is something to do at the latest; zero = never
 }
 
@@ -287,7 +283,11 @@ func (m *machine) want(now time.Time, f *frame) want {
 	if m.unanswered > 0 {
 		return wait
 	}
-	return want{wish: wishSolo, phase: next}
+	w := want{wish: wishSolo, phase: next}
+	if s := m.nextSolo(now); s != nil {
+		w.alone = suspect(s.kills)
+	}
+	return w
 }
 
 // choose returns the phase to be in now, and when that may change by itself.
@@ -349,7 +349,7 @@ func (m *machine) wantOf(t *track, f *frame, wait want) want {
 	case !open && m.freeBatch() < 0:
 		return wait
 	}
-	w.until = wait.until
+	w.until, w.alone = wait.until, t.suspects(w.seq)
 	return w
 }
 
@@ -370,14 +370,14 @@ func (m *machine) freeBatch() int { return slices.Index(m.batches[:m.window], 0)
 // the log without a hole, from the sequence on that the machine wanted; verdicts has one
 // for each. What has changed since it was wanted leaves them where they are.
 func (m *machine) take(w want, entries []*entry, verdicts []verdict, f *frame, now time.Time) {
-	if got := m.want(now, f); got.wish != w.wish || got.phase != w.phase || got.seq != w.seq || got.again != w.again {
+	if got := m.want(now, f); got.wish != w.wish || got.phase != w.phase || got.seq != w.seq || got.again != w.again || got.alone != w.alone {
 		return
 	}
 	t := m.track(w.phase)
 	if w.again {
-		m.takeAgain(t, entries, verdicts, f, now)
+		m.takeAgain(t, w.alone, entries, verdicts, f, now)
 	} else {
-		m.takeNew(t, entries, verdicts, f, now)
+		m.takeNew(t, w.alone, entries, verdicts, f, now)
 	}
 	t.settle()
 	m.endReplay()
@@ -386,7 +386,7 @@ func (m *machine) take(w want, entries []*entry, verdicts []verdict, f *frame, n
 }
 
 // takeAgain takes events that have a record and wait.
-func (m *machine) takeAgain(t *track, entries []*entry, verdicts []verdict, f *frame, now time.Time) {
+func (m *machine) takeAgain(t *track, alone bool, entries []*entry, verdicts []verdict, f *frame, now time.Time) {
 	for i := 0; ; {
 		r := t.free()
 		if r == nil {
@@ -401,7 +401,7 @@ func (m *machine) takeAgain(t *track, entries []*entry, verdicts []verdict, f *f
 		case entries[i].seq > r.seq, !verdicts[i].wanted:
 			t.finish(r) // the log has lost it, or the bindings have changed
 			continue
-		case !f.fits(entries[i]) || m.lonely(t, r.seq):
+		case !f.fits(entries[i]) || m.lonely(t, r.seq, alone):
 			return
 		}
 		through := verdicts[i].through
@@ -423,13 +423,14 @@ func (m *machine) takeAgain(t *track, entries []*entry, verdicts []verdict, f *f
 	}
 }
 
-// lonely reports whether an event must not join what is in flight.
-func (m *machine) lonely(t *track, seq uint64) bool {
-	return m.alone || m.unanswered > 0 && seq <= t.careful
+// lonely reports whether an event must not join what is in flight. alone says that what is
+// taken has the process to itself.
+func (m *machine) lonely(t *track, seq uint64, alone bool) bool {
+	return m.alone || m.unanswered > 0 && seq <= t.careful || !alone && t.suspects(seq)
 }
 
 // takeNew takes events that were not read before.
-func (m *machine) takeNew(t *track, entries []*entry, verdicts []verdict, f *frame, now time.Time) {
+func (m *machine) takeNew(t *track, alone bool, entries []*entry, verdicts []verdict, f *frame, now time.Time) {
 	var types []string
 	if m.phase == phaseReplay {
 		types = m.cursor.Replays[0].Types
@@ -443,7 +444,7 @@ func (m *machine) takeNew(t *track, entries []*entry, verdicts []verdict, f *fra
 			t.next = e.seq + 1
 			delete(t.failing, e.seq) // it was wanted once
 			continue
-		case !t.mayRead(), !f.fits(e), m.lonely(t, e.seq):
+		case !t.mayRead(), !f.fits(e), m.lonely(t, e.seq, alone):
 			return
 		}
 		t.next = e.seq + 1
@@ -515,7 +516,7 @@ func (m *machine) put(t *track, r *record, e *entry, through *Binding, f *frame,
 	m.batches[f.batch]++
 	m.unanswered++
 	t.sent = max(t.sent, r.seq)
-	m.alone = r.seq <= t.careful
+	m.alone = r.seq <= t.careful || t.suspects(r.seq)
 	f.add(item{entry: e, delivery: r.deliveries, through: through})
 	if m.unanswered == 1 {
 		m.pulse.begin(now)

@@ -68,7 +68,8 @@ func (s *sockets) OpenStream(ctx context.Context, instance string) (delivery.Str
 	s.mu.Lock()
 	p := s.plugins[instance]
 	s.mu.Unlock()
-	return p.client.Deliver(ctx)
+	stream, err := p.client.Deliver(ctx)
+	return roomy{stream}, err
 }
 
 func (s *sockets) FailInstance(string, string) {}

@@ -230,7 +230,6 @@ func (s *subscription) open(ctx context.Context, cancel context.CancelFunc, inst
 
 // close follows the end of a stream.
 func (s *subscription) close(l *link, how ending, err error) {
-	shared := s.d.sharesBlame(l.instance)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.link = nil
@@ -240,22 +239,12 @@ func (s *subscription) close(l *link, how ending, err error) {
 	case l.cut, !l.leaveBy.IsZero():
 		how = endingOrderly
 	}
-	if how == endingBroken && shared {
-		how = endingShared
-	}
 	reason := "the stream was closed"
 	if err != nil {
 		reason = cut(err.Error())
 	}
 	s.m.ended(how, reason, s.d.now())
 	s.noteLocked()
-}
-
-// holdsOne reports whether an instance has exactly one event that it did not answer.
-func (s *subscription) holdsOne(instance string) bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.link != nil && s.link.instance == instance && s.m.unanswered == 1
 }
 
 // cutLinkLocked ends the stream at once; what is in flight comes again, and counts nothing. The

@@ -51,6 +51,8 @@ func (s *pointedStore) Submit(ws *store.WriteSet, done func(store.Commit, error)
 type Plugins interface {
 	Dispatch(instance string, as []*task.Assignment)
 	Cancel(instance string, id task.AttemptID, reason string)
+	Join(instance string, alone bool) bool
+	Leave(instance string)
 }
 
 // Dispatcher returns p, with its points when the context has the [Key].

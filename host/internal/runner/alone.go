@@ -9,8 +9,8 @@ import (
 
 // An attempt that was lost with its process may be what ended it, or may just have been
 // there. When the next loss would fail its step for good, the step is a suspect: its attempt
-// gets an instance of its own, so that no step fails for what another one does. Suspects go
-// first, and while one waits its plugin gets nothing new.
+// gets an instance of its own, so that no step fails for what another one does, nor for what
+// an event does. Suspects go first, and while one waits its plugin gets nothing new.
 
 // isSuspect reports whether the next loss fails the step for good.
 func isSuspect(e *entry, o task.Ordinal) bool {
@@ -21,17 +21,30 @@ func isSuspect(e *entry, o task.Ordinal) bool {
 // itself when that one is a suspect's, and nothing beside a suspect's.
 func (inst *instance) room(suspect bool) int {
 	switch {
-	case inst.alone:
+	case inst.alone, inst.full:
 		return 0
-	case !suspect:
+	case suspect && inst.busy():
+		return 0
+	default:
 		return inst.Capacity
 	}
+}
+
+// busy reports whether the instance holds an attempt that is waited for.
+func (inst *instance) busy() bool {
 	for _, s := range inst.slots {
 		if !s.left {
-			return 0
+			return true
 		}
 	}
-	return inst.Capacity
+	return false
+}
+
+// vacate says that an instance has nothing to do, if that is so and no suspect waits for it.
+func (r *Runner) vacate(inst *instance) {
+	if !inst.busy() && !inst.wishes {
+		r.plugins.Leave(inst.ID)
+	}
 }
 
 // leave notes attempts that were told to end: one that never does must not keep a suspect
@@ -47,6 +60,7 @@ func (r *Runner) leave(cancels []engine.CancelAttempt) {
 		if p := r.pool(inst.Plugin); s.suspect || p.suspectWaits() {
 			r.admit(inst.Plugin)
 		}
+		r.vacate(inst)
 	}
 }
 

@@ -53,6 +53,12 @@ func (e echoes) Dispatch(instance string, as []*task.Assignment) {
 // Cancel implements runner.Plugins.
 func (echoes) Cancel(string, task.AttemptID, string) {}
 
+// Join implements runner.Plugins.
+func (echoes) Join(string, bool) bool { return true }
+
+// Leave implements runner.Plugins.
+func (echoes) Leave(string) {}
+
 // BenchmarkRunner runs tasks of five steps in a row, 256 at once, with nothing but the
 // engine and the runner's loop: the store keeps nothing and attempts cost nothing. The
 // numbers are per task.

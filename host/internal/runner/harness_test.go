@@ -16,6 +16,7 @@ import (
 
 	"github.com/tasker-engine/tasker/host/internal/boltstore"
 	"github.com/tasker-engine/tasker/host/internal/boltstore/bolttest"
+	"github.com/tasker-engine/tasker/host/internal/company"
 	"github.com/tasker-engine/tasker/host/internal/engine"
 	"github.com/tasker-engine/tasker/host/internal/runner"
 	"github.com/tasker-engine/tasker/host/internal/store"
@@ -274,7 +275,8 @@ type start struct {
 type played struct {
 	task.Instance
 
-	held map[task.AttemptID]*attempt
+	held    map[task.AttemptID]*attempt
+	company *company.Company
 }
 
 type attempt struct {
@@ -298,6 +300,7 @@ func (p *plugins) start(id string, capacity int) {
 	in := &played{
 		Instance: task.Instance{ID: id, Plugin: plugin, Version: "1.0.0", Capacity: capacity, Offers: offers(plugin)},
 		held:     make(map[task.AttemptID]*attempt),
+		company:  company.New(func() { go p.runner.InstanceRoom(id) }),
 	}
 	p.mu.Lock()
 	if p.instances == nil {
@@ -422,6 +425,29 @@ func failed(r task.Report, kind task.ErrorKind, message string) task.Report {
 	r.Kind, r.Output = task.ReportFailed, nil
 	r.Failure = &task.Failure{Kind: kind, Source: task.SourcePlugin, Message: message}
 	return r
+}
+
+// Join implements runner.Plugins.
+func (p *plugins) Join(instance string, alone bool) bool {
+	c := p.companyOf(instance)
+	return c != nil && c.Join(p, alone)
+}
+
+// Leave implements runner.Plugins.
+func (p *plugins) Leave(instance string) {
+	if c := p.companyOf(instance); c != nil {
+		c.Leave(p)
+	}
+}
+
+// companyOf returns who has something in flight in an instance, nil when it has ended.
+func (p *plugins) companyOf(instance string) *company.Company {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if in := p.instances[instance]; in != nil {
+		return in.company
+	}
+	return nil
 }
 
 // Cancel implements runner.Plugins.

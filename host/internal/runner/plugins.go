@@ -62,6 +62,17 @@ func (r *Runner) InstanceCapacity(id string, capacity int) {
 	})
 }
 
+// InstanceRoom says that an instance which refused an attempt may have room for it now.
+func (r *Runner) InstanceRoom(id string) {
+	r.post(func() {
+		if inst := r.instances[id]; inst != nil {
+			inst.full, inst.wishes = false, false
+			r.admit(inst.Plugin)
+			r.vacate(inst)
+		}
+	})
+}
+
 // InstanceDraining stops claims for an instance.
 func (r *Runner) InstanceDraining(id string) {
 	r.post(func() {

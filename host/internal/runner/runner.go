@@ -32,6 +32,12 @@ type Plugins interface {
 	Dispatch(instance string, as []*task.Assignment)
 	// Cancel asks an instance to stop an attempt.
 	Cancel(instance string, id task.AttemptID, reason string)
+	// Join asks whether one more attempt may be claimed for an instance, or, with alone,
+	// whether one may have the process to itself, events included. Who is refused is told by
+	// [Runner.InstanceRoom] when to ask again, unless the instance drains or goes.
+	Join(instance string, alone bool) bool
+	// Leave says that an instance holds no attempt that is waited for, and that none wants it.
+	Leave(instance string)
 }
 
 // Options configure a runner. All fields but Metered, Idle and Wanted are required.

@@ -31,6 +31,8 @@ type instance struct {
 
 	draining bool
 	alone    bool // it holds the attempt of a suspect
+	full     bool // it refused an attempt, because somebody is alone in it or wants to be
+	wishes   bool // it was a suspect's, which waits for its turn
 	slots    map[task.AttemptID]*slot
 	sends    []*task.Assignment // in this round
 	vacated  []func(error)      // who waits until no slot is taken
@@ -95,6 +97,10 @@ func (r *Runner) take1(p *pool, ref task.HandlerRef, e *entry, o task.Ordinal) *
 	}
 	suspect := isSuspect(e, o)
 	inst, offer := p.free(ref, e.agg.Task.ID, suspect)
+	for inst != nil && !r.plugins.Join(inst.ID, suspect) {
+		inst.full, inst.wishes = true, suspect
+		inst, offer = p.free(ref, e.agg.Task.ID, suspect)
+	}
 	if inst == nil {
 		return nil
 	}
@@ -206,6 +212,7 @@ func (r *Runner) freeSlot(inst *instance, id task.AttemptID) {
 	}
 	inst.alone = inst.alone && !s.suspect
 	r.admit(inst.Plugin)
+	r.vacate(inst)
 }
 
 // tellVacated answers who waits until the instance has nothing to do.
@@ -276,18 +283,25 @@ func (r *Runner) admit(plugin string) {
 		if best == nil {
 			return
 		}
-		next := heap.Pop(best).(*ready) //nolint:errcheck // the heap holds nothing else
+		next := best.items[0]
 		e := next.entry
+		now := r.now(e)
+		var c *slot
+		claimable := e.agg.Claimable(next.ordinal, now)
+		if claimable {
+			if c = r.take1(p, ref, e, next.ordinal); c == nil {
+				continue // its instance is full: it goes to another one, or waits
+			}
+		}
+		heap.Pop(best)
 		delete(e.queued, next.ordinal)
 		p.waiting--
-		if now := r.now(e); !e.agg.Claimable(next.ordinal, now) {
+		if !claimable {
 			r.arm(e, next.ordinal, now) // it was cancelled or paused, or the clock was set back
 			continue
 		}
-		if c := r.take1(p, ref, e, next.ordinal); c != nil {
-			p.queueTime.Observe(int64(r.meters.began.Sub(next.since)))
-			r.add(e, c.input())
-		}
+		p.queueTime.Observe(int64(r.meters.began.Sub(next.since)))
+		r.add(e, c.input())
 	}
 }
 

@@ -21,6 +21,7 @@ type countingSink struct {
 func (s *countingSink) InstanceReady(in task.Instance) { s.ready <- in }
 func (*countingSink) InstanceCapacity(string, int)     {}
 func (*countingSink) InstanceDraining(string)          {}
+func (*countingSink) InstanceRoom(string)              {}
 
 func (*countingSink) Vacate(context.Context, string)       {}
 func (*countingSink) InstanceShare(task.Instance, float64) {}

@@ -7,48 +7,53 @@ import (
 	"github.com/tasker-engine/tasker/host/task"
 )
 
-// suspects remembers which steps were in flight when processes of a plugin crashed, so that
-// an input that ends processes does not put the whole plugin into quarantine.
+// suspects remembers what was in flight when processes of a plugin crashed, so that an
+// input that ends processes does not put the whole plugin into quarantine.
 type suspects struct {
-	seen     map[task.StepID]sighting
-	culprits map[task.StepID]time.Time // they were alone when a process crashed
+	seen     map[string]sighting  // by input
+	culprits map[string]time.Time // inputs that were alone when a process crashed
 }
 
-// sighting is how often a step was in flight at a crash.
+// sighting is how often an input was in flight at a crash.
 type sighting struct {
 	last    time.Time
 	crashes int
 }
 
-// charge notes the attempts that a crash cost, and says which step is to blame instead of
+// input is a step or an event that was in flight at a crash.
+type input struct {
+	key   string // the same at each crash
+	what  string // for people: "attempt 01J.../1/2", "event 17 of main"
+	alone bool   // nothing else was in flight
+}
+
+// charge notes what was in flight at a crash, and says which input is to blame instead of
 // the plugin, empty = none: one that was in flight at an earlier crash, too, or that was
-// alone, as long as it is the only one of the window. A plugin that several steps take down,
-// each by itself, is to blame itself. The host runs a suspect alone, see
-// [task.Assignment].Suspect.
-func (s *suspects) charge(at time.Time, lost []task.AttemptID, alone bool, window time.Duration) (blamed string) {
+// alone, as long as it is the only one of the window. A plugin that several inputs take
+// down, each by itself, is to blame itself.
+func (s *suspects) charge(at time.Time, held []input, window time.Duration) (blamed string) {
 	s.forget(at.Add(-window))
 	if s.seen == nil {
-		s.seen, s.culprits = make(map[task.StepID]sighting), make(map[task.StepID]time.Time)
+		s.seen, s.culprits = make(map[string]sighting), make(map[string]time.Time)
 	}
 	repeated := 0
-	for _, id := range lost {
-		step := id.Step()
-		was := s.seen[step]
-		s.seen[step] = sighting{last: at, crashes: was.crashes + 1}
+	for _, in := range held {
+		was := s.seen[in.key]
+		s.seen[in.key] = sighting{last: at, crashes: was.crashes + 1}
 		if was.crashes > 0 {
 			repeated++
-			blamed = fmt.Sprintf("attempt %s was in flight, as at %s before", id, times(was.crashes))
+			blamed = fmt.Sprintf("%s was in flight, as at %s before", in.what, times(was.crashes))
 		}
 	}
 	switch {
-	case alone && len(lost) == 1:
-		s.culprits[lost[0].Step()] = at
+	case len(held) == 1 && held[0].alone:
+		s.culprits[held[0].key] = at
 		if len(s.culprits) > 1 {
 			return ""
 		}
-		return fmt.Sprintf("attempt %s ran alone", lost[0])
+		return held[0].what + " ran alone"
 	case repeated > 1:
-		return fmt.Sprintf("%d attempts were in flight that were so at a crash before", repeated)
+		return fmt.Sprintf("%d inputs were in flight that were so at a crash before", repeated)
 	default:
 		return blamed
 	}
@@ -61,28 +66,31 @@ func times(crashes int) string {
 	return fmt.Sprintf("%d crashes", crashes)
 }
 
-// heldSuspect reports whether the instance held an attempt alone when it ended.
-func (in *instance) heldSuspect() bool {
+// held returns what was in flight when the instance ended: the attempts that were lost with
+// it, and the events of which it had one of a subscription.
+func (in *instance) held(lost []task.AttemptID) (held []input) {
 	in.mu.Lock()
-	defer in.mu.Unlock()
-	for _, h := range in.attempts {
-		if h.suspect {
-			return true
-		}
+	for _, id := range lost {
+		h := in.attempts[id.String()]
+		held = append(held, input{key: fmt.Sprint(id.Step()), what: "attempt " + id.String(), alone: h != nil && h.suspect})
 	}
-	return false
+	in.mu.Unlock()
+	for _, event := range in.company.Ended() {
+		held = append(held, input{key: event.What, what: event.What, alone: event.Alone})
+	}
+	return held
 }
 
 // forget drops what was last seen before a time.
 func (s *suspects) forget(before time.Time) {
-	for step, was := range s.seen {
+	for key, was := range s.seen {
 		if was.last.Before(before) {
-			delete(s.seen, step)
+			delete(s.seen, key)
 		}
 	}
-	for step, at := range s.culprits {
+	for key, at := range s.culprits {
 		if at.Before(before) {
-			delete(s.culprits, step)
+			delete(s.culprits, key)
 		}
 	}
 }

@@ -15,9 +15,10 @@ import (
 // EventStream is a Deliver stream to an instance. Send and Recv may be called at the same
 // time, each by one goroutine.
 type EventStream struct {
-	in     *instance
-	end    func() // lets go of what belongs to the stream
-	stream grpc.BidiStreamingClient[pluginv1.DeliverRequest, pluginv1.DeliverResponse]
+	in           *instance
+	end          func() // lets go of what belongs to the stream
+	stream       grpc.BidiStreamingClient[pluginv1.DeliverRequest, pluginv1.DeliverResponse]
+	subscription string // as the first frame says
 }
 
 // OpenStream opens a Deliver stream to an instance that is ready; it ends with ctx and
@@ -60,11 +61,36 @@ func (s *Supervisor) FailInstance(instance, why string) {
 // Send sends a frame.
 func (s *EventStream) Send(frame *pluginv1.DeliverRequest) error {
 	s.in.frames.Add(1)
+	switch k := frame.GetKind().(type) {
+	case *pluginv1.DeliverRequest_Open:
+		s.subscription = k.Open.GetSubscription()
+	case *pluginv1.DeliverRequest_Batch:
+		s.holds(k.Batch.GetEvents())
+	}
 	if err := s.stream.Send(frame); err != nil {
 		return fmt.Errorf("deliver to %s: %w", s.in.id, err)
 	}
 	return nil
 }
+
+// holds notes which event is in flight, if it is the only one: when the process ends, that
+// may be to blame.
+func (s *EventStream) holds(events []*pluginv1.SequencedEvent) {
+	what := ""
+	if len(events) == 1 {
+		what = fmt.Sprintf("event %d of %s", events[0].GetSeq(), s.subscription)
+	}
+	s.in.company.Holds(s, len(events), what)
+}
+
+// Join asks whether events may be sent, or, with alone, whether one may have the instance
+// to itself. It is asked before each batch, and [EventStream.Leave] told when all are
+// answered. Whoever is refused waits for [Sink.InstanceRoom], or for the end. It never
+// blocks.
+func (s *EventStream) Join(alone bool) bool { return s.in.company.Join(s, alone) }
+
+// Leave says that no event is unanswered, and that none wants to be alone.
+func (s *EventStream) Leave() { s.in.company.Leave(s) }
 
 // Recv returns the next frame that is not a log line, which goes to the plugin's log. It
 // is to be called until it returns an error.
@@ -72,6 +98,7 @@ func (s *EventStream) Recv() (*pluginv1.DeliverResponse, error) {
 	for {
 		frame, err := s.stream.Recv()
 		if err != nil {
+			s.in.company.Broke(s)
 			s.end()
 			return nil, fmt.Errorf("deliver to %s: %w", s.in.id, err)
 		}

@@ -27,6 +27,7 @@ type recorder struct {
 	ready    []task.Instance
 	capacity map[string]int
 	draining []string
+	rooms    []string // instances whose company has changed
 	shares   []instanceShare
 	gone     []goneInstance
 	reports  []task.Report
@@ -67,6 +68,8 @@ func (r *recorder) InstanceCapacity(id string, n int) {
 func (r *recorder) InstanceShare(in task.Instance, share float64) {
 	r.note(func() { r.shares = append(r.shares, instanceShare{in.ID, share}) })
 }
+
+func (r *recorder) InstanceRoom(id string) { r.note(func() { r.rooms = append(r.rooms, id) }) }
 
 func (*recorder) Vacate(context.Context, string) {}
 

@@ -54,7 +54,8 @@ func (i *idleness) look(in *instance) bool {
 	return i.quiet >= idleLooks
 }
 
-// rest stops an instance that has nothing to do, until it is wanted again.
+// rest stops an instance that has nothing to do, until it is wanted again. Nothing is on its
+// way to it: its company is closed.
 func (in *instance) rest(ctx context.Context, after time.Duration) ending {
 	end := in.drain(ctx, fmt.Sprintf("nothing to do for %s", after), false)
 	end.idle = !end.crashed && ctx.Err() == nil

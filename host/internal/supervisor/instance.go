@@ -12,6 +12,7 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/protobuf/types/known/durationpb"
 
+	"github.com/tasker-engine/tasker/host/internal/company"
 	"github.com/tasker-engine/tasker/host/internal/logkeys"
 	"github.com/tasker-engine/tasker/host/task"
 	pluginv1 "github.com/tasker-engine/tasker/proto/tasker/plugin/v1"
@@ -58,9 +59,12 @@ type instance struct {
 	idle     chan struct{} // the last attempt that is not leaked ended, or a Deliver stream did
 	failed   chan string   // capacity 1: why the process is taken for hung, by another part
 	excess   chan string   // capacity 1: it has more memory than it may
+	room     chan struct{} // capacity 1: who found no room in it may ask again
 	stop     *drainSignal  // the host wants everything drained
 	leave    *farewell     // the plugin is replaced
 	trial    *trial        // nil = it has nothing to prove
+
+	company *company.Company // who has something in flight in it
 
 	meters map[string]*handlerMeter // by handler; nil = nothing is measured
 
@@ -157,7 +161,9 @@ type ending struct {
 
 func newInstance(l *launch, m *Manifest, stop *drainSignal, leave *farewell, onState func(task.PluginState, string)) *instance {
 	ctx, cancel := context.WithCancel(context.Background())
+	room := make(chan struct{}, 1)
 	return &instance{
+		room: room, company: company.New(func() { notify(room) }),
 		id: l.instance, opts: l.opts, launch: l, manifest: m, stop: stop, leave: leave, onState: onState,
 		ctx: ctx, cancel: cancel, born: time.Now(),
 		outbox:   outbox{wake: make(chan struct{}, 1)},
@@ -241,8 +247,10 @@ func (in *instance) supervise(ctx context.Context) ending {
 			if armed = in.load() > 0; armed {
 				hang.Reset(left)
 			}
+		case <-in.room:
+			in.opts.Sink.InstanceRoom(in.id)
 		case <-idle.tick:
-			if idle.look(in) && !in.trial.pending() { // who is on trial may have little to do
+			if idle.look(in) && !in.trial.pending() && in.company.Close() { // who is on trial may have little to do
 				return in.rest(ctx, idle.after)
 			}
 		case why := <-in.excess:

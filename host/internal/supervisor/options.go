@@ -35,6 +35,9 @@ type Sink interface {
 	// InstanceCapacity says how many attempts an instance is willing to hold now, those
 	// included that were cancelled and do not end.
 	InstanceCapacity(instance string, capacity int)
+	// InstanceRoom says that whoever found no room in an instance may ask again, see
+	// [Supervisor.Join].
+	InstanceRoom(instance string)
 	// InstanceDraining says that an instance takes no new work.
 	InstanceDraining(instance string)
 	// InstanceGone says that an instance is no more: every attempt without a final

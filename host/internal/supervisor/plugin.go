@@ -178,7 +178,8 @@ func (p *plugin) once(life, intake context.Context) verdict {
 	end := in.supervise(life)
 	p.sup.unregister(p, in)
 	p.trial.ended(end)
-	lost, alone := in.close(), in.heldSuspect()
+	lost := in.close()
+	held := in.held(lost)
 	p.sup.opts.Sink.InstanceGone(in.id, end.cause, lost)
 	in.launch.release()
 	useful := in.useful()
@@ -195,7 +196,7 @@ func (p *plugin) once(life, intake context.Context) verdict {
 	if panicked := in.launch.output.panicked(); panicked != "" {
 		end.why += ": " + panicked
 	}
-	if blamed := p.suspects.charge(time.Now(), lost, alone, p.sup.opts.Restart.Window); blamed != "" && !useful {
+	if blamed := p.suspects.charge(time.Now(), held, p.sup.opts.Restart.Window); blamed != "" && !useful {
 		useful, end.why = true, end.why+"; "+blamed
 	}
 	p.reportCrash(in.launch, end.why, lost)

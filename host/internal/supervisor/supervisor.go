@@ -212,6 +212,26 @@ func (s *Supervisor) Cancel(instance string, id task.AttemptID, reason string) {
 	}
 }
 
+// stepsParty is the party of all steps in an instance.
+const stepsParty = "steps"
+
+// Join asks whether one more attempt may be given to an instance, or, with alone, whether
+// one may have the instance to itself. It is asked before the attempt counts, and
+// [Supervisor.Leave] told when the last one has ended. Whoever is refused waits for
+// [Sink.InstanceRoom], or for the instance's end. It never blocks.
+func (s *Supervisor) Join(instance string, alone bool) bool {
+	in := s.instance(instance)
+	return in != nil && in.company.Join(stepsParty, alone)
+}
+
+// Leave says that no attempt is on an instance or on its way there, and that none wants to
+// be alone in it.
+func (s *Supervisor) Leave(instance string) {
+	if in := s.instance(instance); in != nil {
+		in.company.Leave(stepsParty)
+	}
+}
+
 // Discovered is closed when Run knows which plugins there are: from then on
 // [Supervisor.Plugins] lists all of them.
 func (s *Supervisor) Discovered() <-chan struct{} { return s.discovered }
