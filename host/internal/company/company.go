@@ -63,6 +63,8 @@ func (c *Company) Join(who any, alone bool) bool {
 	defer c.mu.Unlock()
 	if c.alone == who {
 		c.alone = nil // its turn is over
+		delete(c.in, who)
+		c.tellLocked()
 	}
 	switch {
 	case c.closed:
@@ -88,8 +90,8 @@ func (c *Company) joinAloneLocked(who any) bool {
 		c.waits = append(c.waits, who)
 	}
 	if c.alone != nil || c.waits[0] != who || len(c.in) > 0 {
-		if was && c.turned {
-			c.changed()
+		if was {
+			c.tellLocked()
 		}
 		c.turned = true
 		return false
@@ -138,11 +140,17 @@ func (c *Company) leaveLocked(who any) {
 	if c.alone == who {
 		c.alone = nil
 	}
-	if c.withdrawLocked(who) || !in || !c.turned {
-		return
+	if !c.withdrawLocked(who) && in {
+		c.tellLocked()
 	}
-	c.turned = false
-	c.changed()
+}
+
+// tellLocked has those ask again who were turned away, if there are any.
+func (c *Company) tellLocked() {
+	if c.turned {
+		c.turned = false
+		c.changed()
+	}
 }
 
 // withdrawLocked takes back that a party wants to be alone. It reports whether it told

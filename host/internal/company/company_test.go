@@ -94,66 +94,105 @@ func TestEnded(t *testing.T) {
 	}
 }
 
-// TestLaws lets parties come and go at random: who is alone is alone, and whoever is turned
-// away gets in at last, when it asks again whenever it is told to.
+// TestNextThingAfterATurn: who had its turn may have the next thing in flight before it
+// left; those who were turned away get in beside it.
+func TestNextThingAfterATurn(t *testing.T) {
+	rooms := 0
+	c := company.New(func() { rooms++ })
+	if !c.Join("a", true) || c.Join("b", false) || !c.Join("a", false) {
+		t.Fatal("want the first alone, the other one out, and the first in again")
+	}
+	if rooms != 1 || !c.Join("b", false) {
+		t.Errorf("the other one was told of room %d times, want once, and to be in", rooms)
+	}
+}
+
+// TestLaws lets parties come, go on and go at random: who is alone is alone, nobody waits
+// without a reason, and whoever is turned away gets in at last, when it asks again whenever
+// it is told to.
 func TestLaws(t *testing.T) {
-	type wish struct{ waits, alone bool }
 	rapid.Check(t, func(t *rapid.T) {
-		parties := []string{"a", "b", "c", "d"}
-		told := false
-		c := company.New(func() { told = true })
-		in, wishes := make(map[string]bool), make(map[string]wish) // in: whether it is alone
-		ask := func(who string, alone bool) {
-			if !c.Join(who, alone) {
-				wishes[who] = wish{waits: true, alone: alone}
-				return
-			}
-			delete(wishes, who)
-			in[who] = alone
-			for other, isAlone := range in {
-				if other != who && (alone || isAlone) {
-					t.Fatalf("%s (alone: %t) and %s (alone: %t) are in", who, alone, other, isAlone)
-				}
-			}
-		}
-		settle := func() {
-			for told {
-				told = false
-				for _, who := range parties {
-					if w := wishes[who]; w.waits {
-						ask(who, w.alone)
-					}
-				}
-			}
-		}
-		leave := func(who string) {
-			delete(in, who)
-			delete(wishes, who)
-			c.Leave(who)
-			settle()
-		}
+		l := laws{T: t, in: make(map[string]bool), wishes: make(map[string]bool)}
+		l.Company = company.New(func() { l.told = true })
 		for range rapid.IntRange(1, 60).Draw(t, "moves") {
 			who := rapid.SampledFrom(parties).Draw(t, "who")
-			switch _, isIn := in[who]; {
-			case isIn || rapid.IntRange(0, 3).Draw(t, "leaves") == 0:
-				leave(who)
-			case !wishes[who].waits:
-				ask(who, rapid.Bool().Draw(t, "alone"))
-				settle()
+			if rapid.IntRange(0, 2).Draw(t, "leaves") == 0 {
+				l.leave(who)
+			} else { // the next thing, or another wish than the one that waits
+				l.ask(who, rapid.Bool().Draw(t, "alone"))
 			}
+			l.settle()
 		}
 		for range 2 * len(parties) { // whoever is in leaves, until nobody waits
 			for _, who := range parties {
-				if _, isIn := in[who]; isIn {
-					leave(who)
+				if _, isIn := l.in[who]; isIn {
+					l.leave(who)
+					l.settle()
 				}
 			}
 		}
-		if len(wishes) > 0 {
-			t.Fatalf("wait for ever: %v", wishes)
+		if len(l.wishes) > 0 {
+			t.Fatalf("wait for ever: %v", l.wishes)
 		}
-		if !c.Close() {
+		if !l.Close() {
 			t.Fatal("nobody is in, and it cannot be closed")
 		}
 	})
+}
+
+var parties = []string{"a", "b", "c", "d"}
+
+// laws is a company whose parties do as they should.
+type laws struct {
+	*rapid.T
+	*company.Company
+
+	told       bool
+	in, wishes map[string]bool // whether it is alone, or wants that
+}
+
+func (l *laws) ask(who string, alone bool) {
+	if alone || l.in[who] {
+		delete(l.in, who) // it has nothing in flight of its own then
+	}
+	if !l.Join(who, alone) {
+		l.wishes[who] = alone
+		return
+	}
+	delete(l.wishes, who)
+	l.in[who] = alone
+	for other, isAlone := range l.in {
+		if other != who && (alone || isAlone) {
+			l.Fatalf("%s (alone: %t) and %s (alone: %t) are in", who, alone, other, isAlone)
+		}
+	}
+}
+
+func (l *laws) leave(who string) {
+	delete(l.in, who)
+	delete(l.wishes, who)
+	l.Leave(who)
+}
+
+// settle has everybody ask again as long as they are told to. Then those who still wait
+// have somebody to wait for.
+func (l *laws) settle() {
+	for l.told {
+		l.told = false
+		for _, who := range parties {
+			if alone, waits := l.wishes[who]; waits {
+				l.ask(who, alone)
+			}
+		}
+	}
+	solitary, queue := false, false
+	for _, alone := range l.in {
+		solitary = solitary || alone
+	}
+	for _, alone := range l.wishes {
+		queue = queue || alone
+	}
+	if len(l.wishes) > 0 && !solitary && (!queue || len(l.in) == 0) {
+		l.Fatalf("%v wait, and nobody keeps them out: %v are in", l.wishes, l.in)
+	}
 }
