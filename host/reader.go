@@ -18,7 +18,8 @@ import (
 type Reader struct {
 	reading
 
-	home string
+	home      string
+	retention Retention
 }
 
 var _ Service = (*Reader)(nil)
@@ -39,7 +40,7 @@ func OpenReader(_ context.Context, opts Options) (*Reader, error) {
 		return nil, err
 	}
 	return &Reader{
-		reading: reading{store: st, templates: set, now: opts.Now, snapshots: newSnapshotCache()}, home: opts.Home,
+		reading: reading{store: st, templates: set, now: opts.Now, snapshots: newSnapshotCache()}, home: opts.Home, retention: opts.Retention,
 	}, nil
 }
 

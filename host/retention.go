@@ -296,8 +296,25 @@ func (h *Host) PruneStore(ctx context.Context, dryRun bool) (*api.Pruned, error)
 	return p, nil
 }
 
-// PruneStore implements [Service].
-func (r *Reader) PruneStore(context.Context, bool) (*api.Pruned, error) { return nil, r.noHost() }
+// PruneStore implements [Service]: without a host only a dry run is answered.
+func (r *Reader) PruneStore(ctx context.Context, dryRun bool) (*api.Pruned, error) {
+	if !dryRun {
+		return nil, r.noHost()
+	}
+	err := checkRetention(&r.retention)
+	if err != nil {
+		return nil, err
+	}
+	k, out := keeper{rules: r.retention, templates: r.templates}, &api.Pruned{}
+	out.Next, err = r.store.Sweep(ctx, k.keep, r.now(), func(due []store.Due) error {
+		addGroups(out, due)
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
 
 // DeleteTasks implements [Service].
 func (h *Host) DeleteTasks(ctx context.Context, ids []task.ID) (store.Deleted, error) {

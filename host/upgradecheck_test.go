@@ -27,7 +27,7 @@ func TestCheckUpgrade(t *testing.T) {
 	const newer = `{"name": "shop", "version": "2.0.0", "permissions": {"network": "any"},
 		"handlers": [
 			{"name": "price", "version": 1, "input_schema": {"type": "object", "required": ["card"], "properties": {"sku": {"type": "string"}, "card": {"type": "string"}}},
-				"output_schema": {"type": "object", "additionalProperties": false, "properties": {"total": {"type": "integer"}}}},
+				"output_schema": {"type": "object", "additionalProperties": false, "required": ["total"], "properties": {"total": {"type": "integer"}}}},
 			{"name": "refund", "version": 1}
 		],
 		"config_schema": {"type": "object", "required": ["key"], "properties": {"key": {"type": "string"}}},

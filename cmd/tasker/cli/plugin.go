@@ -83,6 +83,10 @@ func (a *app) plugin(ctx context.Context, cfg *config, name string) (*host.Plugi
 	if err != nil {
 		return nil, err
 	}
+	return pluginOf(found, name)
+}
+
+func pluginOf(found []host.PluginInfo, name string) (*host.PluginInfo, error) {
 	var known []string
 	for i := range found {
 		if found[i].Name == name {

@@ -52,7 +52,8 @@ templates name; --force does it nevertheless, and such steps wait.
 
 --dry-run upgrades nothing: it tells what would change for templates, unfinished tasks and
 subscriptions, as far as schemas, events and permissions say it, and with --replay asks
-the successor what was recorded (see ` + "`tasker plugin record`" + `). No host need run. The
+the successor what was recorded (see ` + "`tasker plugin record`" + `). Neither a host nor a store is
+needed; it says what it cannot compare then. The
 exit code is 1 when something would break; --json then prints {"plugin", "from", "to",
 "breaking", "findings": [{"breaking", "kind", "subject", "text"}], "replayed"}, the last
 as ` + "`plugin replay --json`" + `.` + howUpgraded,

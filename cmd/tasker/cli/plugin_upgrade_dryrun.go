@@ -28,47 +28,40 @@ func (a *app) dryRunUpgrade(c *cobra.Command, r *host.UpgradeRequest, recordings
 	if err != nil {
 		return err
 	}
-	return a.ask(c, func(ctx context.Context, cfg *config, s host.Service) error {
-		out, err := a.compareUpgrade(ctx, cfg, s, r)
-		if err != nil {
+	cfg, err := a.config(c)
+	if err != nil {
+		return err
+	}
+	ctx := c.Context()
+	out, err := a.compareUpgrade(ctx, cfg, r)
+	if err != nil {
+		return err
+	}
+	if len(recordings) > 0 {
+		if err := a.replayUpgrade(ctx, cfg, out, r.Path, recordings); err != nil {
 			return err
 		}
-		if len(recordings) > 0 {
-			if err := a.replayUpgrade(ctx, cfg, out, r.Path, recordings); err != nil {
-				return err
-			}
-		}
-		if asJSON {
-			err = a.printJSON(out)
-		} else {
-			a.printDryRun(out)
-		}
-		if err == nil && out.Breaking {
-			return exit(exitFailed)
-		}
-		return err
-	})
+	}
+	if asJSON {
+		err = a.printJSON(out)
+	} else {
+		a.printDryRun(out)
+	}
+	if err == nil && out.Breaking {
+		return exit(exitFailed)
+	}
+	return err
 }
 
 // compareUpgrade compares what is with what would be. It completes the path of the request.
-func (a *app) compareUpgrade(ctx context.Context, cfg *config, s host.Service, r *host.UpgradeRequest) (*dryRunJSON, error) {
-	plugins, err := s.Plugins(ctx)
-	if errors.Is(err, host.ErrNoHost) {
-		plugins, err = a.executables(ctx, cfg)
-	}
+func (a *app) compareUpgrade(ctx context.Context, cfg *config, r *host.UpgradeRequest) (*dryRunJSON, error) {
+	use, err := a.upgradeUse(ctx, cfg, r.Plugin)
 	if err != nil {
 		return nil, err
 	}
-	var older *host.PluginInfo
-	var known []string
-	for i := range plugins {
-		known = append(known, plugins[i].Name)
-		if plugins[i].Name == r.Plugin {
-			older = &plugins[i]
-		}
-	}
-	if older == nil {
-		return nil, withHint(fmt.Errorf("plugin %q: %w%s", r.Plugin, task.ErrNotFound, didYouMean(r.Plugin, known)), "tasker plugin list")
+	older, err := pluginOf(use.Plugins, r.Plugin)
+	if err != nil {
+		return nil, err
 	}
 	if r.Path == "" {
 		d, err := host.OpenDepot(cfg.Home)
@@ -76,6 +69,9 @@ func (a *app) compareUpgrade(ctx context.Context, cfg *config, s host.Service, r
 			return nil, err
 		}
 		binary, err := d.Binary(r.Plugin, r.Version)
+		if errors.Is(err, host.ErrNotInstalled) && r.Version == "" {
+			return nil, withHint(fmt.Errorf("the new version of %s: %w", r.Plugin, err), "name its executable (--from FILE), or install it: tasker plugin install --help")
+		}
 		if err != nil {
 			return nil, err
 		}
@@ -90,11 +86,6 @@ func (a *app) compareUpgrade(ctx context.Context, cfg *config, s host.Service, r
 	if newer.Name != r.Plugin {
 		return nil, fmt.Errorf("%s is plugin %s, not %s: %w", r.Path, newer.Name, r.Plugin, task.ErrInvalid)
 	}
-	use, err := host.FindUpgradeUse(ctx, s, r.Plugin)
-	if err != nil {
-		return nil, err
-	}
-	use.Plugins = plugins
 	findings, err := host.CheckUpgrade(older, &newer, use)
 	if err != nil {
 		return nil, err
@@ -104,6 +95,46 @@ func (a *app) compareUpgrade(ctx context.Context, cfg *config, s host.Service, r
 		out.Breaking = out.Breaking || f.Breaking
 	}
 	return out, nil
+}
+
+// upgradeUse gathers who uses a plugin, as far as that can be known without a host and without a store; what cannot
+// be is said.
+func (a *app) upgradeUse(ctx context.Context, cfg *config, plugin string) (*host.UpgradeUse, error) {
+	s, done, err := a.reading(ctx, cfg)
+	if errors.Is(err, task.ErrNotFound) {
+		a.note("home %s holds no tasks: only templates and plugins are compared", cfg.Home)
+		use, err := host.FindTemplateUse(cfg.hostOptions())
+		if err == nil {
+			use.Plugins, err = a.atRest(ctx, cfg)
+		}
+		return use, err
+	}
+	if err != nil {
+		return nil, err
+	}
+	defer done()
+	use, err := host.FindUpgradeUse(ctx, s, plugin)
+	if err != nil {
+		return nil, err
+	}
+	use.Plugins, err = s.Plugins(ctx)
+	switch {
+	case errors.Is(err, host.ErrNoHost):
+		a.note("no host is running in %s: subscriptions are what the plugins here declare", cfg.Home)
+		use.Plugins, err = a.atRest(ctx, cfg)
+	case err == nil:
+		use.Plugins, err = a.withInstalled(cfg, use.Plugins, "")
+	}
+	return use, err
+}
+
+// atRest returns what the plugins of a home declare in which no host runs.
+func (a *app) atRest(ctx context.Context, cfg *config) ([]host.PluginInfo, error) {
+	found, err := a.executables(ctx, cfg)
+	if err != nil {
+		return nil, err
+	}
+	return a.withInstalled(cfg, found, "")
 }
 
 // replayUpgrade replays recordings on the new version.

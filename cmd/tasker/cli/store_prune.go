@@ -31,7 +31,7 @@ func (a *app) storePruneCommand() *cobra.Command {
 		Short: "Remove the finished tasks that retention lets go, now",
 		Long: `Remove the finished tasks that the rules of retention let go, now, which the host does by
 itself whenever one becomes due. With --dry-run nothing is removed: it only says what
-would be.
+would be, for which no host need run.
 
 --json prints {"dry_run", "tasks", "records", "next", "groups"}.`,
 		Example: `  tasker store prune --dry-run`,
@@ -40,8 +40,8 @@ would be.
 	c.Flags().BoolVar(&dryRun, "dry-run", false, "only say what would be removed")
 	asJSON := jsonFlag(c)
 	c.RunE = func(c *cobra.Command, _ []string) error {
-		return a.tell(c, func(ctx context.Context, _ *config, client *host.Client) error {
-			p, err := client.PruneStore(ctx, dryRun)
+		prune := func(ctx context.Context, s host.Service) error {
+			p, err := s.PruneStore(ctx, dryRun)
 			if err != nil {
 				return err
 			}
@@ -51,7 +51,11 @@ would be.
 			}
 			a.printPruned(p, out)
 			return nil
-		})
+		}
+		if dryRun {
+			return a.ask(c, func(ctx context.Context, _ *config, s host.Service) error { return prune(ctx, s) })
+		}
+		return a.tell(c, func(ctx context.Context, _ *config, client *host.Client) error { return prune(ctx, client) })
 	}
 	return c
 }
