@@ -8,6 +8,7 @@ import (
 
 	"github.com/tasker-engine/tasker/host/internal/engine"
 	"github.com/tasker-engine/tasker/host/task"
+	"github.com/tasker-engine/tasker/host/template"
 )
 
 // TestSuspectsRunAlone: what was in flight at three crashes has an instance of its own at the
@@ -80,5 +81,97 @@ func TestSuspectsThatDoNotEnd(t *testing.T) {
 			t.Fatal(err)
 		}
 		g.end(next, task.Complete)
+	})
+}
+
+// suspectOf runs a task until the next loss fails its step for good, and starts an instance
+// that takes nothing yet.
+func suspectOf(g *rig, tmpl *template.Template) (suspect task.ID, instance string) {
+	g.t.Helper()
+	suspect = g.create(tmpl)
+	for n := range int(task.DefaultLossLimit) {
+		in := "p#" + strconv.Itoa(n+1)
+		g.plugins.start(in, 16)
+		synctest.Wait()
+		g.plugins.kill(in, task.LossCrashed)
+		synctest.Wait()
+	}
+	g.plugins.start("p#9", 0)
+	synctest.Wait()
+	return suspect, "p#9"
+}
+
+// TestSuspectsWaitForEvents: a suspect is not given to a process that has an event in
+// flight, nor an event to one that has a suspect.
+func TestSuspectsWaitForEvents(t *testing.T) {
+	dir := t.TempDir()
+	synctest.Test(t, func(t *testing.T) {
+		g := newRig(t, dir, nil)
+		defer g.close("")
+		suspect, in := suspectOf(g, parse(t, "", "a, handler: p/do, config: {for: 1s}"))
+		before := len(g.plugins.order())
+		begun := func(what string, want ...string) {
+			t.Helper()
+			synctest.Wait()
+			if got := g.plugins.order()[before:]; !slices.Equal(got, want) {
+				t.Fatalf("%s: the instance got %v, want %v", what, got, want)
+			}
+		}
+		process := g.plugins.companyOf(in)
+		event := func(what string, want bool) {
+			t.Helper()
+			if got := process.Join("events", false); got != want {
+				t.Fatalf("%s: an event comes in: %t, want %t", what, got, want)
+			}
+		}
+		event("before all", true)
+		g.plugins.capacity(in, 16)
+		fresh := g.create(parse(t, "", "a, handler: p/do, config: {for: 1s}"))
+		begun("with an event in flight")
+		event("while the suspect waits", false)
+		process.Leave("events")
+		begun("without events", "01/0")
+		event("beside the suspect", false)
+		g.end(suspect, task.Complete)
+		begun("after the suspect", "01/0", "02/0")
+		event("beside another step", true)
+		g.end(fresh, task.Complete)
+		synctest.Wait()
+		process.Leave("events")
+		if !process.Close() {
+			t.Error("somebody is in, or waits, although all is done")
+		}
+	})
+}
+
+// TestSuspectsThatGiveUp: one that is cancelled while it waits for events to end leaves the
+// process to others.
+func TestSuspectsThatGiveUp(t *testing.T) {
+	dir := t.TempDir()
+	synctest.Test(t, func(t *testing.T) {
+		g := newRig(t, dir, nil)
+		defer g.close("")
+		suspect, in := suspectOf(g, parse(t, "", "a, handler: p/do, config: {for: 1s}"))
+		process := g.plugins.companyOf(in)
+		process.Join("events", false)
+		g.plugins.capacity(in, 16)
+		synctest.Wait()
+		if process.Join("events", false) {
+			t.Fatal("an event comes in before the suspect")
+		}
+		if err := g.Operate(t.Context(), suspect, engine.Cancel{}); err != nil {
+			t.Fatal(err)
+		}
+		process.Leave("events")
+		synctest.Wait()
+		if !process.Join("events", false) {
+			t.Fatal("no event comes in, although nobody waits")
+		}
+		g.end(g.create(parse(t, "", "a, handler: p/do")), task.Complete)
+		process.Leave("events")
+		synctest.Wait()
+		if !process.Close() {
+			t.Error("somebody is in, or waits, although all is done")
+		}
 	})
 }

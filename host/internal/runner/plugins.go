@@ -97,8 +97,8 @@ func (r *Runner) InstanceGone(id string, cause task.LossCause, sent []task.Attem
 		p.instances = slices.DeleteFunc(p.instances, func(i *instance) bool { return i == inst })
 		if p.successor == id {
 			p.successor = ""
-			defer r.admit(inst.Plugin) // what waited for it alone
 		}
+		defer r.admit(inst.Plugin) // what waited for it alone
 		reached := make(map[task.AttemptID]bool, len(sent))
 		for _, attempt := range sent {
 			reached[attempt] = true

@@ -3,28 +3,33 @@
 package supervisor
 
 import (
-	"context"
 	"testing"
+
+	"github.com/tasker-engine/tasker/host/task"
 )
 
-// TestParallelStartsAreBounded: who wants to start a plugin waits for one of the starts that
-// are allowed at once.
+// TestParallelStartsAreBounded: of plugins that are to start together, no more do at once
+// than may. From its first state to the one in which its manifest is checked each is on its
+// way.
 func TestParallelStartsAreBounded(t *testing.T) {
-	h := startHost(t, func(o *Options) { o.MaxParallelStarts = 2 }, "good")
-	h.instanceOf("good", 1) // it has given its start back
-	for range 2 {
-		if !h.acquireStart(t.Context()) {
-			t.Fatal("a start that is allowed is refused")
+	names := []string{"ann", "bob", "cleo", "dan", "eve", "fay"}
+	h := startHost(t, func(o *Options) { o.MaxParallelStarts = 1 }, names...)
+	for _, name := range names {
+		h.instanceOf(name, 1)
+	}
+	h.recorder.mu.Lock()
+	defer h.recorder.mu.Unlock()
+	most, starting := 0, make(map[string]bool)
+	for _, l := range h.life {
+		switch l.State {
+		case task.PluginStarting, task.PluginHandshaking:
+			starting[l.Plugin] = true
+		default:
+			delete(starting, l.Plugin)
 		}
+		most = max(most, len(starting))
 	}
-	over, cancel := context.WithCancel(t.Context())
-	cancel()
-	if h.acquireStart(over) {
-		t.Error("a third start at once is allowed")
+	if most != 1 {
+		t.Errorf("%d plugins were on their way at once, want 1", most)
 	}
-	h.FailInstance("good#1", "the test wants another")
-	h.end("good#1")
-	h.releaseStart()
-	h.instanceOf("good", 2) // it had waited
-	h.releaseStart()
 }
