@@ -18,6 +18,9 @@ VERSION ?= $(or $(shell git describe --tags --match 'v*' --dirty 2>/dev/null | s
 
 # The race detector needs a C compiler; without one Go turns cgo off and the tests run without it.
 RACE := $(if $(filter 1,$(shell go env CGO_ENABLED)),-race)
+# By default a program that was built with the detector sleeps for a second before it exits. The tests start and end
+# hundreds of them. Races that were seen are reported without the sleep, too.
+export GORACE ?= atexit_sleep_ms=0
 
 PLATFORMS    := linux/amd64 linux/arm64 darwin/amd64 darwin/arm64 windows/amd64 windows/arm64
 FUZZTIME     ?= 30s

@@ -82,6 +82,7 @@ func TestScripts(t *testing.T) {
 			env.Setenv("STEADY", steady)
 			env.Setenv("TASKER_PLUGIN_DIRS", plugins)
 			env.Setenv("USER", "tester")
+			env.Setenv("GORACE", "atexit_sleep_ms=0") // each command would sleep for a second before it exits
 			return goEnvironment(env)
 		},
 		Cmds: map[string]func(ts *testscript.TestScript, neg bool, args []string){

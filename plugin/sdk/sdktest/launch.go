@@ -184,7 +184,7 @@ func (p *process) prepare(_ hclog.Logger, handshake *exec.Cmd, sockets string) (
 // inherited are the environment variables that a plugin gets from its host.
 func inherited() []string {
 	var env []string
-	for _, key := range []string{"PATH", "HOME", "TMPDIR", "LANG", "TZ", "SystemRoot", "TEMP", "GOCOVERDIR"} {
+	for _, key := range []string{"PATH", "HOME", "TMPDIR", "LANG", "TZ", "SystemRoot", "TEMP", "GOCOVERDIR", "GORACE"} {
 		if v, ok := os.LookupEnv(key); ok {
 			env = append(env, key+"="+v)
 		}
