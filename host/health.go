@@ -49,6 +49,9 @@ func (h *Host) Health(ctx context.Context) (*api.Health, error) {
 	if trouble := h.retention.trouble(); trouble != "" {
 		out.Problems = append(out.Problems, trouble)
 	}
+	if problem := h.misread.Load(); problem != nil {
+		out.Problems = append(out.Problems, *problem)
+	}
 	if until := h.cut.Load(); until != nil {
 		out.Draining = &api.Draining{Attempts: h.inFlight(), Until: *until}
 	}

@@ -57,6 +57,7 @@ type Host struct {
 	stopping   chan struct{}             // closed when nothing more is started
 	asked      chan string               // by whom the host was asked to end
 	cut        atomic.Pointer[time.Time] // when attempts are cut, nil before the host ends
+	misread    atomic.Pointer[string]    // why the configuration was not reloaded, nil when it was
 	used       atomic.Bool               // it was run or closed
 	left       []api.SubscriptionStatus
 

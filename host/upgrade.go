@@ -36,9 +36,9 @@ func (h *Host) UpgradePlugin(ctx context.Context, r api.UpgradeRequest, tell fun
 	case api.ActionRollback:
 		result, err = h.rollback(ctx, r.Plugin, opts)
 	case api.ActionReload:
-		var config json.RawMessage
-		if config, err = h.rereadConfig(r.Plugin); err == nil {
-			result, err = h.supervisor.Reload(ctx, r.Plugin, config, opts)
+		var configs map[string]json.RawMessage
+		if configs, err = h.rereadConfigs(); err == nil {
+			result, err = h.supervisor.Reload(ctx, r.Plugin, configOf(configs, r.Plugin), opts)
 		}
 	case api.ActionPromote:
 		result, err = h.supervisor.Promote(ctx, r.Plugin, opts.Tell)
@@ -141,30 +141,41 @@ func (h *Host) upgradeText(plugin string) string {
 	return ""
 }
 
-// rereadConfig returns the configuration of a plugin as it is now.
-func (h *Host) rereadConfig(plugin string) (json.RawMessage, error) {
-	configs := h.opts.PluginConfigs
-	if h.opts.Reread != nil {
-		var err error
-		if configs, err = h.opts.Reread(); err != nil {
-			return nil, fmt.Errorf("configuration: %w", err)
-		}
+// rereadConfigs returns the configurations of plugins as they are now. That they cannot be read is said by
+// health until they can.
+func (h *Host) rereadConfigs() (map[string]json.RawMessage, error) {
+	if h.opts.Reread == nil {
+		return h.opts.PluginConfigs, nil
 	}
+	configs, err := h.opts.Reread()
+	if err != nil {
+		problem := "the configuration that was to be reloaded is refused, and the one before is in force: " + err.Error()
+		h.misread.Store(&problem)
+		return nil, fmt.Errorf("configuration: %w", err)
+	}
+	h.misread.Store(nil)
+	return configs, nil
+}
+
+// configOf is the configuration of a plugin among those of all.
+func configOf(configs map[string]json.RawMessage, plugin string) json.RawMessage {
 	if c := configs[plugin]; len(c) > 0 {
-		return c, nil
+		return c
 	}
-	return json.RawMessage("{}"), nil
+	return json.RawMessage("{}")
 }
 
 // ReloadPlugins replaces, one after the other, the plugins whose configuration is not what
-// it was when they were started. What cannot be is logged.
+// it was when they were started. What cannot be is logged; when no configuration can be read, all
+// stays as it is.
 func (h *Host) ReloadPlugins(ctx context.Context) {
+	configs, err := h.rereadConfigs()
+	if err != nil {
+		h.log.Error("the configuration is refused, plugins keep theirs", logkeys.Error, err)
+		return
+	}
 	for _, p := range h.supervisor.Plugins() {
-		config, err := h.rereadConfig(p.Name)
-		if err != nil {
-			h.log.Error("plugins keep their configuration", logkeys.Error, err)
-			return
-		}
+		config := configOf(configs, p.Name)
 		if p.State == task.PluginRefused || string(config) == string(p.Config) {
 			continue
 		}

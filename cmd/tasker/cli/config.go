@@ -55,15 +55,11 @@ func templateFlags(c *cobra.Command) {
 // config reads the configuration: flags before variables before the file before
 // defaults. A file that is wrong is refused with everything that is wrong with it.
 func (a *app) config(c *cobra.Command) (*config, error) {
-	cfg := defaults()
-	cfg.Home = defaultHome
-	list := settings()
-	for _, s := range list {
-		cfg.origins[s.key] = originDefault
-	}
-	if err := a.layer(c, cfg, list[:1]); err != nil { // the home says where the file is
+	cfg, err := a.homeConfig(c)
+	if err != nil {
 		return nil, err
 	}
+	list := settings()
 	if err := cfg.readFile(filepath.Join(cfg.Home, configFile)); err != nil {
 		return nil, err
 	}
@@ -72,6 +68,17 @@ func (a *app) config(c *cobra.Command) (*config, error) {
 	}
 	cfg.defaultDirs()
 	return cfg, nil
+}
+
+// homeConfig is a configuration of which only the home is known, which says where the file is.
+func (a *app) homeConfig(c *cobra.Command) (*config, error) {
+	cfg := defaults()
+	cfg.Home = defaultHome
+	list := settings()
+	for _, s := range list {
+		cfg.origins[s.key] = originDefault
+	}
+	return cfg, a.layer(c, cfg, list[:1])
 }
 
 // layer applies variables and flags.

@@ -56,25 +56,43 @@ The exit code is 0 when the host is ready, 1 when it is not or none is running.`
 		Args:    args(0, 0),
 	}
 	asJSON := jsonFlag(c)
-	c.RunE = func(c *cobra.Command, _ []string) error {
-		return a.ask(c, func(ctx context.Context, _ *config, s host.Service) error {
-			h, err := s.Health(ctx)
-			if err != nil {
-				return err
-			}
-			if *asJSON {
-				err = a.printJSON(newHealthJSON(h))
-			} else {
-				a.printHealth(h)
-				a.printTroubled(ctx, s)
-			}
-			if err == nil && !h.Ready {
-				return exit(exitFailed)
-			}
-			return err
-		})
-	}
+	c.RunE = func(c *cobra.Command, _ []string) error { return a.showHealth(c, *asJSON) }
 	return c
+}
+
+// showHealth asks the host that runs, even when the configuration cannot be read: that host has the one before.
+func (a *app) showHealth(c *cobra.Command, asJSON bool) error {
+	show := func(ctx context.Context, s host.Service) error {
+		h, err := s.Health(ctx)
+		if err != nil {
+			return err
+		}
+		if asJSON {
+			err = a.printJSON(newHealthJSON(h))
+		} else {
+			a.printHealth(h)
+			a.printTroubled(ctx, s)
+		}
+		if err == nil && !h.Ready {
+			return exit(exitFailed)
+		}
+		return err
+	}
+	_, unread := a.config(c)
+	if unread == nil {
+		return a.ask(c, func(ctx context.Context, _ *config, s host.Service) error { return show(ctx, s) })
+	}
+	cfg, err := a.homeConfig(c)
+	if err != nil {
+		return err
+	}
+	client, err := a.running(c.Context(), cfg)
+	if err != nil {
+		return unread
+	}
+	defer func() { _ = client.Close() }() // nothing was written
+	a.note("the configuration would be refused at the next start: %v", unread)
+	return show(c.Context(), client)
 }
 
 func newHealthJSON(h *host.Health) healthJSON {

@@ -21,7 +21,8 @@ plugins, and answers the other commands. It logs to stderr.
 The first interrupt or terminate signal ends the intake and lets running attempts end,
 for as long as --grace; the second one stops at once. What is cut runs again when a
 host is started next. Under systemd it says when it is ready (Type=notify). A hangup
-signal has the plugins reloaded whose configuration in tasker.yaml has changed.
+signal has the plugins reloaded whose configuration in tasker.yaml has changed; a file
+that is refused changes nothing, and ` + "`tasker health`" + ` says why.
 
 A home has one host. One that is ending is waited for; one that works is an error, or with
 --takeover it is asked to end as by a terminate signal, and this host goes on where it was:

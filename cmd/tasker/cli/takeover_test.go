@@ -5,6 +5,7 @@ package cli
 import (
 	"bufio"
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -13,15 +14,19 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
 	"testing"
 	"time"
 
+	"google.golang.org/protobuf/proto"
+
 	"github.com/tasker-engine/tasker/host"
 	"github.com/tasker-engine/tasker/host/task"
 	"github.com/tasker-engine/tasker/plugin/sdk/event"
+	eventv1 "github.com/tasker-engine/tasker/proto/tasker/event/v1"
 )
 
 // chainOfThree is what runs while hosts take over from one another.
@@ -269,6 +274,31 @@ func (s *shop) wantOnce(tasks int, once bool) {
 	}
 }
 
+// pauses are the longest times in which no step was started, by the log of events.
+func (s *shop) pauses(n int) (longest []time.Duration) {
+	s.t.Helper()
+	err := s.call(func(ctx context.Context, c *host.Client) error {
+		longest = nil
+		var before int64
+		return c.Events(ctx, host.EventQuery{Type: event.NameStepStarted}, func(entry host.LogEntry) error {
+			var e eventv1.Event
+			if err := proto.Unmarshal(entry.Encoded, &e); err != nil {
+				return err
+			}
+			if before != 0 {
+				longest = append(longest, time.Duration(e.GetAt()-before))
+			}
+			before = e.GetAt()
+			return nil
+		})
+	})
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	slices.SortFunc(longest, func(a, b time.Duration) int { return cmp.Compare(b, a) })
+	return longest[:min(n, len(longest))]
+}
+
 // wantNothingLeft checks that no socket is left.
 func (s *shop) wantNothingLeft() {
 	s.t.Helper()
@@ -302,6 +332,7 @@ func TestTakeover(t *testing.T) {
 	}
 	n := stop()
 	s.settled(n)
+	t.Logf("%d tasks, %d hosts; no attempt was started for %v", n, len(hosts), s.pauses(len(hosts)-1))
 	last := hosts[len(hosts)-1]
 	if err := last.cmd.Process.Signal(os.Interrupt); err != nil {
 		t.Fatal(err)
@@ -314,7 +345,6 @@ func TestTakeover(t *testing.T) {
 	}
 	s.wantOnce(n, true)
 	s.wantNothingLeft()
-	t.Logf("%d tasks, %d hosts", n, len(hosts))
 }
 
 // TestWaitsForAHostThatEnds: who is started while the host drains goes on as soon as that
