@@ -7,13 +7,16 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -319,6 +322,51 @@ func differ(c command, here string, anyNumber bool) string {
 	return ""
 }
 
+// binDir is where this process keeps what it built.
+func binDir() string {
+	return filepath.Join(os.TempDir(), "tasker-examples-"+strconv.Itoa(os.Getpid()))
+}
+
+// built builds all binaries, once for all tests, and returns where they are.
+var built = sync.OnceValues(func() (string, error) {
+	cmd := exec.Command("go", "run", "./.ci/build", "-out", binDir())
+	cmd.Dir = ".."
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return "", fmt.Errorf("%w\n%s", err, out)
+	}
+	return binDir(), nil
+})
+
+func TestMain(m *testing.M) {
+	code := m.Run()
+	if err := os.RemoveAll(binDir()); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		code = 1
+	}
+	os.Exit(code) //nolint:forbidigo // this is a main
+}
+
+// linkAll links the files below one directory into another, which need not exist. What a test replaces there stays as it was here.
+func linkAll(t *testing.T, from, to string) {
+	t.Helper()
+	err := filepath.WalkDir(from, func(path string, entry fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		name, err := filepath.Rel(from, path)
+		if err != nil {
+			return err
+		}
+		if entry.IsDir() {
+			return os.MkdirAll(filepath.Join(to, name), 0o700)
+		}
+		return os.Link(path, filepath.Join(to, name))
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
 // build makes a directory that looks like the repository after `make build`.
 func build(t *testing.T) string {
 	t.Helper()
@@ -330,11 +378,11 @@ func build(t *testing.T) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	cmd := exec.CommandContext(t.Context(), "go", "run", "./.ci/build", "-out", filepath.Join(dir, "bin"))
-	cmd.Dir = ".."
-	if out, err := cmd.CombinedOutput(); err != nil {
-		t.Fatalf("build: %v\n%s", err, out)
+	bin, err := built()
+	if err != nil {
+		t.Fatalf("build: %v", err)
 	}
+	linkAll(t, bin, filepath.Join(dir, "bin"))
 	for _, pattern := range []string{"*/template.yaml", "*/*.json", "*/notifier/*"} {
 		files, err := filepath.Glob(pattern)
 		if err != nil {
