@@ -61,8 +61,9 @@ type Received struct {
 // Behaviour makes a recorder misbehave at events of a type.
 type Behaviour struct {
 	Type  string `json:"type"`
-	Do    string `json:"do"`    // retry, reject, exit or hang
+	Do    string `json:"do"`    // retry, reject, exit or hang; empty = nothing
 	Times int    `json:"times"` // deliveries of an event that go wrong; 0 = all
+	After int    `json:"after"` // so many milliseconds later
 }
 
 // Behave makes a recorder of the home misbehave from now on; none = it behaves.

@@ -33,8 +33,9 @@ type received struct {
 // behaviour is what happens at an event of a type.
 type behaviour struct {
 	Type  string `json:"type"`
-	Do    string `json:"do"`              // retry, reject, exit or hang
+	Do    string `json:"do"`              // retry, reject, exit or hang; empty = nothing
 	Times int    `json:"times,omitempty"` // deliveries that go wrong; 0 = all
+	After int    `json:"after,omitempty"` // so many milliseconds later
 }
 
 // options are the config of bindings.
@@ -111,6 +112,9 @@ func act(ctx context.Context, name string, delivery int) error {
 		if b.Type != name || b.Times > 0 && delivery > b.Times {
 			continue
 		}
+		if err := rest(ctx, time.Duration(b.After)*time.Millisecond); err != nil {
+			return err
+		}
 		switch b.Do {
 		case "retry":
 			return sdk.RetryAfter(errors.New("not now"), time.Millisecond)
@@ -126,10 +130,35 @@ func act(ctx context.Context, name string, delivery int) error {
 	return nil
 }
 
+// rest waits.
+func rest(ctx context.Context, d time.Duration) error {
+	select {
+	case <-time.After(d):
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// nap takes a while.
+func nap(ctx context.Context, _ json.RawMessage) (bool, error) {
+	return true, rest(ctx, 300*time.Millisecond)
+}
+
+// exit ends the process after a while.
+func exit(ctx context.Context, _ json.RawMessage) (bool, error) {
+	if err := rest(ctx, 50*time.Millisecond); err != nil {
+		return false, err
+	}
+	os.Exit(3)
+	return false, nil
+}
+
 // declared is what the plugin declares beside the usual.
 type declared struct {
 	Events []string `json:"events"` // of a further subscription "more"; none = there is none
 	Filter string   `json:"filter"` // of it
+	Works  bool     `json:"works"`  // it has the handlers nap and exit
 	Emits  string   `json:"emits"`  // shipped or shipped_less: shapes of the event shipping.shipped
 }
 
@@ -165,6 +194,9 @@ func declare(p *sdk.Plugin) error {
 	}
 	if len(d.Events) > 0 {
 		p.Subscribers["more"] = newRecorder("more", sdk.SubscriberOptions{Filter: d.Filter, Config: options{}}, d.Events...)
+	}
+	if d.Works {
+		p.Handlers = sdk.Handlers{"nap": sdk.Func(nap), "exit": sdk.Func(exit)}
 	}
 	switch d.Emits {
 	case "shipped":
