@@ -76,6 +76,9 @@ func (b *bridge) SubscriberOptions() sdk.SubscriberOptions {
 
 // Check begins to connect. A server that is down is waited for: by then, events come again.
 func (b *bridge) Check(ctx context.Context) error {
+	if len(b.config.Servers) == 0 {
+		b.trouble.hint = "no server was named, so it is " + nats.DefaultURL + ": plugins.bridge.config.servers in tasker.yaml names others"
+	}
 	*b.config = b.config.withDefaults()
 	if err := b.config.validate(); err != nil {
 		return err

@@ -17,7 +17,8 @@ var errNoConnection = errors.New("there is no connection to the server")
 
 // trouble is what is wrong with the connection.
 type trouble struct {
-	log *slog.Logger
+	log  *slog.Logger
+	hint string // what is told beside it when nobody named a server: then it is no warning
 
 	mu    sync.Mutex
 	last  error           // nil = nothing yet
@@ -36,7 +37,11 @@ func (t *trouble) notice(conn *nats.Conn, err error) {
 		t.lose(errNoConnection)
 	}
 	if t.last == nil || t.last.Error() != err.Error() {
-		t.log.Warn("there is trouble with the connection", "error", err)
+		if t.hint != "" {
+			t.log.Info("there is trouble with the connection", "error", err, "hint", t.hint)
+		} else {
+			t.log.Warn("there is trouble with the connection", "error", err)
+		}
 	}
 	t.last = err
 }

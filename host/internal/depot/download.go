@@ -126,7 +126,7 @@ func (e *statusError) Error() string {
 func (e *statusError) Hint() string {
 	switch {
 	case strings.HasSuffix(e.url, "/"+IndexFile):
-		return "an index is a directory with packages and what `tasker plugin index DIR` writes"
+		return whatAnIndexIs
 	case e.code == http.StatusUnauthorized || e.code == http.StatusForbidden:
 		return "the server wants to know who asks: https://USER:PASSWORD@HOST/..., or download the package and install the file"
 	default:
@@ -183,7 +183,11 @@ func request(ctx context.Context, at string, offset int64) (*http.Response, erro
 		err = wrapped.Err // it names the URL, too
 	}
 	if err != nil {
-		return nil, fmt.Errorf("get %s: %w", redact(at), err)
+		err = fmt.Errorf("get %s: %w", redact(at), err)
+		if ctx.Err() == nil {
+			err = withHint(err, "see whether the server is up: curl -I "+withoutUser(at)+"; without a network --index takes a directory, too")
+		}
+		return nil, err
 	}
 	return resp, nil
 }

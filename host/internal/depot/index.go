@@ -150,11 +150,16 @@ func OpenIndex(ctx context.Context, at string) (*Index, error) {
 	return x, nil
 }
 
+const whatAnIndexIs = "an index is a directory with packages and what `tasker plugin index DIR` writes"
+
 func readIndex(ctx context.Context, at string) ([]byte, error) {
 	if isURL(at) {
 		return (&Depot{stall: stallTimeout}).get(ctx, indexURL(at), maxIndex)
 	}
 	f, err := os.Open(indexPath(at))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, withHint(fmt.Errorf("index: %w", err), whatAnIndexIs)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("index: %w", err)
 	}

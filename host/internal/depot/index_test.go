@@ -1,6 +1,7 @@
 package depot
 
 import (
+	"errors"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -149,6 +150,27 @@ func TestServers(t *testing.T) {
 			}
 			if left, err := filepath.Glob(filepath.Join(d.home, treesDir, downloadDir, "*")); err != nil || len(left) > 0 {
 				t.Errorf("left: %v, %v; want nothing", left, err)
+			}
+		})
+	}
+}
+
+// TestIndexThatIsNotThere: who names the wrong place is told what to look at.
+func TestIndexThatIsNotThere(t *testing.T) {
+	t.Parallel()
+	server := httptest.NewServer(http.NotFoundHandler())
+	server.Close() // nobody listens there now
+	for name, c := range map[string]struct{ at, hint string }{
+		"a server that is down":    {server.URL, "curl -I " + server.URL},
+		"an empty directory":       {t.TempDir(), "tasker plugin index DIR"},
+		"no directory of the kind": {filepath.Join(t.TempDir(), "none"), "tasker plugin index DIR"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			_, err := OpenIndex(t.Context(), c.at)
+			var hinted interface{ Hint() string }
+			if !errors.As(err, &hinted) || !strings.Contains(hinted.Hint(), c.hint) {
+				t.Errorf("got %v, want one with a hint of %q", err, c.hint)
 			}
 		})
 	}

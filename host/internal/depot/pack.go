@@ -265,6 +265,9 @@ func (p *packer) describe(ctx context.Context, req *PackRequest) (*Manifest, err
 	if err != nil {
 		return nil, fmt.Errorf("ask %s for its manifest: %w", p.files[native], err)
 	}
+	if err := supervisor.CheckPointers(said); err != nil {
+		return nil, fmt.Errorf("pack %s: %w", said.Name, err)
+	}
 	m := &Manifest{
 		Manifest: *said, Format: manifestFormat, Protocol: pluginv1.ProtocolVersion, Executables: p.executables,
 		Files: make(map[string]File, len(p.files)), Commands: p.commands,

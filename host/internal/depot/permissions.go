@@ -6,17 +6,18 @@ import (
 	"github.com/tasker-engine/tasker/host/internal/supervisor"
 )
 
-// Asks returns what permissions allow, one phrase each: "network any", "read /etc/ssl".
+// Asks returns what permissions allow, one phrase each: "network any", "read /etc/ssl", "read what tls.ca_file of its
+// configuration names".
 func Asks(p supervisor.Permissions) []string {
 	var out []string
 	if networkRank(p.Network) > 0 {
 		out = append(out, "network "+p.Network)
 	}
 	for _, dir := range p.FSRead {
-		out = append(out, "read "+dir)
+		out = append(out, "read "+supervisor.EntryPhrase(dir))
 	}
 	for _, dir := range p.FSWrite {
-		out = append(out, "write "+dir)
+		out = append(out, "write "+supervisor.EntryPhrase(dir))
 	}
 	for _, name := range p.Env {
 		out = append(out, "env "+name)

@@ -61,6 +61,23 @@ func splitEntry(entry string) (kind, rest string) {
 	return "", entry
 }
 
+// EntryPhrase says in words what an entry of fs_read or fs_write stands for; a path stands for itself.
+func EntryPhrase(entry string) string {
+	kind, rest := splitEntry(entry)
+	keys, err := splitPointer(rest)
+	switch {
+	case entry == shim.Everything:
+		return "every file (" + entry + ")"
+	case kind == byEnv:
+		return "what the variable " + rest + " names"
+	case kind == byConfig && err == nil:
+		return "what " + strings.Join(keys, ".") + " of its configuration names"
+	case kind == byConfigDir && err == nil:
+		return "the directory of what " + strings.Join(keys, ".") + " of its configuration names"
+	}
+	return entry
+}
+
 // splitPointer returns the keys of a JSON pointer that is not empty.
 func splitPointer(pointer string) ([]string, error) {
 	if !strings.HasPrefix(pointer, "/") || strings.HasSuffix(pointer, "/") {
