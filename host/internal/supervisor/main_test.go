@@ -20,6 +20,7 @@ func TestMain(m *testing.M) {
 	shim.Main()
 	name := filepath.Base(os.Args[0])
 	if mode, ok := strings.CutPrefix(name, BinaryPrefix); ok && os.Getenv(pluginv1.CookieKey) != "" {
+		exitAtOnce()
 		quit(runTestPlugin(mode))
 	}
 	if name == sleeperName {
