@@ -93,6 +93,11 @@ func Asks(p PluginPermissions) []string { return depot.Asks(p) }
 // InstalledPlugins returns the plugins that the lock of a home says, by what their packages
 // declare: none is started. One that is not what the lock says is refused, with the cause.
 func InstalledPlugins(home string) ([]PluginInfo, error) {
+	return listInstalled(home, func(supervisor.Binary) *supervisor.InForce { return nil })
+}
+
+// listInstalled returns what is known of the installed plugins, and what would be in force.
+func listInstalled(home string, inForce func(supervisor.Binary) *supervisor.InForce) ([]PluginInfo, error) {
 	binaries, err := installedPlugins(home)
 	if err != nil {
 		return nil, err
@@ -103,7 +108,7 @@ func InstalledPlugins(home string) ([]PluginInfo, error) {
 	}
 	out := make([]PluginInfo, 0, len(binaries))
 	for _, b := range binaries {
-		known := supervisor.PluginInfo{Name: b.Name, Version: b.Version, Path: b.Path, State: task.PluginStopped}
+		known := supervisor.PluginInfo{Name: b.Name, Version: b.Version, Path: b.Path, State: task.PluginStopped, InForce: inForce(b)}
 		if m, err := d.Manifest(b.Name, b.Version); err == nil {
 			known.Manifest, known.Capacity = &m.Manifest, m.MaxConcurrency
 		}

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -42,6 +43,7 @@ type diagnosisJSON struct {
 	Measures []measureJSON    `json:"measures"`
 	Env      []string         `json:"env"`
 	DataDir  string           `json:"data_dir,omitempty"`
+	Sockets  string           `json:"socket_dir,omitempty"`
 	Memory   int64            `json:"memory_limit,omitempty"` // bytes
 }
 
@@ -50,8 +52,9 @@ func (a *app) pluginDoctorCommand() *cobra.Command {
 		Use:   "doctor [PLUGIN]",
 		Short: "Tell what of the machine is kept from plugins",
 		Long: `Tell what of the machine is kept from each plugin, and what is not, and why: what the kernel
-really gave to the processes of the host that runs in the home; without one, what it would
-give to the plugins of the plugin directories.
+really gave to the processes of the host that runs in the home. What has no process, or if
+there is no host, is shown as it would be: plugins of the plugin directories with all that
+they ask for, installed ones with what was approved.
 
   enforced  the kernel refuses what the plugin was not granted
   granted   the plugin asked for it, and has it
@@ -61,7 +64,8 @@ give to the plugins of the plugin directories.
 The profiles (off, default, strict) and the limits are set in tasker.yaml, see
 docs/isolation.md.
 
---json prints {"kernel", "plugins"}.`,
+--json prints {"kernel", "plugins"}. Where the kernel lacks something, no_landlock, no_seccomp
+and no_privileges (to give up rights) say why.`,
 		Example: `  tasker plugin doctor
   tasker plugin doctor http --json`,
 		Args:              args(0, 1),
@@ -99,14 +103,36 @@ docs/isolation.md.
 
 // diagnosed returns one plugin, or all.
 func (a *app) diagnosed(ctx context.Context, cfg *config, given []string) ([]host.PluginInfo, error) {
+	var found []host.PluginInfo
 	if len(given) == 0 {
-		return a.plugins(ctx, cfg)
+		all, err := a.plugins(ctx, cfg)
+		if err != nil {
+			return nil, err
+		}
+		found = all
+	} else {
+		p, err := a.plugin(ctx, cfg, given[0])
+		if err != nil {
+			return nil, err
+		}
+		found = []host.PluginInfo{*p}
 	}
-	p, err := a.plugin(ctx, cfg, given[0])
+	unknown := func(p host.PluginInfo) bool { return p.Isolation == nil }
+	if !slices.ContainsFunc(found, unknown) {
+		return found, nil
+	}
+	installed, err := host.DiagnoseInstalled(cfg.hostOptions())
 	if err != nil {
 		return nil, err
 	}
-	return []host.PluginInfo{*p}, nil
+	for i := range found {
+		for j := range installed {
+			if p := &installed[j]; unknown(found[i]) && p.Name == found[i].Name && p.Path == found[i].Path {
+				found[i].Isolation = p.Isolation
+			}
+		}
+	}
+	return found, nil
 }
 
 func kernelText(k host.Kernel) string {
@@ -121,6 +147,9 @@ func kernelText(k host.Kernel) string {
 	} else {
 		parts = append(parts, "no seccomp ("+k.NoSeccomp+")")
 	}
+	if !k.NoNewPrivs {
+		parts = append(parts, "no giving up of rights ("+k.NoPrivileges+")")
+	}
 	if k.Root {
 		parts = append(parts, "user root")
 	}
@@ -133,7 +162,7 @@ func newDiagnosis(p *host.PluginInfo) diagnosisJSON {
 		Measures: []measureJSON{}, Env: []string{},
 	}
 	if i := p.Isolation; i != nil {
-		d.Profile, d.DataDir, d.Memory = i.Profile, i.DataDir, i.Memory
+		d.Profile, d.DataDir, d.Sockets, d.Memory = i.Profile, i.DataDir, i.SocketDir, i.Memory
 		d.Env = append(d.Env, i.Env...)
 		for _, m := range i.Measures {
 			d.Measures = append(d.Measures, measureJSON(m))
@@ -149,8 +178,11 @@ func (a *app) printDiagnosis(p *host.PluginInfo) {
 	}
 	a.out.printf("\n%s (%s): %s\n", title, p.State, p.Path)
 	if p.Isolation == nil {
-		a.out.printf("  %s\n", firstLine("nothing is in force: "+cmp.Or(p.Cause, "it is installed, and no host runs to start it")))
+		a.out.printf("  %s\n", firstLine("nothing is known: "+cmp.Or(p.Cause, "it was not started yet")))
 		return
+	}
+	if p.PID == 0 {
+		a.out.printf("  %s\n", firstLine(cmp.Or(p.Cause, "no process of it runs")+"; it would get:"))
 	}
 	t := table{head: []string{"  WHAT", "STATE", "DETAIL"}}
 	t.add("  profile", p.Isolation.Profile, "")
@@ -162,5 +194,8 @@ func (a *app) printDiagnosis(p *host.PluginInfo) {
 	}
 	t.add("  environment", "", strings.Join(p.Isolation.Env, " "))
 	t.add("  data directory", "", p.Isolation.DataDir)
+	if p.Isolation.SocketDir != "" {
+		t.add("  socket directory", "", p.Isolation.SocketDir+": one below it per start, removed when the host is connected")
+	}
 	t.print(a.out)
 }

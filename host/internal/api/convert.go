@@ -220,7 +220,7 @@ func isolationToWire(i *Isolation) *hostv1.Isolation {
 		return nil
 	}
 	return &hostv1.Isolation{
-		Profile: i.Profile, Env: i.Env, DataDir: i.DataDir, MemoryBytes: uint64(max(i.Memory, 0)),
+		Profile: i.Profile, Env: i.Env, DataDir: i.DataDir, SocketDir: i.SocketDir, MemoryBytes: uint64(max(i.Memory, 0)),
 		Measures: each(i.Measures, func(m Measure) *hostv1.Measure {
 			return &hostv1.Measure{Name: m.Name, State: m.State, Detail: m.Detail}
 		}),
@@ -232,7 +232,7 @@ func isolationFromWire(i *hostv1.Isolation) *Isolation {
 		return nil
 	}
 	return &Isolation{
-		Profile: i.GetProfile(), Env: i.GetEnv(), DataDir: i.GetDataDir(), Memory: int64(min(i.GetMemoryBytes(), math.MaxInt64)),
+		Profile: i.GetProfile(), Env: i.GetEnv(), DataDir: i.GetDataDir(), SocketDir: i.GetSocketDir(), Memory: int64(min(i.GetMemoryBytes(), math.MaxInt64)),
 		Measures: each(i.GetMeasures(), func(m *hostv1.Measure) Measure {
 			return Measure{Name: m.GetName(), State: m.GetState(), Detail: m.GetDetail()}
 		}),

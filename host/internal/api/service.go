@@ -192,7 +192,9 @@ type Isolation struct {
 	Measures []Measure
 	Env      []string // the names of the variables that it sees, sorted
 	DataDir  string   // its own directory
-	Memory   int64    // the most that may be resident, bytes; 0 = no limit
+	// SocketDir has a directory of its own with its socket while it starts.
+	SocketDir string
+	Memory    int64 // the most that may be resident, bytes; 0 = no limit
 }
 
 // Measure is one thing that is kept from a plugin, or is not.

@@ -38,11 +38,11 @@ func BenchmarkLaunch(b *testing.B) {
 
 func launchOnce(b *testing.B, plan shim.Plan) {
 	b.Helper()
-	file, _, err := shim.Open(plan.Path, "")
+	program, err := shim.Open(plan.Path, "")
 	if err != nil {
 		b.Fatal(err)
 	}
-	defer func() { _ = file.Close() }() // it was only executed
+	defer func() { _ = program.File.Close() }() // it was only executed
 	path, args, env, err := plan.Command(nil)
 	if err != nil {
 		b.Fatal(err)
@@ -52,7 +52,7 @@ func launchOnce(b *testing.B, plan shim.Plan) {
 		b.Fatal(err)
 	}
 	defer func() { _ = report.Close() }() // it was only read
-	cmd := &exec.Cmd{Path: path, Args: args, Env: env, ExtraFiles: []*os.File{child, file}}
+	cmd := &exec.Cmd{Path: path, Args: args, Env: env, ExtraFiles: []*os.File{child, program.File}}
 	if err := cmd.Start(); err != nil {
 		b.Fatal(err)
 	}

@@ -54,7 +54,7 @@ func (p *Plan) Measures(k Kernel) []Measure {
 	if p.Profile == Off || p.Profile == "" {
 		return append(all, Measure{"isolation", Disabled, "the profile is off: the plugin may do what the host may"})
 	}
-	return append(all, p.privileges(k), p.files(k), p.talk(k), p.sockets(k), p.others(k), p.signals(k), p.children(k), p.limits(k))
+	return append(all, p.privileges(k), p.files(k), p.talk(k), p.sockets(k), p.others(k), p.signals(k), p.priorities(k), p.queues(k), p.children(k), p.limits(k))
 }
 
 func (p *Plan) binary() Measure {
@@ -64,6 +64,8 @@ func (p *Plan) binary() Measure {
 		m.State, m.Detail = Granted, "not compared: it is not installed from a package, so no hash is known"
 	case p.Script:
 		m.State, m.Detail = Missing, "a script: its hash was compared, but its interpreter opens it again"
+	case p.NoLease != "":
+		m.State, m.Detail = Missing, "its hash was compared, but until it is executed it can be changed by whoever may write to it: "+p.NoLease
 	default:
 		m.Detail = "executed is what has the SHA-256 " + p.SHA256
 	}
@@ -155,6 +157,24 @@ func (p *Plan) signals(k Kernel) Measure {
 		return Measure{"signals", Enforced, "signals and abstract sockets reach only its own processes: Landlock"}
 	}
 	return Measure{"signals", Missing, fmt.Sprintf("it can signal processes of the same user: Landlock refuses that from ABI %d on, this is %d", abiScope, k.Landlock)}
+}
+
+func (p *Plan) priorities(k Kernel) Measure {
+	if k.Seccomp {
+		return Measure{"priorities", Enforced, "priority, scheduling and processors of other processes cannot be changed: seccomp"}
+	}
+	return Measure{"priorities", Missing, "it can give other processes of the user less of the processors: " + k.NoSeccomp}
+}
+
+// queues is about what processes share beside files.
+func (p *Plan) queues(k Kernel) Measure {
+	switch {
+	case p.unrestricted():
+		return Measure{"shared memory", Granted, "all queues, semaphores and shared memory of the user, as all its files"}
+	case k.Seccomp:
+		return Measure{"shared memory", Enforced, "no queues, semaphores and shared memory of System V, no POSIX queues: seccomp refuses them"}
+	}
+	return Measure{"shared memory", Missing, "queues, semaphores and shared memory of the user can be reached: " + k.NoSeccomp}
 }
 
 func (p *Plan) children(k Kernel) Measure {

@@ -40,9 +40,10 @@ const defaultFiles = 65536
 // Plan is what one process may do.
 type Plan struct {
 	Profile Profile `json:"profile"`
-	Path    string  `json:"path"`             // the executable, for its name and for scripts
-	SHA256  string  `json:"sha256,omitempty"` // of the executable, hex; empty = not known
-	Script  bool    `json:"script,omitempty"` // an interpreter opens Path
+	Path    string  `json:"path"`               // the executable, for its name and for scripts
+	SHA256  string  `json:"sha256,omitempty"`   // of the executable, hex; empty = not known
+	Script  bool    `json:"script,omitempty"`   // an interpreter opens Path
+	NoLease string  `json:"no_lease,omitempty"` // see [Program]
 
 	Private []string `json:"private"`           // directories that are its own
 	Trees   []string `json:"trees,omitempty"`   // directories with its own program

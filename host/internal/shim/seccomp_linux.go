@@ -78,6 +78,16 @@ func (p *Plan) filter() []bpf.Instruction {
 	// Limits of the host could end it, and a terminal that it has would take what is typed.
 	code = on(code, unix.SYS_PRLIMIT64, oneOf(0, allow, fail(unix.EPERM), 0))
 	code = on(code, unix.SYS_IOCTL, oneOf(1, fail(unix.EPERM), allow, unix.TIOCSTI, unix.TIOCLINUX))
+	for _, number := range schedulers() {
+		code = on(code, number, oneOf(0, allow, fail(unix.EPERM), 0))
+	}
+	code = on(code, unix.SYS_SETPRIORITY, itself(unix.PRIO_PROCESS))
+	code = on(code, unix.SYS_IOPRIO_SET, itself(ioprioProcess))
+	if !p.unrestricted() {
+		for _, number := range queues() {
+			code = on(code, number, answers(fail(unix.EPERM)))
+		}
+	}
 	if p.Subprocess {
 		// Namespaces would give a process capabilities again, if only there.
 		code = on(code, unix.SYS_CLONE, ifBits(0, newNamespaces, fail(unix.EPERM), allow))
@@ -127,6 +137,23 @@ func oneOf(arg uint32, then, otherwise answer, values ...uint32) []bpf.Instructi
 	return append(code, bpf.RetConstant{Val: uint32(otherwise)})
 }
 
+// ioprioProcess has ioprio_set(2) mean a process, see linux/ioprio.h.
+const ioprioProcess = 1
+
+// itself allows a call whose first two arguments name a process, of this kind, if that is the
+// caller. Who wants to change another thread of its own has to do so in that thread: the
+// filter cannot tell them from those of others.
+func itself(kind uint32) []bpf.Instruction {
+	return []bpf.Instruction{
+		bpf.LoadAbsolute{Off: argument(0), Size: 4},
+		bpf.JumpIf{Cond: bpf.JumpNotEqual, Val: kind, SkipTrue: 3},
+		bpf.LoadAbsolute{Off: argument(1), Size: 4},
+		bpf.JumpIf{Cond: bpf.JumpNotEqual, Val: 0, SkipTrue: 1},
+		bpf.RetConstant{Val: uint32(allow)},
+		bpf.RetConstant{Val: uint32(fail(unix.EPERM))},
+	}
+}
+
 // families allows sockets of some families.
 func families(allowed ...uint32) []bpf.Instruction {
 	return oneOf(0, allow, fail(unix.EAFNOSUPPORT), allowed...)
@@ -161,6 +188,23 @@ func never() []uintptr {
 		unix.SYS_UNSHARE, unix.SYS_SETNS, unix.SYS_MOUNT, unix.SYS_UMOUNT2, unix.SYS_PIVOT_ROOT, unix.SYS_CHROOT,
 		unix.SYS_OPEN_TREE, unix.SYS_MOVE_MOUNT, unix.SYS_FSOPEN, unix.SYS_FSMOUNT, unix.SYS_MOUNT_SETATTR,
 		unix.SYS_OPEN_BY_HANDLE_AT,
+	}
+}
+
+// schedulers are system calls that say when and where a process runs; their first argument
+// is the process, 0 = the caller.
+func schedulers() []uintptr {
+	return []uintptr{unix.SYS_SCHED_SETAFFINITY, unix.SYS_SCHED_SETSCHEDULER, unix.SYS_SCHED_SETPARAM, unix.SYS_SCHED_SETATTR}
+}
+
+// queues are the system calls by which processes of one user share what is no file: it has
+// a number that can be guessed, so refusing to open it would not do.
+func queues() []uintptr {
+	return []uintptr{
+		unix.SYS_MSGGET, unix.SYS_MSGSND, unix.SYS_MSGRCV, unix.SYS_MSGCTL,
+		unix.SYS_SEMGET, unix.SYS_SEMOP, unix.SYS_SEMTIMEDOP, unix.SYS_SEMCTL,
+		unix.SYS_SHMGET, unix.SYS_SHMAT, unix.SYS_SHMCTL,
+		unix.SYS_MQ_OPEN, unix.SYS_MQ_UNLINK,
 	}
 }
 

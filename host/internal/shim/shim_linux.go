@@ -106,7 +106,9 @@ func Probe() Kernel {
 		k.NoLandlock = "this kernel has none"
 	}
 	_, err = unix.PrctlRetInt(unix.PR_GET_NO_NEW_PRIVS, 0, 0, 0, 0)
-	k.NoNewPrivs = err == nil
+	if k.NoNewPrivs = err == nil; err != nil {
+		k.NoPrivileges = "this kernel has no no_new_privs"
+	}
 	k.Seccomp, k.NoSeccomp = probeSeccomp()
 	return k
 }
@@ -203,14 +205,20 @@ type executeError struct {
 func (e *executeError) Error() string { return e.errno.Error() }
 
 // lease keeps the file from being written while it is open. Not every file system knows
-// leases, and only the owner of a file may have one: then a change between the hash and the
-// execution has to be made in place, within milliseconds, by somebody who may write there.
-func lease(file *os.File) error {
-	_, err := unix.FcntlInt(file.Fd(), unix.F_SETLEASE, unix.F_RDLCK)
-	if errors.Is(err, unix.EAGAIN) {
-		return errors.New("somebody has the executable open for writing")
+// leases, and only the owner of a file may have one; why says so. Then a change between the
+// hash and the execution has to be made in place, within milliseconds, by somebody who may
+// write there.
+func lease(file *os.File) (why string, err error) {
+	_, err = unix.FcntlInt(file.Fd(), unix.F_SETLEASE, unix.F_RDLCK)
+	switch {
+	case err == nil:
+		return "", nil
+	case errors.Is(err, unix.EAGAIN):
+		return "", errors.New("somebody has the executable open for writing")
+	case errors.Is(err, unix.EACCES):
+		return "only the owner of a file may lock it against writers, and that is another user", nil
 	}
-	return nil
+	return "its file system has no lock against writers: " + err.Error(), nil
 }
 
 // ExecPath returns the path under which to execute an open file that is no script.

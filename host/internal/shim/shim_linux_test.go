@@ -120,6 +120,25 @@ func (a attack) try() error {
 			return errno
 		}
 		return nil
+	case "priority":
+		return unix.Setpriority(unix.PRIO_PROCESS, a.PID, mild)
+	case "priority of a group":
+		return unix.Setpriority(unix.PRIO_PGRP, a.PID, mild)
+	case "priority of a user":
+		return unix.Setpriority(unix.PRIO_USER, a.PID, mild)
+	case "processors":
+		var all unix.CPUSet
+		return errors.Join(unix.SchedGetaffinity(0, &all), unix.SchedSetaffinity(a.PID, &all))
+	case "scheduling":
+		return unix.SchedSetAttr(a.PID, &unix.SchedAttr{Size: unix.SizeofSchedAttr, Policy: unix.SCHED_BATCH}, 0)
+	case "disk priority":
+		return call(unix.SYS_IOPRIO_SET, 1, uintptr(a.PID), 2<<13|7) // least of the default class
+	case "queue":
+		return call(unix.SYS_MSGGET, 0, 0, 0) // a private one
+	case "semaphore of others":
+		return call(unix.SYS_SEMOP, 0, 0, 0)
+	case "shared memory of others":
+		return call(unix.SYS_SHMCTL, 0, unix.IPC_STAT, 0)
 	case "own limit":
 		return unix.Setrlimit(unix.RLIMIT_CORE, &unix.Rlimit{})
 	case "own pair":
@@ -152,6 +171,17 @@ func (a attack) try() error {
 	return fmt.Errorf("unknown attack %q", a.What)
 }
 
+// mild is a priority that a process can be lowered to without harm.
+const mild = 1
+
+// call makes a system call, of which it looks at whether the filter refuses it.
+func call(number, a, b, c uintptr) error {
+	if _, _, errno := unix.Syscall(number, a, b, c); errno == unix.EPERM {
+		return errno
+	}
+	return nil
+}
+
 func lines(text string, prefixes ...string) []string {
 	var found []string
 	for line := range strings.Lines(text) {
@@ -175,12 +205,13 @@ func launch(t *testing.T, plan shim.Plan, a attack) (string, []shim.Measure, err
 		plan.Path = self
 	}
 	plan.HostPID = os.Getpid()
-	file, script, err := shim.Open(plan.Path, plan.SHA256)
+	program, err := shim.Open(plan.Path, plan.SHA256)
 	if err != nil {
 		t.Fatal(err)
 	}
+	file := program.File
 	defer func() { _ = file.Close() }()
-	plan.Script = script
+	plan.Script, plan.NoLease = program.Script, program.NoLease
 	text, err := json.Marshal(a)
 	if err != nil {
 		t.Fatal(err)
@@ -275,6 +306,8 @@ func TestHostileProgram(t *testing.T) {
 	none := shim.Plan{Profile: shim.Default, Private: []string{h.own}}
 	granted := none
 	granted.Read, granted.Network, granted.Subprocess = []string{h.granted}, "any", true
+	everything := none
+	everything.Write = []string{shim.Everything}
 
 	const refused, done = "refused: ", "done"
 	for name, tt := range map[string]struct {
@@ -296,6 +329,20 @@ func TestHostileProgram(t *testing.T) {
 		"trace the host":                    {granted, attack{What: "trace", PID: pid}, refused},
 		"signal the host":                   {granted, attack{What: "signal", PID: pid}, refused},
 		"limit the host":                    {granted, attack{What: "limit", PID: pid}, refused},
+		"lower the priority of the host":    {granted, attack{What: "priority", PID: pid}, refused},
+		"lower it for its group":            {granted, attack{What: "priority of a group", PID: pid}, refused},
+		"lower it for the user":             {granted, attack{What: "priority of a user"}, refused},
+		"move the host to a processor":      {granted, attack{What: "processors", PID: pid}, refused},
+		"change the scheduling of the host": {granted, attack{What: "scheduling", PID: pid}, refused},
+		"take the disk from the host":       {granted, attack{What: "disk priority", PID: pid}, refused},
+		"make a message queue":              {granted, attack{What: "queue"}, refused},
+		"use a semaphore of the user":       {granted, attack{What: "semaphore of others"}, refused},
+		"look at memory of the user":        {granted, attack{What: "shared memory of others"}, refused},
+		"its own: a priority":               {none, attack{What: "priority"}, done},
+		"its own: processors":               {none, attack{What: "processors"}, done},
+		"its own: scheduling":               {none, attack{What: "scheduling"}, done},
+		"its own: disk priority":            {none, attack{What: "disk priority"}, done},
+		"granted: a message queue":          {everything, attack{What: "queue"}, done},
 		"send to a socket unconnected":      {none, attack{What: "send without connecting", Addr: datagrams.LocalAddr().String()}, refused},
 		"type into a terminal":              {granted, attack{What: "type into a terminal"}, refused},
 		"its own: a limit":                  {none, attack{What: "own limit"}, done},

@@ -114,6 +114,8 @@ type InForce struct {
 	Measures []shim.Measure
 	Env      []string // the names of the variables that it sees, sorted
 	DataDir  string
+	// SocketDir has, while a process starts, a directory with its socket.
+	SocketDir string
 	// Granted are the permissions beside the environment; with the profile off they mean
 	// nothing.
 	Granted Permissions
@@ -129,17 +131,17 @@ func (l *launch) isolate() error {
 	if l.binary.SHA256 == "" && profile == shim.Off {
 		return nil
 	}
-	file, script, err := shim.Open(l.binary.Path, l.binary.SHA256)
+	program, err := shim.Open(l.binary.Path, l.binary.SHA256)
 	if err != nil {
 		return refuse(err)
 	}
-	l.process.file, l.process.script = file, script
-	plan := l.plan(script)
+	l.process.program = program
+	plan := l.plan()
 	if err := l.files(plan, profile != shim.Off && shim.Supported); err != nil {
 		return refuse(err)
 	}
 	if err := plan.Check(shim.Probe()); err != nil {
-		return refuse(err)
+		return refuse(l.wayOut(err))
 	}
 	if profile == shim.Off || !shim.Supported {
 		return nil
@@ -151,12 +153,20 @@ func (l *launch) isolate() error {
 	return nil
 }
 
+// wayOut adds to the error of a strict profile that asks too much what can be done.
+func (l *launch) wayOut(err error) error {
+	if !errors.Is(err, shim.ErrUnenforceable) {
+		return err
+	}
+	return fmt.Errorf("%w; to start it without that, set plugins.%s.isolation: %s", err, l.plugin, shim.Default)
+}
+
 // plan returns what the process may do; its socket directory is not known yet, and which
 // files, [launch.files] says.
-func (l *launch) plan(script bool) *shim.Plan {
+func (l *launch) plan() *shim.Plan {
 	granted, limits := l.granted.permissions, l.opts.Isolation.Limits[l.plugin]
 	p := &shim.Plan{
-		Profile: l.opts.Isolation.profile(l.plugin), Path: l.binary.Path, SHA256: l.binary.SHA256, Script: script,
+		Profile: l.opts.Isolation.profile(l.plugin), Path: l.binary.Path, SHA256: l.binary.SHA256, Script: l.process.program.Script, NoLease: l.process.program.NoLease,
 		Private: []string{l.dataDir()}, Network: granted.Network, Subprocess: granted.Subprocess,
 		Files: limits.Files, Processes: limits.Processes, HostPID: os.Getpid(),
 	}
@@ -200,7 +210,7 @@ func isVariable(name string) func(string) bool {
 func (l *launch) inForce() *InForce {
 	f := &InForce{
 		Profile: l.opts.Isolation.profile(l.plugin), DataDir: l.dataDir(), Granted: l.granted.permissions,
-		Limits: l.opts.Isolation.Limits[l.plugin], Measures: l.process.measures(),
+		Limits: l.opts.Isolation.Limits[l.plugin], Measures: l.process.measures(), SocketDir: l.opts.RunDir,
 	}
 	for _, kv := range l.environment() {
 		name, _, _ := strings.Cut(kv, "=")
@@ -208,7 +218,7 @@ func (l *launch) inForce() *InForce {
 	}
 	slices.Sort(f.Env)
 	if f.Measures == nil {
-		plan := l.plan(l.process.script)
+		plan := l.plan()
 		_ = l.files(plan, false) // what it refuses was refused before a start
 		f.Measures = plan.Measures(shim.Probe())
 	}
@@ -220,9 +230,9 @@ func Would(b Binary, asked Permissions, opts Options) *InForce {
 	opts = opts.withDefaults()
 	m := &Manifest{Name: b.Name, Permissions: asked}
 	l := &launch{launcher: launcher{opts: opts}, binary: b, plugin: b.Name, granted: opts.grantOf(b, m, opts.config(b.Name)), process: &process{}}
-	if file, script, err := shim.Open(b.Path, ""); err == nil {
-		l.process.script = script
-		_ = file.Close() // it was only looked at
+	if program, err := shim.Open(b.Path, b.SHA256); err == nil {
+		l.process.program = program
+		l.process.closeFile()
 	}
 	return l.inForce()
 }

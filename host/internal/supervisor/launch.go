@@ -131,7 +131,7 @@ func (l *launch) connect(ctx context.Context) error {
 	l.client = goplugin.NewClient(l.clientConfig())
 	if _, err := l.client.Start(); err != nil {
 		if l.runner != nil && l.runner.failed != nil {
-			return execError(l.runner.failed)
+			return execError(l.wayOut(l.runner.failed))
 		}
 		l.phase = phaseHandshake
 		return l.handshakeError(ctx, err)

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/tasker-engine/tasker/host/internal/logkeys"
+	"github.com/tasker-engine/tasker/host/internal/shim"
 	"github.com/tasker-engine/tasker/host/internal/store"
 	"github.com/tasker-engine/tasker/host/task"
 )
@@ -254,6 +255,9 @@ func (p *plugin) bringUp(ctx context.Context, l *launch) (in *instance, again bo
 	defer disarm()
 	p.setState(task.PluginHandshaking, "")
 	if err := l.connect(ctx); err != nil {
+		if errors.Is(err, shim.ErrUnenforceable) {
+			p.setInForce(l.inForce()) // what it lacks
+		}
 		return nil, false, err
 	}
 	p.setPID(l.process.pid())

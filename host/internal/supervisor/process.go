@@ -33,9 +33,8 @@ type process struct {
 	onStart  func(pid int)
 	lifeline *os.File // write end of the plugin's stdin; EOF tells it that the host is gone
 
-	plan   *shim.Plan // what it may do, nil = what the host may
-	file   *os.File   // the executable, nil = it is executed by its path
-	script bool       // an interpreter opens the path
+	plan    *shim.Plan // what it may do, nil = what the host may
+	program shim.Program
 
 	// The library reads handshake; it sees the handshake line and nothing else.
 	handshake      *io.PipeReader
@@ -109,10 +108,10 @@ func (p *process) fork(env []string) (report *os.File, err error) {
 			return nil, fmt.Errorf("open pipes: %w", err)
 		}
 		defer func() { _ = child.Close() }()
-		start.attr.Files = append(start.attr.Files, child, p.file)
+		start.attr.Files = append(start.attr.Files, child, p.program.File)
 		start.path, start.args, start.attr.Env, err = p.plan.Command(env)
-	case p.file != nil && !p.script:
-		start.path = shim.ExecPath(p.file)
+	case p.program.File != nil && !p.program.Script:
+		start.path = shim.ExecPath(p.program.File)
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -147,8 +146,8 @@ func (p *process) own(dir string) {
 
 // closeFile lets go of the executable, once it is executed or never will be.
 func (p *process) closeFile() {
-	if p.file != nil {
-		_ = p.file.Close() // it was only read
+	if p.program.File != nil {
+		_ = p.program.File.Close() // it was only read
 	}
 }
 

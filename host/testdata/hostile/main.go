@@ -12,6 +12,8 @@ import (
 	"strings"
 	"syscall"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/tasker-engine/tasker/plugin/sdk"
 )
 
@@ -60,6 +62,22 @@ func attacks() map[string]func(context.Context, target) error {
 		},
 		"signal": func(_ context.Context, t target) error { return syscall.Kill(t.PID, 0) },
 		"trace":  func(_ context.Context, t target) error { return syscall.PtraceAttach(t.PID) },
+		"priority": func(_ context.Context, t target) error {
+			return syscall.Setpriority(syscall.PRIO_PROCESS, t.PID, 1)
+		},
+		"processors": func(_ context.Context, t target) error {
+			var all unix.CPUSet
+			return errors.Join(unix.SchedGetaffinity(0, &all), unix.SchedSetaffinity(t.PID, &all))
+		},
+		"scheduling": func(_ context.Context, t target) error {
+			return unix.SchedSetAttr(t.PID, &unix.SchedAttr{Size: unix.SizeofSchedAttr, Policy: unix.SCHED_BATCH}, 0)
+		},
+		"disk priority": func(_ context.Context, t target) error {
+			return call(unix.SYS_IOPRIO_SET, 1, t.PID, 2<<13|7)
+		},
+		"queue":         func(context.Context, target) error { return call(unix.SYS_MSGGET, 1, 0, 0) },
+		"semaphore":     func(context.Context, target) error { return call(unix.SYS_SEMGET, 1, 0, 0) },
+		"shared memory": func(context.Context, target) error { return call(unix.SYS_SHMGET, 1, 0, 0) },
 		"start": func(ctx context.Context, t target) error {
 			var err error
 			for range t.Count {
@@ -77,6 +95,15 @@ func attacks() map[string]func(context.Context, target) error {
 			return nil
 		},
 	}
+}
+
+// call makes a system call; that what it names is not there is no refusal.
+func call(number uintptr, a, b, c int) error {
+	_, _, errno := syscall.Syscall(number, uintptr(a), uintptr(b), uintptr(c))
+	if errno == 0 || errno == syscall.ENOENT {
+		return nil
+	}
+	return errno
 }
 
 func try(ctx context.Context, t target) (outcome, error) {

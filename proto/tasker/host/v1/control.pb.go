@@ -3791,7 +3791,9 @@ type Isolation struct {
 	// Its own directory.
 	DataDir string `protobuf:"bytes,4,opt,name=data_dir,json=dataDir,proto3" json:"data_dir,omitempty"`
 	// The most resident memory in bytes. 0 = no limit.
-	MemoryBytes   uint64 `protobuf:"varint,5,opt,name=memory_bytes,json=memoryBytes,proto3" json:"memory_bytes,omitempty"`
+	MemoryBytes uint64 `protobuf:"varint,5,opt,name=memory_bytes,json=memoryBytes,proto3" json:"memory_bytes,omitempty"`
+	// Below it, a directory of its own has its socket while it starts.
+	SocketDir     string `protobuf:"bytes,6,opt,name=socket_dir,json=socketDir,proto3" json:"socket_dir,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -3859,6 +3861,13 @@ func (x *Isolation) GetMemoryBytes() uint64 {
 		return x.MemoryBytes
 	}
 	return 0
+}
+
+func (x *Isolation) GetSocketDir() string {
+	if x != nil {
+		return x.SocketDir
+	}
+	return ""
 }
 
 // Measure is one thing that is kept from a process, or is not.
@@ -8958,13 +8967,15 @@ const file_tasker_host_v1_control_proto_rawDesc = "" +
 	"\binstance\x18\x06 \x01(\tR\binstance\x12\x10\n" +
 	"\x03pid\x18\a \x01(\x03R\x03pid\x12\x14\n" +
 	"\x05state\x18\b \x01(\tR\x05state\x12\x1b\n" +
-	"\tin_flight\x18\t \x01(\rR\binFlight\"\xaa\x01\n" +
+	"\tin_flight\x18\t \x01(\rR\binFlight\"\xc9\x01\n" +
 	"\tIsolation\x12\x18\n" +
 	"\aprofile\x18\x01 \x01(\tR\aprofile\x123\n" +
 	"\bmeasures\x18\x02 \x03(\v2\x17.tasker.host.v1.MeasureR\bmeasures\x12\x10\n" +
 	"\x03env\x18\x03 \x03(\tR\x03env\x12\x19\n" +
 	"\bdata_dir\x18\x04 \x01(\tR\adataDir\x12!\n" +
-	"\fmemory_bytes\x18\x05 \x01(\x04R\vmemoryBytes\"K\n" +
+	"\fmemory_bytes\x18\x05 \x01(\x04R\vmemoryBytes\x12\x1d\n" +
+	"\n" +
+	"socket_dir\x18\x06 \x01(\tR\tsocketDir\"K\n" +
 	"\aMeasure\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x14\n" +
 	"\x05state\x18\x02 \x01(\tR\x05state\x12\x16\n" +
