@@ -266,9 +266,10 @@ type plugins struct {
 }
 
 type start struct {
-	id task.AttemptID
-	at time.Time
-	a  *task.Assignment
+	id       task.AttemptID
+	at       time.Time
+	a        *task.Assignment
+	instance string
 }
 
 // played is one instance.
@@ -295,12 +296,15 @@ func offers(plugin string) []task.Offer {
 }
 
 // start makes an instance ready.
-func (p *plugins) start(id string, capacity int) {
+func (p *plugins) start(id string, capacity int, change ...func(*task.Instance)) {
 	plugin, _, _ := strings.Cut(id, "#")
 	in := &played{
 		Instance: task.Instance{ID: id, Plugin: plugin, Version: "1.0.0", Capacity: capacity, Offers: offers(plugin)},
 		held:     make(map[task.AttemptID]*attempt),
 		company:  company.New(func() { go p.runner.InstanceRoom(id) }),
+	}
+	for _, c := range change {
+		c(&in.Instance)
 	}
 	p.mu.Lock()
 	if p.instances == nil {
@@ -360,7 +364,7 @@ func (p *plugins) Dispatch(instance string, as []*task.Assignment) {
 		if in == nil {
 			continue // it has died
 		}
-		p.starts = append(p.starts, start{id: a.ID, at: time.Now(), a: a})
+		p.starts = append(p.starts, start{id: a.ID, at: time.Now(), a: a, instance: instance})
 		at := &attempt{handler: a.Handler.Handler, canceled: make(chan struct{}), gone: make(chan struct{})}
 		if in.held[a.ID] != nil {
 			p.faults = append(p.faults, "attempt "+a.ID.String()+" was dispatched twice")
