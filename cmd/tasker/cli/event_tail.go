@@ -5,12 +5,14 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
 	"google.golang.org/protobuf/proto"
 
 	"github.com/tasker-engine/tasker/host"
+	"github.com/tasker-engine/tasker/host/task"
 	eventv1 "github.com/tasker-engine/tasker/proto/tasker/event/v1"
 )
 
@@ -83,10 +85,19 @@ are now.
 			return err
 		}
 		return a.ask(c, func(ctx context.Context, _ *config, s host.Service) error {
-			return a.tail(ctx, s, *q, *asJSON)
+			return goneHint(a.tail(ctx, s, *q, *asJSON), q.Task)
 		})
 	}
 	return c
+}
+
+// goneHint says where the events of a task are that was removed: the log keeps them longer than the task.
+func goneHint(err error, id string) error {
+	const whole = 26 // characters of an id that is no prefix
+	if !errors.Is(err, task.ErrNotFound) || len(id) != whole || !strings.Contains(err.Error(), id) {
+		return err
+	}
+	return withHint(err, fmt.Sprintf(`if it was removed, its events are in the log until they are cut: tasker event tail --from 1 --filter 'event.task == %q'`, id))
 }
 
 // beginAt says where a query begins: at a place, else with the last so many.
