@@ -72,8 +72,8 @@ func TestTemplateSubscriptions(t *testing.T) {
 		h.WantTask(h.Checked(id), task.Complete)
 	}
 	h.AwaitPlugin("one")
-	h.AwaitDelivered("one/bound", "one/lanes")
 	log := h.Log(everything)
+	h.AwaitDelivered("one/bound", "one/lanes")
 	for name, c := range bindingCases() {
 		t.Run(name, func(t *testing.T) {
 			if got := receivedOf(h, c.subscription, ids[name], log); got != c.want {
@@ -116,8 +116,8 @@ func TestHostSubscriptions(t *testing.T) {
 		h.WantTask(h.Checked(id), task.Complete)
 	}
 	h.AwaitPlugin("one")
-	h.AwaitDelivered("one/bound", "one/lanes")
 	log := h.Log(everything)
+	h.AwaitDelivered("one/bound", "one/lanes")
 	if got := receivedOf(h, "lanes", ids["subscriber"], log); got != "" {
 		t.Errorf("one/lanes, which is switched off, got %q", got)
 	}

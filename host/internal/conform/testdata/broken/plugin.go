@@ -132,9 +132,9 @@ func (p *plugin) Drain(ctx context.Context, req *pluginv1.DrainRequest) (*plugin
 		}
 	}
 	p.mu.Unlock()
-	late := time.After(req.GetDeadline().AsDuration())
+	late, gone := time.After(req.GetDeadline().AsDuration()), ctx.Done()
 	if p.breaks == "life.drain-deadline" {
-		late = nil
+		late, gone = nil, nil // also gone: an answer at the caller's own deadline may reach it
 	}
 	for {
 		p.mu.Lock()
@@ -142,7 +142,7 @@ func (p *plugin) Drain(ctx context.Context, req *pluginv1.DrainRequest) (*plugin
 		p.mu.Unlock()
 		select {
 		case <-late:
-		case <-ctx.Done():
+		case <-gone:
 		case <-time.After(10 * time.Millisecond):
 			if n > 0 {
 				continue
