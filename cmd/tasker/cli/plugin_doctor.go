@@ -182,7 +182,7 @@ func (a *app) printDiagnosis(p *host.PluginInfo) {
 		return
 	}
 	if p.PID == 0 {
-		a.out.printf("  %s\n", firstLine(cmp.Or(p.Cause, "no process of it runs")+"; it would get:"))
+		a.out.printf("  %s\n  it would get:\n", firstLine(cmp.Or(p.Cause, "no process of it runs")))
 	}
 	t := table{head: []string{"  WHAT", "STATE", "DETAIL"}}
 	t.add("  profile", p.Isolation.Profile, "")
