@@ -2,11 +2,13 @@ package host
 
 import (
 	"context"
+	"slices"
 	"strings"
 	"time"
 
 	"github.com/tasker-engine/tasker/host/internal/delivery"
 	"github.com/tasker-engine/tasker/host/internal/logkeys"
+	"github.com/tasker-engine/tasker/host/internal/store"
 	"github.com/tasker-engine/tasker/host/internal/supervisor"
 	"github.com/tasker-engine/tasker/host/task"
 )
@@ -64,12 +66,9 @@ func (h *Host) resting(looked map[string]uint64) (out []supervisor.PluginInfo) {
 }
 
 // wakeFor wakes a plugin if an event is in the log that it has not been looked at for, and
-// that one of its subscriptions wants.
+// that one of its subscriptions wants. Its subscriptions are not behind with what they do
+// not want.
 func (h *Host) wakeFor(ctx context.Context, p supervisor.PluginInfo, looked map[string]uint64) error {
-	var patterns []string
-	for i := range p.Manifest.Subscriptions {
-		patterns = append(patterns, p.Manifest.Subscriptions[i].Events...)
-	}
 	next, known := looked[p.Name]
 	if !known {
 		statuses, err := h.delivery.List(ctx)
@@ -87,19 +86,44 @@ func (h *Host) wakeFor(ctx context.Context, p supervisor.PluginInfo, looked map[
 			looked[p.Name] = next
 			return err
 		}
-		for _, e := range entries {
-			head, err := eventHeadOf(e)
-			if err != nil {
-				return err
-			}
-			next = e.Seq
-			if kind := string(head.kind); !ofTheHost(kind) && matchesAny(patterns, kind) {
-				looked[p.Name] = next
-				h.supervisor.Wake(p.Name)
-				return nil
-			}
+		wanted, err := h.passOver(p, next+1, entries)
+		if err != nil {
+			return err
+		}
+		next = entries[len(entries)-1].Seq
+		if wanted {
+			looked[p.Name] = next
+			h.supervisor.Wake(p.Name)
+			return nil
 		}
 	}
+}
+
+// passOver has the subscriptions of a plugin that rests pass over the events before the
+// first that they may want. It reports whether one is among them that the plugin is started
+// for. Where the log has lost the first sequence they have to be told of it.
+func (h *Host) passOver(p supervisor.PluginInfo, first uint64, entries []store.LogEntry) (wanted bool, err error) {
+	kinds := make([]string, len(entries))
+	for i, e := range entries {
+		head, err := eventHeadOf(e)
+		if err != nil {
+			return false, err
+		}
+		kinds[i] = string(head.kind)
+	}
+	for i := range p.Manifest.Subscriptions {
+		s := &p.Manifest.Subscriptions[i]
+		wants := func(kind string) bool { return matchesAny(s.Events, kind) }
+		wanted = wanted || slices.ContainsFunc(kinds, func(kind string) bool { return !ofTheHost(kind) && wants(kind) })
+		before := slices.IndexFunc(kinds, wants)
+		if before < 0 {
+			before = len(kinds)
+		}
+		if before > 0 && entries[0].Seq == first {
+			h.delivery.PassOver(p.Name+"/"+s.Name, first, entries[before-1].Seq)
+		}
+	}
+	return wanted, nil
 }
 
 // firstWaiting returns the first event that a subscription of a plugin may wait for, 0 = it

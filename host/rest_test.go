@@ -42,6 +42,7 @@ func TestRest(t *testing.T) {
 	rest()
 	run()
 	rest()
+	h.AwaitSubscription("one/lanes", "behind with nothing: it wants no events of plugins", func(s host.SubscriptionStatus) bool { return s.Behind == 0 })
 	if p := h.Plugin("mock"); p.PID != 0 || !strings.Contains(p.Cause, "nothing to do for 1s") || len(p.Handlers) == 0 {
 		t.Errorf("a plugin that rests: %+v, want no process, the cause and its handlers", p)
 	}

@@ -73,6 +73,29 @@ func (l *link) scout(ctx context.Context) {
 	}
 }
 
+// PassOver says that a subscription wants none of the events from one sequence to another,
+// both included: so it is not behind with them while its plugin has no process. It does
+// nothing to a subscription that is paused, that is being served, or that has anything to
+// do before them.
+func (d *Delivery) PassOver(name string, from, through uint64) {
+	s, err := d.find(name)
+	if err != nil {
+		return // it was forgotten meanwhile
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	t := s.m.live
+	switch {
+	case s.m.cursor.Paused != nil, len(s.instances) > 0, s.link != nil, !s.m.placed:
+	case len(t.open()) > 0, len(t.failing) > 0, t.next < from, t.next > through:
+	default:
+		t.next = through + 1
+		t.settle()
+		s.m.changed(false)
+		s.noteLocked()
+	}
+}
+
 // tellLag records that the subscription lags.
 func (s *subscription) tellLag(ctx context.Context, behind time.Duration) {
 	last, err := s.d.opts.Store.LastSeq(ctx)

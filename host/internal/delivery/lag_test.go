@@ -102,3 +102,41 @@ func TestLagOfReplay(t *testing.T) {
 		}
 	})
 }
+
+// TestPassOver: a subscription that nobody serves is not behind with what it does not want,
+// and gets all that follows.
+func TestPassOver(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		_, w := bubble(t)
+		w.add("task.started")
+		var j journal
+		w.instance("p#1", good(&j))
+		failed := sub("p/failed", func(s *delivery.Subscription) { s.Events = []string{"task.failed"} })
+		connect := func() {
+			w.Connect("p#1", []delivery.Subscription{failed})
+			wait(pause)
+		}
+		behind := func(what string, want uint64) {
+			t.Helper()
+			if got := w.status("p/failed").Behind; got != want {
+				t.Errorf("%s: %d behind, want %d", what, got, want)
+			}
+		}
+		connect()
+		w.PassOver("p/failed", 2, 9) // it is served
+		w.Disconnect("p#1")
+		synctest.Wait()
+		w.add("task.started", "step.started", "task.failed", "task.started")
+		behind("idle", 4)
+		w.PassOver("p/failed", 3, 3) // not what is next
+		behind("with a hole before", 4)
+		w.PassOver("p/failed", 1, 3)
+		behind("with what is not wanted", 2)
+		w.PassOver("p/failed", 2, 3)
+		w.PassOver("p/nobody", 1, 9)
+		behind("again", 2)
+		connect()
+		behind("served", 0)
+		expect(t, "events", j.all(), "4/1")
+	})
+}
