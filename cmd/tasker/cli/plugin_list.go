@@ -140,6 +140,7 @@ func (a *app) pluginListCommand() *cobra.Command {
 		Long: `List the plugins of the running host: their state and what their handshakes declared.
 Without a host the executables in the plugin directories are asked for their manifests, and
 of installed plugins their packages tell. "locked" is what the lock says of an installed one.
+On a terminal the events of a plugin are shortened to fit its width, elsewhere they are not.
 Of a subscription "state" is that of ` + "`subscriber list`" + `, refused with its plugin, or unbound when
 only bindings would give it events and there are none; custom events are live or refused.
 
@@ -224,11 +225,10 @@ func (a *app) printPlugins(found []host.PluginInfo, known traffic, locked map[st
 		}
 		t.add(p.Name, versionCell(p, locked[p.Name]), state, busy, orDash(names(handlers)), orDash(strings.Join(events, ", ")), cut(cause, maxShownCause))
 	}
-	width := 120 // off a terminal
-	if screen := a.terminal(a.out); screen != nil {
-		width, _ = screen.size()
+	if screen := a.terminal(a.out); screen != nil { // elsewhere all is told: it may be searched
+		width, _ := screen.size()
+		fitEvents(&t, width)
 	}
-	fitEvents(&t, width)
 	t.print(a.out)
 }
 

@@ -161,7 +161,7 @@ func (a *app) printVerified(all []verifiedJSON) {
 		default:
 			a.out.printf("%s %s: differs: %s\n", v.Name, v.Version, printable(*v.Problem, false))
 			if v.Expected != nil {
-				a.out.printf("  expected %s\n  found    %s\n  accept   %s\n", printable(*v.Expected, false), printable(*v.Found, false), printable(deref(v.Accept), false))
+				a.out.printf("  expected %s\n  found    %s\n  next     %s\n", printable(*v.Expected, false), printable(*v.Found, false), printable(deref(v.Accept), false))
 			}
 		}
 	}

@@ -192,7 +192,7 @@ func (a *app) showUpgrade(r *host.UpgradeRequest, p *host.UpgradeProgress, asJSO
 	case p.Phase == host.UpgradeRolled && r.Action == host.ActionAbort:
 		a.note("%s: the upgrade is ended; the plugin is what it was", r.Plugin)
 	case p.Phase == host.UpgradeRolled:
-		return withHint(fmt.Errorf("plugin %s is what it was: %s", r.Plugin, p.Why), "tasker plugin logs "+r.Plugin)
+		return withHint(fmt.Errorf("plugin %s is what it was: %s", r.Plugin, p.Why), upgradeHint(r))
 	case p.Phase == host.UpgradeCanary:
 		a.note("%s: %.4g %% of the tasks go to %s; go on with: %s", r.Plugin, 100*r.Canary, p.Instance,
 			a.remedy("tasker plugin upgrade "+r.Plugin+" --promote, or --abort"))
@@ -200,6 +200,19 @@ func (a *app) showUpgrade(r *host.UpgradeRequest, p *host.UpgradeProgress, asJSO
 		a.note("%s: %s serves", r.Plugin, strings.TrimSpace(p.Instance+" "+p.To))
 	}
 	return nil
+}
+
+// upgradeHint says where to see why a plugin was not replaced.
+func upgradeHint(r *host.UpgradeRequest) string {
+	hint := "tasker plugin logs " + r.Plugin
+	switch {
+	case r.Action != host.ActionUpgrade:
+	case r.Path != "":
+		hint += "; what it would break: tasker plugin upgrade " + r.Plugin + " --from " + shellWord(r.Path) + " --dry-run"
+	case r.Version != "":
+		hint += "; what it would break: tasker plugin upgrade " + r.Plugin + " --to " + r.Version + " --dry-run"
+	}
+	return hint
 }
 
 // readShare reads "10%" or "0.1"; empty is 0.

@@ -266,7 +266,7 @@ func (in *install) approve(ctx context.Context, l *Lock) error {
 func (in *install) refused(o *Offer) error {
 	what, accept := in.m.Name+" "+in.m.Version, in.again("--approve")
 	if o.First {
-		return in.mismatch("plugin "+what, "one that was approved", "one that is new", accept)
+		return in.mismatch("plugin "+what, "a yes on a terminal or --approve", "neither", accept)
 	}
 	return notApproved(in.m, o.Approved, o.Commands, accept)
 }
