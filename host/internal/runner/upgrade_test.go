@@ -27,6 +27,25 @@ func TestUpgrades(t *testing.T) {
 	})
 }
 
+// TestSuccessorsAreWaitedFor: who has taken over gets all attempts, also those that it has no
+// slot for while the other one has.
+func TestSuccessorsAreWaitedFor(t *testing.T) {
+	dir := t.TempDir()
+	synctest.Test(t, func(t *testing.T) {
+		g := newRig(t, dir, nil)
+		defer g.close("")
+		x := &exchange{rig: g, capacity: 1}
+		x.change(func() { x.old = x.start(false) })
+		x.move("begin", 0)
+		x.move("promote", 0)
+		tmpl := parse(t, "", "a, handler: p/do, config: {for: 20ms}")
+		for _, id := range []task.ID{g.create(tmpl), g.create(tmpl), g.create(tmpl)} {
+			g.end(id, task.Complete)
+		}
+		x.check()
+	})
+}
+
 func upgradesRun(t *testing.T, rt *rapid.T, dir string) {
 	t.Helper()
 	g := newRig(t, dir, nil)
