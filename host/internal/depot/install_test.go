@@ -123,7 +123,7 @@ func TestRefused(t *testing.T) {
 	}{
 		{
 			name: "not approved", second: plugin{name: "other"},
-			expected: "approved", found: "new", accept: "--approve",
+			expected: "a yes", found: "neither", accept: "--approve",
 		},
 		{
 			name: "a new permission", second: plugin{version: "1.1.0", permissions: supervisor.Permissions{Network: "any"}},
