@@ -1,10 +1,14 @@
 package runner_test
 
 import (
+	"errors"
 	"slices"
 	"strconv"
 	"testing"
 	"testing/synctest"
+	"time"
+
+	"pgregory.net/rapid"
 
 	"github.com/tasker-engine/tasker/host/internal/engine"
 	"github.com/tasker-engine/tasker/host/task"
@@ -174,4 +178,96 @@ func TestSuspectsThatGiveUp(t *testing.T) {
 			t.Error("somebody is in, or waits, although all is done")
 		}
 	})
+}
+
+// TestSuspectsInAnyOrder lets events come, ask to be alone and go while steps run and
+// processes crash, drain and are replaced: no step begins beside an event that is alone, no
+// suspect beside any, and in the end nobody waits.
+func TestSuspectsInAnyOrder(t *testing.T) {
+	rapid.Check(t, func(rt *rapid.T) {
+		dir := t.TempDir()
+		synctest.Test(t, func(t *testing.T) { suspectsRun(t, rt, dir) })
+		if t.Failed() {
+			rt.Fatal("see above")
+		}
+	})
+}
+
+func suspectsRun(t *testing.T, rt *rapid.T, dir string) {
+	t.Helper()
+	g := newRig(t, dir, nil)
+	defer g.close("")
+	launches, in := 0, ""
+	start := func() {
+		launches++
+		in = "p#" + strconv.Itoa(launches)
+		g.plugins.start(in, rapid.IntRange(1, 4).Draw(rt, "capacity"))
+	}
+	begun := func() int {
+		synctest.Wait()
+		g.plugins.mu.Lock()
+		defer g.plugins.mu.Unlock()
+		return len(g.plugins.starts)
+	}
+	event, alone, since := false, false, 0 // what is in flight beside the steps
+	verify := func() {
+		through := begun()
+		g.plugins.mu.Lock()
+		defer g.plugins.mu.Unlock()
+		for _, s := range g.plugins.starts[since:through] {
+			if event && (alone || s.a.Suspect) {
+				t.Errorf("%s (suspect: %t) begins beside an event (alone: %t)", s.id, s.a.Suspect, alone)
+			}
+		}
+	}
+	start()
+	tmpl := parse(t, "", "a, handler: p/do, config: {for: 40ms}", "b, handler: p/two, depends_on: [a], config: {for: 10ms}")
+	var ids []task.ID
+	moves := []string{"create", "create", "wait", "event", "event", "event ends", "crash", "crash", "replace", "cancel"}
+	for range rapid.IntRange(10, 40).Draw(rt, "moves") {
+		verify()
+		switch rapid.SampledFrom(moves).Draw(rt, "move") {
+		case "create":
+			ids = append(ids, g.create(tmpl))
+		case "wait":
+			<-time.After(time.Duration(rapid.IntRange(1, 60).Draw(rt, "ms")) * time.Millisecond)
+		case "event":
+			stays := event && !alone // when one more is turned away
+			alone = rapid.Bool().Draw(rt, "alone")
+			since = begun()
+			event = g.plugins.companyOf(in).Join("events", alone) || stays && !alone
+		case "event ends":
+			g.plugins.companyOf(in).Leave("events")
+			event = false
+		case "crash":
+			g.plugins.kill(in, task.LossCrashed)
+			event = false
+			start()
+		case "replace":
+			old := in
+			event = false
+			start()
+			g.InstanceDraining(old)
+			synctest.Wait()
+			g.plugins.kill(old, task.LossDrained)
+		case "cancel":
+			if len(ids) > 0 {
+				id := rapid.SampledFrom(ids).Draw(rt, "task")
+				if err := g.Operate(t.Context(), id, engine.Cancel{}); err != nil && !errors.Is(err, task.ErrTransition) {
+					t.Errorf("cancel: %v", err)
+				}
+			}
+		}
+	}
+	verify()
+	process := g.plugins.companyOf(in)
+	process.Leave("events")
+	for _, id := range ids {
+		g.await(id, func(v *task.Task) bool { return v.Status.Terminal() })
+	}
+	g.plugins.check(t)
+	synctest.Wait()
+	if !process.Close() {
+		t.Error("somebody is in, or waits, although all is done")
+	}
 }
