@@ -190,8 +190,8 @@ func (d *Depot) compareTree(name, version, want string, files map[string]string)
 	}
 	return &MismatchError{
 		What: fmt.Sprintf("tree of %s %s", name, version), Expected: want, Found: found,
-		Accept: fmt.Sprintf("accept what lies there: tasker plugin lock %s@%s; or get what the lock says: tasker plugin remove --tree %s@%s && tasker plugin install --locked",
-			name, version, name, version),
+		Accept: fmt.Sprintf("accept what lies there: tasker plugin lock %[1]s@%[2]s; or get what the lock says: tasker plugin remove --tree %[1]s@%[2]s && tasker plugin install --locked %[1]s@%[2]s",
+			name, version),
 	}
 }
 
