@@ -180,9 +180,9 @@ func TestSuspectsThatGiveUp(t *testing.T) {
 	})
 }
 
-// TestSuspectsInAnyOrder lets events come, ask to be alone and go while steps run and
-// processes crash, drain and are replaced: no step begins beside an event that is alone, no
-// suspect beside any, and in the end nobody waits.
+// TestSuspectsInAnyOrder lets events come, ask to be alone and go while steps run, the
+// first ones as suspects, and processes crash, drain and are replaced: no step begins beside
+// an event that is alone, no suspect beside any, and in the end nobody waits.
 func TestSuspectsInAnyOrder(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
 		dir := t.TempDir()
@@ -222,7 +222,12 @@ func suspectsRun(t *testing.T, rt *rapid.T, dir string) {
 	}
 	start()
 	tmpl := parse(t, "", "a, handler: p/do, config: {for: 40ms}", "b, handler: p/two, depends_on: [a], config: {for: 10ms}")
-	var ids []task.ID
+	ids := []task.ID{g.create(tmpl), g.create(tmpl), g.create(tmpl)}
+	for range task.DefaultLossLimit { // those in flight become suspects
+		synctest.Wait()
+		g.plugins.kill(in, task.LossCrashed)
+		start()
+	}
 	moves := []string{"create", "create", "wait", "event", "event", "event ends", "crash", "crash", "replace", "cancel"}
 	for range rapid.IntRange(10, 40).Draw(rt, "moves") {
 		verify()
