@@ -44,7 +44,7 @@ func helper(what string, args []string) int {
 		_, _ = io.Copy(os.Stdout, os.Stdin)
 	case "env":
 		env := slices.DeleteFunc(os.Environ(), func(kv string) bool {
-			return strings.HasPrefix(kv, "PATH=") || strings.HasPrefix(kv, "SYSTEMROOT=") || strings.HasPrefix(kv, "PWD=")
+			return strings.HasPrefix(kv, "PATH=") || strings.HasPrefix(kv, goraceKey+"=") || strings.HasPrefix(kv, "SYSTEMROOT=") || strings.HasPrefix(kv, "PWD=")
 		})
 		slices.Sort(env)
 		_, _ = io.WriteString(os.Stdout, strings.Join(env, "\n"))
@@ -81,6 +81,17 @@ func helper(what string, args []string) int {
 }
 
 type values = map[string]any
+
+// goraceKey is the environment variable with the options of the race detector. `make test` sets it, so that the helper
+// does not sleep for a second before it exits.
+const goraceKey = "GORACE"
+
+// hurried lets goraceKey through to the helper.
+func hurried(config values) values {
+	env, _ := config["env"].([]string)
+	config["env"] = append(env, goraceKey)
+	return config
+}
 
 // command is the argument list of the helper.
 func command(args ...string) []string {
@@ -122,7 +133,7 @@ func TestRun(t *testing.T) {
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
-			got := p.Run(t, sdktest.Attempt{Handler: "run", Config: tt.config, Input: tt.input, Task: "t", Step: "s", IdempotencyKey: "k", CorrelationID: "c"})
+			got := p.Run(t, sdktest.Attempt{Handler: "run", Config: hurried(tt.config), Input: tt.input, Task: "t", Step: "s", IdempotencyKey: "k", CorrelationID: "c"})
 			if raw, ok := tt.output.(json.RawMessage); ok {
 				if string(got.Output) != string(raw) {
 					t.Errorf("output %s (failure %v), want %s", got.Output, got.Failure, raw)
@@ -226,7 +237,7 @@ func TestFailures(t *testing.T) {
 			if runtime.GOOS == "windows" && tt.want.Code == codeNotFound {
 				t.Skip("the message is another one")
 			}
-			got := p.Run(t, sdktest.Attempt{Handler: "run", Config: tt.config}).Failure
+			got := p.Run(t, sdktest.Attempt{Handler: "run", Config: hurried(tt.config)}).Failure
 			if got == nil {
 				t.Fatal("it succeeded")
 			}
@@ -269,7 +280,7 @@ func TestNothingIsLeft(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			p := sdktest.Start(t, plugin())
-			r := p.Begin(t, sdktest.Attempt{Handler: "run", Config: tt.config})
+			r := p.Begin(t, sdktest.Attempt{Handler: "run", Config: hurried(tt.config)})
 			pid, err := strconv.Atoi(r.Log(t).Message) // it runs
 			if err != nil {
 				t.Fatal(err)
