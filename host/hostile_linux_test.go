@@ -7,10 +7,16 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
 	"testing"
+
+	"github.com/prometheus/procfs"
 
 	"github.com/tasker-engine/tasker/host"
 	"github.com/tasker-engine/tasker/host/hosttest"
+	"github.com/tasker-engine/tasker/host/internal/cgroup"
 	"github.com/tasker-engine/tasker/host/task"
 )
 
@@ -47,6 +53,59 @@ func TestHostilePlugin(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestProcessLimit: a plugin that may start processes, and starts too many, is ended with all
+// of them, also with those that went into sessions of their own; others work on.
+func TestProcessLimit(t *testing.T) {
+	if _, err := cgroup.Find(); err != nil {
+		t.Skip(err)
+	}
+	h := hosttest.Start(t, hosttest.Plugins("./testdata/bomb", mockPlugin),
+		hosttest.Expect("plugin crashed", "plugin is quarantined", "process limit"),
+		hosttest.Options(func(o *host.Options) {
+			o.Isolation = "default"
+			o.PluginLimits = map[string]host.PluginLimits{"bomb": {Processes: 200}}
+		}))
+	h.AwaitPlugin("bomb")
+	mock := h.AwaitPlugin("mock")
+	seconds := strconv.Itoa(1_000_000 + os.Getpid())
+	v := h.Checked(h.Create(fmt.Sprintf("name: bomb\nversion: 1.0.0\nsteps:\n  - {name: a, handler: bomb/explode, with: {seconds: %q}}\n", seconds)))
+	h.WantTask(v, task.Error)
+	if why := hosttest.Step(v, "a").Failure; why == nil || why.Code != task.CodeCrashesPlugin {
+		t.Errorf("the step failed with %+v, want %s", why, task.CodeCrashesPlugin)
+	}
+	crashes, err := h.Crashes(t.Context(), "bomb")
+	if err != nil || len(crashes) == 0 {
+		t.Fatalf("crash reports: %v, %v", crashes, err)
+	}
+	for _, c := range crashes {
+		if !strings.HasPrefix(c.Cause, "process limit: it has ") || !strings.Contains(c.Cause, "limits.processes is 200") {
+			t.Errorf("cause %q, want the limit", c.Cause)
+		}
+	}
+	if left := sleepers(t, seconds); left > 0 {
+		t.Errorf("%d processes of it are left", left)
+	}
+	h.WantTask(h.Checked(h.Create("name: fine\nversion: 1.0.0\nsteps:\n  - {name: a, handler: mock/echo}\n")), task.Complete)
+	if now := h.AwaitPlugin("mock"); now.PID != mock.PID {
+		t.Errorf("mock is process %d now, was %d", now.PID, mock.PID)
+	}
+}
+
+// sleepers counts the processes that sleep for so many seconds.
+func sleepers(t *testing.T, seconds string) (n int) {
+	t.Helper()
+	all, err := procfs.AllProcs()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, p := range all {
+		if args, err := p.CmdLine(); err == nil && slices.Contains(args, seconds) {
+			n++
+		}
+	}
+	return n
 }
 
 // attacks returns what a plugin goes for in a host.

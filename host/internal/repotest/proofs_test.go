@@ -66,7 +66,7 @@ func configProofs() map[string]string {
 		"plugins.NAME.idle_stop":            "host/internal/supervisor TestIdleStop",
 		"plugins.NAME.limits.memory":        "host/internal/supervisor TestMemoryLimit",
 		"plugins.NAME.limits.files":         "host/internal/shim TestHostileProgram/open files without end",
-		"plugins.NAME.limits.processes":     "host/internal/shim TestLimits",
+		"plugins.NAME.limits.processes":     "host TestProcessLimit",
 	}
 }
 

@@ -8,22 +8,22 @@ import (
 	"strings"
 )
 
-// around returns paths that cover the same as those given, but for what is excepted. The
+// around returns paths that cover the same as those given, but for exceptions. The
 // kernel can only be told what is granted: so in place of a directory above an exception
 // come those of its entries that are there now. Links are none of them: where they lead, they
 // have another path.
-func (p *Plan) around(paths []string) []string {
+func around(paths, except []string) []string {
 	var covered []string
 	for _, path := range paths {
 		switch {
-		case slices.Contains(p.Except, path):
-		case !p.above(path):
+		case slices.Contains(except, path):
+		case !above(path, except):
 			covered = append(covered, path)
 		default:
 			entries, _ := os.ReadDir(path) // what cannot be listed is not covered, see Hidden
 			for _, e := range entries {
 				if e.Type()&fs.ModeSymlink == 0 {
-					covered = append(covered, p.around([]string{filepath.Join(path, e.Name())})...)
+					covered = append(covered, around([]string{filepath.Join(path, e.Name())}, except)...)
 				}
 			}
 		}
@@ -32,15 +32,15 @@ func (p *Plan) around(paths []string) []string {
 }
 
 // above reports whether an exception lies in a directory.
-func (p *Plan) above(dir string) bool {
-	return slices.ContainsFunc(p.Except, func(path string) bool {
+func above(dir string, except []string) bool {
+	return slices.ContainsFunc(except, func(path string) bool {
 		return strings.HasPrefix(path, strings.TrimSuffix(dir, "/")+"/")
 	})
 }
 
 // gaps says what of a granted path is not covered, empty if all of it is.
 func (p *Plan) gaps(dir string) string {
-	if !p.above(dir) && !slices.Contains(p.Except, dir) {
+	if !above(dir, p.Except) && !slices.Contains(p.Except, dir) {
 		return ""
 	}
 	var partly, hidden []string

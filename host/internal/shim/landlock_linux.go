@@ -79,11 +79,11 @@ func (p *Plan) rules(abi int) ([]landlock.Rule, error) {
 	}
 	err := errors.Join(
 		add(append([]string{p.Path}, p.Trees...), read),
-		add(p.around(p.readable()), read),
-		add(p.around(everythingIsRoot(p.Read)), read),
+		add(around(p.readable(), p.Except), read),
+		add(around(everythingIsRoot(slices.Concat(p.Read, p.Write)), p.Except), read),
 		add(devices(), write),
 		add(p.Private, write),
-		add(p.around(everythingIsRoot(p.Write)), write),
+		add(around(everythingIsRoot(p.Write), slices.Concat(p.Except, p.Sealed)), write),
 	)
 	return rules, err
 }

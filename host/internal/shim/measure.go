@@ -189,14 +189,27 @@ func (p *Plan) children(k Kernel) Measure {
 
 func (p *Plan) limits(k Kernel) Measure {
 	m := Measure{"limits", Enforced, fmt.Sprintf("open files %d, no core dumps", p.openFiles())}
-	if p.Processes > 0 && k.Root {
+	bound := fmt.Sprintf(", threads and processes %d", p.processes())
+	switch {
+	case p.Group != "" && p.Bounded:
+		m.Detail += bound + ": the kernel, by its cgroup"
+	case p.Group != "":
+		m.Detail += bound + ": the host counts them in its cgroup, and ends it when there are more"
+	case !p.Subprocess && k.Seccomp:
+		m.Detail += bound + ": the host counts its threads, and ends it when there are more"
+	case p.Processes > 0 && k.Root:
 		m.State = Missing
-		m.Detail += fmt.Sprintf("; not the limit of %d threads and processes: the kernel exempts root from it", p.Processes)
-	} else if p.Processes > 0 {
-		m.Detail += fmt.Sprintf(", threads and processes %d", p.Processes)
+		m.Detail += fmt.Sprintf("; not the limit of %d threads and processes: the kernel exempts root from it; %s", p.Processes, p.NoGroup)
+	case p.Processes > 0:
+		m.Detail += bound + " of its user"
+	default:
+		m.Detail += "; what it starts is not counted: " + p.NoGroup
 	}
 	return m
 }
+
+// processes returns how many threads and processes there may be.
+func (p *Plan) processes() int { return cmp.Or(p.Processes, DefaultProcesses) }
 
 // openFiles returns how many files may be open.
 func (p *Plan) openFiles() int {

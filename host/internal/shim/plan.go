@@ -34,6 +34,10 @@ const (
 // Everything among the paths of a plan is the whole file system.
 const Everything = "*"
 
+// DefaultProcesses is how many threads and processes a plugin may have that has no limit of
+// its own.
+const DefaultProcesses = 4096
+
 // defaultFiles is how many files a process may hold open that has no limit of its own.
 const defaultFiles = 65536
 
@@ -51,12 +55,20 @@ type Plan struct {
 	Write   []string `json:"write,omitempty"`   // granted paths; [Everything] = all
 	Except  []string `json:"except,omitempty"`  // what no other path covers, unless it lies within; no links
 	Hidden  []string `json:"hidden,omitempty"`  // directories above Except that cannot be listed, so are not covered
+	Sealed  []string `json:"sealed,omitempty"`  // what may be read, but no path covers for writing; no links
 	Network string   `json:"network,omitempty"` // none, loopback or any; empty = none
 	// Subprocess allows it to start processes.
 	Subprocess bool `json:"subprocess,omitempty"`
 
 	Files     int `json:"files,omitempty"`     // open files at most, 0 = 65536
-	Processes int `json:"processes,omitempty"` // threads and processes at most, 0 = no limit
+	Processes int `json:"processes,omitempty"` // threads and processes at most, 0 = [DefaultProcesses], if they can be counted
+
+	// Group is the directory of a cgroup of its own, in which it and all that it starts is
+	// found; empty = none, for the reason NoGroup. Bounded says that the kernel refuses the
+	// group more than Processes.
+	Group   string `json:"group,omitempty"`
+	NoGroup string `json:"no_group,omitempty"`
+	Bounded bool   `json:"bounded,omitempty"`
 
 	HostPID int `json:"host_pid"` // who ends it by its own end
 }

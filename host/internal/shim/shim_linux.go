@@ -12,6 +12,8 @@ import (
 
 	ll "github.com/landlock-lsm/go-landlock/landlock/syscall"
 	"golang.org/x/sys/unix"
+
+	"github.com/tasker-engine/tasker/host/internal/cgroup"
 )
 
 // Supported says whether this system takes rights from plugins.
@@ -54,6 +56,7 @@ func Main() {
 // launch returns only if the process did not become the plugin.
 func (p *Plan) launch(out *json.Encoder) error {
 	kernel := Probe()
+	p.enter()
 	if err := p.limit(); err != nil {
 		return err
 	}
@@ -71,6 +74,16 @@ func (p *Plan) launch(out *json.Encoder) error {
 		return err
 	}
 	return p.execute()
+}
+
+// enter goes to the plugin's cgroup. It is told when that fails.
+func (p *Plan) enter() {
+	if p.Group == "" {
+		return
+	}
+	if err := cgroup.Enter(p.Group); err != nil {
+		p.Group, p.NoGroup = "", fmt.Sprintf("%v: %v", cgroup.ErrNone, err)
+	}
 }
 
 // confine gives up what was not granted, and notes in k what the kernel did not do.
@@ -133,7 +146,7 @@ func (p *Plan) limit() error {
 	const soft = 1024
 	files := uint64(p.openFiles()) //nolint:gosec // a positive number
 	err := errors.Join(set("core dumps", unix.RLIMIT_CORE, 0, 0), set("open files", unix.RLIMIT_NOFILE, soft, files))
-	if p.Processes > 0 {
+	if p.Processes > 0 && p.Group == "" {
 		n := uint64(p.Processes)
 		err = errors.Join(err, set("processes", unix.RLIMIT_NPROC, n, n))
 	}

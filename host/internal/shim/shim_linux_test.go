@@ -14,11 +14,13 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 	"unsafe"
 
 	"github.com/google/go-cmp/cmp"
 	"golang.org/x/sys/unix"
 
+	"github.com/tasker-engine/tasker/host/internal/cgroup"
 	"github.com/tasker-engine/tasker/host/internal/shim"
 )
 
@@ -144,6 +146,11 @@ func (a attack) try() error {
 	case "own pair":
 		_, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
 		return err
+	case "group":
+		text, err := os.ReadFile("/proc/self/cgroup")
+		return errors.Join(err, errors.New(string(text)))
+	case "leave":
+		return os.WriteFile(a.Path, []byte("0"), 0)
 	case "fork":
 		return exec.Command("/bin/true").Run()
 	case "namespace":
@@ -460,15 +467,97 @@ func TestWhatIsNoProgram(t *testing.T) {
 }
 
 func TestLimits(t *testing.T) {
-	plan := shim.Plan{Profile: shim.Default, Processes: 7, Files: 9}
-	for root, want := range map[bool]shim.Measure{
-		false: {Name: "limits", State: shim.Enforced, Detail: "open files 9, no core dumps, threads and processes 7"},
-		true:  {Name: "limits", State: shim.Missing, Detail: "open files 9, no core dumps; not the limit of 7 threads and processes: the kernel exempts root from it"},
-	} {
-		measures := plan.Measures(shim.Kernel{Root: root})
-		if diff := cmp.Diff(measures[len(measures)-1], want); diff != "" {
-			t.Errorf("root %v (-got +want):\n%s", root, diff)
+	const files = "open files 9, no core dumps"
+	enforced := func(detail string) shim.Measure {
+		return shim.Measure{Name: "limits", State: shim.Enforced, Detail: files + detail}
+	}
+	const none = "no cgroup: version 2 is not mounted"
+	tests := []struct {
+		name   string
+		plan   shim.Plan
+		kernel shim.Kernel
+		want   shim.Measure
+	}{
+		{
+			"bounded by a cgroup",
+			shim.Plan{Processes: 7, Subprocess: true, Group: "/g", Bounded: true},
+			shim.Kernel{Root: true},
+			enforced(", threads and processes 7: the kernel, by its cgroup"),
+		},
+		{
+			"counted in a cgroup",
+			shim.Plan{Subprocess: true, Group: "/g"},
+			shim.Kernel{Root: true},
+			enforced(", threads and processes 4096: the host counts them in its cgroup, and ends it when there are more"),
+		},
+		{
+			"threads alone",
+			shim.Plan{NoGroup: none},
+			shim.Kernel{Seccomp: true},
+			enforced(", threads and processes 4096: the host counts its threads, and ends it when there are more"),
+		},
+		{"a user", shim.Plan{Processes: 7, Subprocess: true, NoGroup: none}, shim.Kernel{Seccomp: true}, enforced(", threads and processes 7 of its user")},
+		{
+			"root",
+			shim.Plan{Processes: 7, Subprocess: true, NoGroup: none},
+			shim.Kernel{Seccomp: true, Root: true},
+			shim.Measure{Name: "limits", State: shim.Missing, Detail: files + "; not the limit of 7 threads and processes: the kernel exempts root from it; " + none},
+		},
+		{"no limit", shim.Plan{Subprocess: true, NoGroup: none}, shim.Kernel{Seccomp: true}, enforced("; what it starts is not counted: " + none)},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			tt.plan.Profile, tt.plan.Files = shim.Default, 9
+			measures := tt.plan.Measures(tt.kernel)
+			if diff := cmp.Diff(measures[len(measures)-1], tt.want); diff != "" {
+				t.Errorf("got and want differ (-got +want):\n%s", diff)
+			}
+		})
+	}
+}
+
+// TestGroup: a process goes to its cgroup and stays there, though it may write everywhere, and
+// is told when it cannot go there.
+func TestGroup(t *testing.T) {
+	tree, err := cgroup.Find()
+	if errors.Is(err, cgroup.ErrNone) {
+		t.Skip(err)
+	}
+	if err == nil {
+		err = tree.Prepare(fmt.Sprintf("tasker-test-%d-", os.Getpid()))
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	group, err := tree.Make("shim", cgroup.Limits{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		if err := group.Remove(10 * time.Second); err != nil {
+			t.Error(err)
 		}
+	}()
+	plan := func(dir string) shim.Plan {
+		return shim.Plan{
+			Profile: shim.Default, Subprocess: true, Write: []string{shim.Everything}, Except: []string{t.TempDir()},
+			Group: dir, Sealed: []string{tree.Mount()},
+		}
+	}
+	procs := filepath.Join(tree.Dir(), "cgroup.procs")
+	if out, measures, err := launch(t, plan(group.Dir()), attack{What: "group"}); err != nil || !strings.Contains(out, filepath.Base(group.Dir())) {
+		t.Errorf("it is in %q, want %s (%v, %v)", out, group.Dir(), measures, err)
+	}
+	out, _, err := launch(t, plan(group.Dir()), attack{What: "leave", Path: procs})
+	if k := shim.Probe(); err != nil || k.Landlock > 0 && !strings.HasPrefix(out, "refused: ") {
+		t.Errorf("to leave it: %q, %v, want it refused", out, err)
+	}
+	_, measures, err := launch(t, plan(filepath.Join(tree.Dir(), "none")), attack{What: "group"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if last := measures[len(measures)-1]; !strings.Contains(last.Detail, "not counted: no cgroup: ") {
+		t.Errorf("limits: %+v, want that there is no group", last)
 	}
 }
 

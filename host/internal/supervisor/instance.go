@@ -207,9 +207,7 @@ func (in *instance) run() {
 	in.wg.Go(in.receive)
 	in.wg.Go(in.watch)
 	in.wg.Go(in.fetch)
-	if limit := in.opts.Isolation.Limits[in.manifest.Name].Memory; limit > 0 {
-		in.wg.Go(func() { in.watchMemory(limit) })
-	}
+	in.watchLimits()
 	notify(in.changed) // the first status may say more than ready
 }
 

@@ -1,6 +1,7 @@
 package supervisor
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -10,6 +11,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/tasker-engine/tasker/host/internal/cgroup"
 	"github.com/tasker-engine/tasker/host/internal/shim"
 )
 
@@ -30,8 +32,10 @@ type Isolation struct {
 type Limits struct {
 	Memory    int64 // resident, bytes
 	Files     int   // open files of one process, default 65536
-	Processes int   // threads and processes of its user
+	Processes int   // threads and processes together, default [shim.DefaultProcesses]
 }
+
+func (l Limits) processes() int { return cmp.Or(l.Processes, shim.DefaultProcesses) }
 
 // profile returns the profile of a plugin.
 func (i Isolation) profile(plugin string) shim.Profile {
@@ -147,6 +151,7 @@ func (l *launch) isolate() error {
 		return nil
 	}
 	l.process.plan = plan
+	l.join(plan)
 	if err := privateDir(filepath.Join(l.dataDir(), tmpDir)); err != nil {
 		return fmt.Errorf("temporary directory: %w", err)
 	}
@@ -161,6 +166,20 @@ func (l *launch) wayOut(err error) error {
 	return fmt.Errorf("%w; to start it without that, set plugins.%s.isolation: %s", err, l.plugin, shim.Default)
 }
 
+// join gives the process a cgroup of its own, where the host can make one.
+func (l *launch) join(plan *shim.Plan) {
+	if plan.Group == "" {
+		return
+	}
+	limits := l.opts.Isolation.Limits[l.plugin]
+	group, err := l.groups.Make(l.instance, cgroup.Limits{Memory: memoryHard * limits.Memory, Processes: limits.processes()})
+	if err != nil {
+		plan.Group, plan.Bounded, plan.NoGroup = "", false, err.Error()
+		return
+	}
+	l.process.group, plan.Group = group, group.Dir()
+}
+
 // plan returns what the process may do; its socket directory is not known yet, and which
 // files, [launch.files] says.
 func (l *launch) plan() *shim.Plan {
@@ -172,6 +191,13 @@ func (l *launch) plan() *shim.Plan {
 	}
 	if tree := packageTree(l.binary); tree != "" {
 		p.Trees = []string{tree}
+	}
+	switch {
+	case l.groups != nil:
+		// Whoever may write there can leave its group.
+		p.Group, p.Bounded, p.Sealed = l.groups.Dir(), l.groups.Bounds(), []string{l.groups.Mount()}
+	case l.noGroups != nil:
+		p.NoGroup = l.noGroups.Error()
 	}
 	return p
 }
@@ -230,6 +256,7 @@ func Would(b Binary, asked Permissions, opts Options) *InForce {
 	opts = opts.withDefaults()
 	m := &Manifest{Name: b.Name, Permissions: asked}
 	l := &launch{launcher: launcher{opts: opts}, binary: b, plugin: b.Name, granted: opts.grantOf(b, m, opts.config(b.Name)), process: &process{}}
+	l.groups, l.noGroups = cgroup.Find()
 	if program, err := shim.Open(b.Path, b.SHA256); err == nil {
 		l.process.program = program
 		l.process.closeFile()

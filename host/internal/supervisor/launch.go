@@ -19,6 +19,7 @@ import (
 	"github.com/hashicorp/go-plugin/runner"
 	"google.golang.org/grpc"
 
+	"github.com/tasker-engine/tasker/host/internal/cgroup"
 	"github.com/tasker-engine/tasker/host/internal/logkeys"
 	"github.com/tasker-engine/tasker/host/internal/secrets"
 	"github.com/tasker-engine/tasker/host/internal/shim"
@@ -73,6 +74,9 @@ type launcher struct {
 	opts   Options
 	forker *forker
 	run    *runDir
+	groups *cgroup.Tree // nil = none, for the reason noGroups
+	// noGroups says why processes get no cgroups.
+	noGroups error
 }
 
 // launch is one start of a plugin binary, and what is left of it to clean up.
@@ -378,6 +382,9 @@ func (l *launch) release() {
 	if !gone {
 		l.opts.Logger.Error("a killed plugin process does not end", logkeys.Instance, l.instance, logkeys.PID, l.process.pid())
 		return
+	}
+	if err := l.process.dropGroup(); err != nil {
+		l.opts.Logger.Error("the cgroup of a plugin process is not removed", logkeys.Instance, l.instance, logkeys.Error, err)
 	}
 	l.run.forget(l.instance)
 	timer.Reset(killLimit)

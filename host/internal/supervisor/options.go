@@ -127,9 +127,9 @@ type Options struct {
 	// those declare that are started lazily; empty = they are started at once.
 	Rests       map[string]Rest
 	ManifestDir string
-	// MemoryCheck is how often the memory of plugins with a limit is looked at, default
-	// DefaultMemoryCheck.
-	MemoryCheck time.Duration
+	// LimitCheck is how often limits are looked at that the kernel does not know, default
+	// DefaultLimitCheck.
+	LimitCheck time.Duration
 
 	// Metered measures attempts for [Supervisor.Metrics].
 	Metered bool
@@ -164,7 +164,7 @@ func (o Options) withDefaults() Options {
 	setDefault(&o.CancelGrace, DefaultCancelGrace)
 	setDefault(&o.HangTimeout, DefaultHangTimeout)
 	setDefault(&o.StopGrace, DefaultStopGrace)
-	setDefault(&o.MemoryCheck, DefaultMemoryCheck)
+	setDefault(&o.LimitCheck, DefaultLimitCheck)
 	setDefault(&o.DefaultCapacity, DefaultCapacity)
 	setDefault(&o.MaxParallelStarts, 2*runtime.NumCPU())
 	setDefault(&o.Restart.Base, 500*time.Millisecond)
@@ -203,7 +203,7 @@ func (o Options) validate() error {
 		{"cancel grace", o.CancelGrace},
 		{"hang timeout", o.HangTimeout},
 		{"stop grace", o.StopGrace},
-		{"memory check", o.MemoryCheck},
+		{"limit check", o.LimitCheck},
 		{"restart base", o.Restart.Base},
 		{"restart cap", o.Restart.Cap},
 	} {

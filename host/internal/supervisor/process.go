@@ -15,6 +15,7 @@ import (
 
 	"github.com/hashicorp/go-plugin/runner"
 
+	"github.com/tasker-engine/tasker/host/internal/cgroup"
 	"github.com/tasker-engine/tasker/host/internal/shim"
 )
 
@@ -35,6 +36,7 @@ type process struct {
 
 	plan    *shim.Plan // what it may do, nil = what the host may
 	program shim.Program
+	group   *cgroup.Group
 
 	// The library reads handshake; it sees the handshake line and nothing else.
 	handshake      *io.PipeReader
@@ -49,6 +51,7 @@ type process struct {
 	reaped   bool
 	unwanted bool // killed before the start: do not start
 	killed   bool // by us, while it ran
+	starved  bool // the kernel ended it, for the memory of its cgroup
 	state    *os.ProcessState
 	inForce  []shim.Measure // what the shim said
 }
@@ -180,6 +183,10 @@ func (p *process) reap(proc *os.Process, readers *sync.WaitGroup, outputs ...*os
 		p.mu.Lock()
 		defer p.mu.Unlock()
 		_ = killGroup(proc, p.platform)
+		if p.group != nil {
+			p.starved = p.group.OutOfMemory()
+			p.group.Kill() // what went to a process group of its own
+		}
 		p.reaped = true
 	})
 	p.mu.Lock()
@@ -234,7 +241,38 @@ func (p *process) kill() {
 	p.unwanted = true
 	p.killed = p.killed || p.os != nil && !p.reaped
 	p.mu.Unlock()
-	p.signal(killGroup)
+	p.signal(func(proc *os.Process, state platformState) error {
+		if p.group != nil {
+			p.group.Kill()
+		}
+		return killGroup(proc, state)
+	})
+}
+
+// dropGroup ends what is left in the cgroup of a process that has ended, and removes it.
+func (p *process) dropGroup() error {
+	if p.group == nil {
+		return nil
+	}
+	return p.group.Remove(killLimit)
+}
+
+// count returns how many threads and processes it has; ok is false when it is not known. Of
+// a process without a cgroup only its own threads are known.
+func (p *process) count() (n int, ok bool) {
+	if p.group == nil {
+		used, ok := usageOf(p.pid())
+		return used.Threads, ok
+	}
+	n, err := p.group.Count()
+	return n, err == nil
+}
+
+// diedOfMemory reports whether the kernel ended it for the memory of its cgroup.
+func (p *process) diedOfMemory() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.starved
 }
 
 // killedByHost reports whether the process ended because we killed it.

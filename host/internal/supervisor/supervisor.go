@@ -138,9 +138,10 @@ func (s *Supervisor) Run(ctx context.Context) error {
 	defer forking.Wait()
 	defer f.stop()
 
+	groups, noGroups := s.openGroups()
 	defer context.AfterFunc(ctx, s.stopIntake)()
 	s.mu.Lock()
-	s.launcher = launcher{opts: s.opts, forker: f, run: run}
+	s.launcher = launcher{opts: s.opts, forker: f, run: run, groups: groups, noGroups: noGroups}
 	s.lifetime = ctx
 	for _, b := range found {
 		p := newPlugin(s, b, s.opts.config(b.name))

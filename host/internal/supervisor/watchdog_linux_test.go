@@ -11,7 +11,7 @@ import (
 // TestMemoryLimit: a process that has more memory than it may is ended, which is a crash.
 func TestMemoryLimit(t *testing.T) {
 	h := startHost(t, func(o *Options) {
-		o.MemoryCheck = 10 * time.Millisecond
+		o.LimitCheck = 10 * time.Millisecond
 		o.Isolation.Limits = map[string]Limits{"hog": {Memory: 160 << 20}}
 	}, "hog")
 	in := h.instanceOf("hog", 1)
