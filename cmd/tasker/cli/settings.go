@@ -224,7 +224,7 @@ func pluginKeys() []struct{ key, help string } {
 		{"isolation", "Overrides `isolation` for this plugin."},
 		{"limits.memory", "The most memory that its process may hold, such as `512MiB`; above, it is drained or killed and started again. A Go program is told, and collects garbage before."},
 		{"limits.files", "The most files that a process of it may hold open. Default 65536. Not with the isolation `off`."},
-		{"limits.processes", "The most threads and processes that it may have together, default 4096; see [isolation](isolation.md#cgroups) for what is counted. Not with the isolation `off`."},
+		{"limits.processes", "The most threads and processes that it may have together, default 4096; docs/isolation.md says what is counted. Not with the isolation `off`."},
 	}
 	return append(keys, restKeys()...)
 }

@@ -155,7 +155,7 @@ func (t *Tree) enable() {
 // controllers returns which of those that matter a file names.
 func (t *Tree) controllers(file string) (names []string) {
 	text, _ := os.ReadFile(filepath.Join(t.dir, file)) // without it there are none
-	for _, name := range strings.FieldsSeq(string(text)) {
+	for name := range strings.FieldsSeq(string(text)) {
 		if name == memory || name == pids {
 			names = append(names, name)
 		}
