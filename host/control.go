@@ -77,9 +77,10 @@ const (
 	ActionPromote  = api.ActionPromote
 	ActionAbort    = api.ActionAbort
 
-	UpgradeDone   = api.UpgradeDone
-	UpgradeCanary = api.UpgradeCanary
-	UpgradeRolled = api.UpgradeRolled
+	UpgradeDone     = api.UpgradeDone
+	UpgradeCanary   = api.UpgradeCanary
+	UpgradeRolled   = api.UpgradeRolled
+	UpgradeDraining = api.UpgradeDraining // on the way there
 )
 
 // The kinds of access.

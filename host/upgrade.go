@@ -10,6 +10,8 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/hashicorp/go-hclog"
+
 	"github.com/tasker-engine/tasker/host/internal/api"
 	"github.com/tasker-engine/tasker/host/internal/logkeys"
 	"github.com/tasker-engine/tasker/host/internal/runner"
@@ -63,7 +65,11 @@ func (h *Host) UpgradePlugin(ctx context.Context, r api.UpgradeRequest, tell fun
 // upgradeTo replaces a plugin by an installed version, or by an executable.
 func (h *Host) upgradeTo(ctx context.Context, r api.UpgradeRequest, opts supervisor.UpgradeOptions) (supervisor.UpgradeResult, error) {
 	if r.Path != "" {
-		h.log.Warn("a plugin is replaced by an executable that nobody approved, until the host ends", logkeys.Plugin, r.Plugin, logkeys.Path, r.Path)
+		level := hclog.Warn
+		if !h.runsInstalled(r.Plugin) {
+			level = hclog.Info // nobody approved what it replaces either
+		}
+		h.log.Log(level, "a plugin is replaced by an executable that nobody approved, until the host ends", logkeys.Plugin, r.Plugin, logkeys.Path, r.Path)
 		return h.supervisor.Upgrade(ctx, r.Plugin, supervisor.Binary{Path: r.Path}, opts)
 	}
 	d, err := OpenDepot(h.opts.Home)
@@ -80,6 +86,17 @@ func (h *Host) upgradeTo(ctx context.Context, r api.UpgradeRequest, opts supervi
 	result, err := h.supervisor.Upgrade(ctx, r.Plugin, b, opts)
 	h.activate(r.Plugin, &result)
 	return result, err
+}
+
+// runsInstalled reports whether a plugin runs a version that was installed.
+func (h *Host) runsInstalled(plugin string) bool {
+	p := findPlugin(h.supervisor.Plugins(), plugin)
+	d, err := OpenDepot(h.opts.Home)
+	if p == nil || err != nil {
+		return false
+	}
+	b, err := d.Binary(plugin, p.Version)
+	return err == nil && b.Path == p.Path
 }
 
 // rollback replaces a plugin by what it was before: in this run of the host, else the

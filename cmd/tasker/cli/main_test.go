@@ -10,6 +10,7 @@ import (
 	"os/signal"
 	"path"
 	"path/filepath"
+	"regexp"
 	"strconv"
 	"strings"
 	"syscall"
@@ -91,6 +92,7 @@ func TestScripts(t *testing.T) {
 			"setid": setidCommand,
 			"await": awaitCommand,
 			"until": untilCommand,
+			"told":  toldCommand,
 		},
 	})
 }
@@ -207,6 +209,19 @@ func untilCommand(ts *testscript.TestScript, _ bool, args []string) {
 			ts.Logf("%s is %s", args[0], last)
 		}
 		return err == nil && last == args[1]
+	})
+}
+
+// toldCommand is `told FILE PATTERN`: waits until a file has a match.
+func toldCommand(ts *testscript.TestScript, _ bool, args []string) {
+	if len(args) != 2 {
+		ts.Fatalf("usage: told FILE PATTERN")
+	}
+	pattern, err := regexp.Compile("(?m)" + args[1])
+	ts.Check(err)
+	poll(ts, strings.Join(args, " "), func(context.Context) bool {
+		text, err := os.ReadFile(ts.MkAbs(args[0]))
+		return err == nil && pattern.Match(text)
 	})
 }
 

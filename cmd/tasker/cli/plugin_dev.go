@@ -29,6 +29,7 @@ type devLoop struct {
 	once    bool
 	debug   bool
 	host    *devHost // nil before the first build
+	serving build    // what the host runs
 }
 
 func (a *app) pluginDevCommand() *cobra.Command {
@@ -38,8 +39,10 @@ func (a *app) pluginDevCommand() *cobra.Command {
 		Short: "Run a plugin while it is written: build and swap whenever a file is saved",
 		Long: `Run the plugin whose source is in DIR, a Go main package, or a package.json whose script
 "build" makes bin/tasker-plugin-NAME, in a host of its own; build it again whenever a file
-is saved, and swap the process. Tasks that run go on with the new one. What does not
-compile is shown, and the last one that did goes on.
+is saved, and swap the process: the new one is started beside it and takes over, and what
+the old one holds it finishes, within the setting grace (here 2s unless it is set); what it
+does not finish by then runs again with the new one. What does not compile is shown, or
+does not start, and the last one that did goes on.
 
 With --run a task of the template is run after each build, with --event an example of the
 event is delivered to the plugin's subscribers. Without either the host takes what other
@@ -151,7 +154,7 @@ func (d *devLoop) round(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if b.changed || d.host == nil {
+	if d.host == nil || b != d.serving {
 		d.note("dev: %s %s built in %s", b.name, b.version, seconds(d.now().Sub(begun)))
 		if err := d.swap(ctx, b); err != nil {
 			return err
@@ -171,8 +174,30 @@ func (d *devLoop) round(ctx context.Context) error {
 	return nil
 }
 
-// swap ends the process of the last build and starts that of the new one, in the same home.
+// swap has a build serve: as an upgrade of the one that serves, so that steps and
+// deliveries which are under way are finished by it, or by a new host where that cannot be.
 func (d *devLoop) swap(ctx context.Context, b build) error {
+	p, err := d.host.serves(ctx, d.serving)
+	if err != nil {
+		return err
+	}
+	if p != nil && b.name == d.serving.name {
+		err = d.upgrade(ctx, p, b)
+	} else {
+		err = d.restart(ctx, b)
+	}
+	if err != nil || !d.debug {
+		return err
+	}
+	if p, err = d.host.awaitPlugin(ctx, b.name); err != nil {
+		return err
+	}
+	return d.explainDebugger(p.PID, b.path)
+}
+
+// restart ends the host, if there is one, and starts another one with a build, in the same
+// home.
+func (d *devLoop) restart(ctx context.Context, b build) error {
 	old := d.host
 	d.host = nil
 	if err := old.stop(); err != nil {
@@ -182,18 +207,38 @@ func (d *devLoop) swap(ctx context.Context, b build) error {
 	if err != nil {
 		return err
 	}
-	d.host = next
+	d.host, d.serving = next, b
 	p, err := d.host.awaitPlugin(ctx, b.name)
 	if err != nil {
 		return err
 	}
-	if p.State != task.PluginReady && p.State != task.PluginDegraded {
+	if !works(p) {
 		return fmt.Errorf("plugin %s is %s: %s", b.name, p.State, p.Cause)
 	}
 	d.note("dev: %s is ready, process %d", p.Instance, p.PID)
-	if d.debug {
-		return d.explainDebugger(p.PID, b.path)
+	return nil
+}
+
+// upgrade starts a build beside the one that serves, which hands over and ends.
+func (d *devLoop) upgrade(ctx context.Context, old *host.PluginInfo, b build) error {
+	r := host.UpgradeRequest{Plugin: b.name, Action: host.ActionUpgrade, Path: b.path, Probe: devProbe, Force: true}
+	result, err := d.host.UpgradePlugin(ctx, r, func(p host.UpgradeProgress) {
+		if p.Phase == host.UpgradeDraining && old.InFlight > 0 {
+			d.note("dev: %s finishes what it holds, for up to %s", old.Instance, d.grace())
+		}
+	})
+	if err != nil {
+		return err
 	}
+	if result.Phase == host.UpgradeRolled {
+		return fmt.Errorf("%s goes on: %s", old.Instance, result.Why)
+	}
+	d.serving = b
+	p, err := d.host.awaitPlugin(ctx, b.name)
+	if err != nil {
+		return err
+	}
+	d.note("dev: %s has taken over from %s, process %d", p.Instance, old.Instance, p.PID)
 	return nil
 }
 

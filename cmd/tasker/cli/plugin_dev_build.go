@@ -33,7 +33,6 @@ type devProject struct {
 type build struct {
 	path          string
 	name, version string
-	changed       bool // it is another one than that of the build before
 }
 
 // openProject checks that a directory holds the source of a program in Go or TypeScript.
@@ -73,16 +72,14 @@ func (p *devProject) build(ctx context.Context) (build, error) {
 	}
 	sum := sha256.Sum256(data)
 	if p.last.path != "" && sum == p.sum {
-		same := p.last
-		same.changed = false
-		return same, nil
+		return p.last, nil
 	}
 	info := describe(ctx, raw, host.Options{})
 	if info.State == task.PluginRefused {
 		return build{}, errors.New(info.Cause)
 	}
 	dir := filepath.Join(p.out, hex.EncodeToString(sum[:4]))
-	b := build{path: filepath.Join(dir, pluginPrefix+info.Name+executableSuffix()), name: info.Name, version: info.Version, changed: true}
+	b := build{path: filepath.Join(dir, pluginPrefix+info.Name+executableSuffix()), name: info.Name, version: info.Version}
 	if err := errors.Join(os.MkdirAll(dir, 0o700), os.Rename(raw, b.path)); err != nil { //nolint:gosec // the manifest's name was checked
 		return build{}, fmt.Errorf("dev: %w", err)
 	}

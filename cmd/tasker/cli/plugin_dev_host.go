@@ -22,6 +22,9 @@ import (
 // say otherwise. What is cut runs again with the new process.
 const devGrace = 2 * time.Second
 
+// devProbe is how long a build has to be fine before the one that it replaces ends.
+const devProbe = 200 * time.Millisecond
+
 // debugTimeout stands in for the limits within which a plugin has to give a sign of life.
 const debugTimeout = 24 * time.Hour
 
@@ -39,9 +42,7 @@ func startDev(ctx context.Context, d *devLoop, b build) (*devHost, error) {
 	opts := d.cfg.hostOptions()
 	opts.HealthAddr, opts.MetricsAddr = "", "" // somebody who watches a service means the one that stays
 	opts.PluginDirs = append([]string{b.path}, others(d.cfg.PluginDirs, filepath.Base(b.path))...)
-	if d.cfg.origins["grace"] == originDefault {
-		opts.Grace = devGrace
-	}
+	opts.Grace = d.grace()
 	if d.debug {
 		opts.HangTimeout, opts.StartTimeout, opts.CancelGrace = debugTimeout, debugTimeout, debugTimeout
 		if d.project.node { // its debugger listens on a port, which is kept from plugins that do not ask for the network
@@ -73,6 +74,14 @@ func startDev(ctx context.Context, d *devLoop, b build) (*devHost, error) {
 	return &devHost{Host: own.host, own: own, logs: logs, tail: tail}, nil
 }
 
+// grace is how long attempts may go on when the plugin is swapped.
+func (d *devLoop) grace() time.Duration {
+	if d.cfg.origins["grace"] == originDefault {
+		return devGrace
+	}
+	return d.cfg.hostOptions().Grace
+}
+
 // others lists the plugins of directories but for those of a file name, which what is
 // developed stands in for.
 func others(dirs []string, name string) []string {
@@ -98,6 +107,27 @@ func (h *devHost) stop() error {
 		return nil
 	}
 	return errors.Join(h.own.stop(), h.tail.close())
+}
+
+// serves returns the plugin of a build if it works, else nil.
+func (h *devHost) serves(ctx context.Context, b build) (*host.PluginInfo, error) {
+	if h == nil || h.own.over() {
+		return nil, nil //nolint:nilnil // there is none
+	}
+	found, err := h.Plugins(ctx)
+	if err != nil {
+		return nil, err
+	}
+	i := slices.IndexFunc(found, func(p host.PluginInfo) bool { return p.Name == b.name })
+	if i < 0 || !works(&found[i]) {
+		return nil, nil //nolint:nilnil // it does not
+	}
+	return &found[i], nil
+}
+
+// works reports whether a plugin takes work, or will when there is some.
+func works(p *host.PluginInfo) bool {
+	return slices.Contains([]task.PluginState{task.PluginReady, task.PluginDegraded, task.PluginIdle}, p.State)
 }
 
 // awaitPlugin waits until the plugin is ready, or will not be by itself, and returns how
@@ -138,7 +168,7 @@ func (d *devLoop) explainDebugger(pid int, binary string) error {
 		d.note("Nothing of the machine is kept from the plugin meanwhile.")
 	} else {
 		d.note("\nattach a debugger:  dlv attach %d %s", pid, shellWord(binary))
-		d.note("then set a breakpoint, such as `break main.greet`, and `continue`; `exit` lets the plugin go on.")
+		d.note("then set a breakpoint, such as `break main.greet`, and `continue`; to leave it running, `exit` and answer n when asked to kill it.")
 	}
 	d.note("The plugin may be silent for %s. A step's own timeout still ends its attempt.", debugTimeout)
 	if d.project.node {

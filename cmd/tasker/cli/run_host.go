@@ -70,6 +70,16 @@ func (o *ownHost) failed() <-chan struct{} {
 	return o.ended
 }
 
+// over reports whether the host has ended.
+func (o *ownHost) over() bool {
+	select {
+	case <-o.ended:
+		return true
+	default:
+		return false
+	}
+}
+
 // failure is why the host ended by itself.
 func (o *ownHost) failure() error {
 	<-o.ended

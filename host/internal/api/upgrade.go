@@ -22,8 +22,10 @@ const (
 	ActionAbort    = "abort"    // what is under way ends, and the plugin is what it was
 )
 
-// The phases at which an upgrade may end.
+// Phases of an upgrade. It may end at each but the first of them.
 const (
+	UpgradeDraining = "draining" // what is replaced finishes what it holds
+
 	UpgradeDone   = "done"
 	UpgradeCanary = "canary"
 	UpgradeRolled = "rolled_back"
