@@ -63,6 +63,7 @@ func (a *app) compareUpgrade(ctx context.Context, cfg *config, r *host.UpgradeRe
 	if err != nil {
 		return nil, err
 	}
+	named := r.Path != "" || r.Version != ""
 	if r.Path == "" {
 		d, err := host.OpenDepot(cfg.Home)
 		if err != nil {
@@ -85,6 +86,10 @@ func (a *app) compareUpgrade(ctx context.Context, cfg *config, r *host.UpgradeRe
 	}
 	if newer.Name != r.Plugin {
 		return nil, fmt.Errorf("%s is plugin %s, not %s: %w", r.Path, newer.Name, r.Plugin, task.ErrInvalid)
+	}
+	if !named && newer.Version == older.Version {
+		return nil, withHint(fmt.Errorf("%s %s is what the lock names and what is in use: there is nothing to compare", r.Plugin, newer.Version),
+			"name another version, or its executable: tasker plugin upgrade "+r.Plugin+" --dry-run --to VERSION, or --from FILE")
 	}
 	findings, err := host.CheckUpgrade(older, &newer, use)
 	if err != nil {

@@ -3,9 +3,7 @@ package secrets
 import (
 	"bytes"
 	"encoding/json"
-	"net/url"
 	"slices"
-	"strings"
 
 	"github.com/tasker-engine/tasker/plugin/sdk/recording"
 )
@@ -109,48 +107,6 @@ type redacted struct {
 
 func (e *redacted) Error() string { return e.text }
 func (e *redacted) Unwrap() error { return e.err }
-
-// replacer replaces secrets. Nil replaces nothing.
-type replacer struct {
-	forms    []string // in which secrets appear, the longest first
-	replacer *strings.Replacer
-}
-
-func newReplacer(least int, found []string) *replacer {
-	var forms []string
-	for _, s := range found {
-		if len(s) < least {
-			continue
-		}
-		forms = append(forms, s, url.QueryEscape(s), url.PathEscape(s))
-		if raw, err := json.Marshal(s); err == nil {
-			forms = append(forms, strings.Trim(string(raw), `"`))
-		}
-	}
-	if len(forms) == 0 {
-		return nil
-	}
-	slices.Sort(forms)
-	forms = slices.Compact(forms)
-	// A secret that begins with another must be tried first.
-	slices.SortStableFunc(forms, func(a, b string) int { return len(b) - len(a) })
-	var pairs []string
-	for _, f := range forms {
-		pairs = append(pairs, f, Hidden)
-	}
-	return &replacer{forms: forms, replacer: strings.NewReplacer(pairs...)}
-}
-
-func (r *replacer) replace(s string) string {
-	if r == nil || !slices.ContainsFunc(r.forms, func(form string) bool { return strings.Contains(s, form) }) {
-		return s
-	}
-	return r.replacer.Replace(s)
-}
-
-func (r *replacer) within(raw []byte) bool {
-	return r != nil && slices.ContainsFunc(r.forms, func(form string) bool { return bytes.Contains(raw, []byte(form)) })
-}
 
 // document replaces in the texts of a JSON document, however they are escaped, and nowhere else: what is 1234 is not to
 // become 1***. It is on the path of every result of a plugin with secrets, so one without any costs a search.
