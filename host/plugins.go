@@ -3,6 +3,7 @@ package host
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"path/filepath"
 	"slices"
@@ -96,7 +97,7 @@ func (s sink) Life(l task.PluginLife) {
 // mend has plugins started again that were refused for events which somebody emits now.
 func (h *Host) mend() {
 	for _, name := range h.handshake.mended() {
-		_ = h.supervisor.Resume(name) // it was resumed by somebody else, or is gone
+		_ = h.supervisor.Resume(name, nil) // it was resumed by somebody else, or is gone
 	}
 }
 
@@ -365,5 +366,21 @@ func logText(l supervisor.LogLine) string {
 
 // ResumePlugin implements [Service].
 func (h *Host) ResumePlugin(_ context.Context, plugin string) error {
-	return h.supervisor.Resume(plugin)
+	p := findPlugin(h.supervisor.Plugins(), plugin)
+	if p == nil || p.State != task.PluginRefused {
+		return h.supervisor.Resume(plugin, nil)
+	}
+	// What was refused may have been put right, or accepted, meanwhile.
+	d, err := OpenDepot(h.opts.Home)
+	if err != nil {
+		return err
+	}
+	b, err := d.Binary(plugin, p.Version)
+	if errors.Is(err, ErrNotInstalled) {
+		return h.supervisor.Resume(plugin, nil)
+	}
+	if err != nil {
+		return err
+	}
+	return h.supervisor.Resume(plugin, &b)
 }

@@ -21,15 +21,16 @@ import (
 // are made with the SDK; each has a file of its own.
 func BenchmarkPlugins(b *testing.B) {
 	const many = 20
-	var ratios []float64
+	var ratios, starts []float64
 	var idle, own memory
 	for range b.N {
 		one, _, _ := startPlugins(b, 1)
 		var all time.Duration
 		all, idle, own = startPlugins(b, many)
-		ratios = append(ratios, all.Seconds()/one.Seconds())
+		ratios, starts = append(ratios, all.Seconds()/one.Seconds()), append(starts, 1000*all.Seconds())
 	}
 	b.ReportMetric(median(ratios), "start-20-to-1-ratio")
+	b.ReportMetric(median(starts), "start-20-ms")
 	b.ReportMetric(idle.resident/many, "plugin-MiB")
 	b.ReportMetric(idle.proportional/many, "plugin-pss-MiB")
 	b.ReportMetric(idle.anonymous/many, "plugin-anon-MiB")

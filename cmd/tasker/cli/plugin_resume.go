@@ -13,7 +13,8 @@ func (a *app) pluginResumeCommand() *cobra.Command {
 		Use:   "resume PLUGIN",
 		Short: "Start a quarantined or waiting plugin again, now",
 		Long: `Start a plugin again, now: one that crashed too often and is quarantined, or one that
-waits for its next start. Its steps have waited meanwhile and burnt no attempts.`,
+waits for its next start. Its steps have waited meanwhile and burnt no attempts. An installed
+plugin that was refused is compared with the lock again.`,
 		Example:           "  tasker plugin resume mock",
 		Args:              args(1, 1),
 		ValidArgsFunction: a.completePlugins,

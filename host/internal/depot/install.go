@@ -191,6 +191,9 @@ func (in *install) checkSigner(known *Locked) error {
 // checkPinned compares a package with the version of the lock that it claims to be.
 func (in *install) checkPinned(ctx context.Context, l *Lock, pinned *Pinned) error {
 	again := fmt.Sprintf("tasker plugin remove %s@%s && %s", in.m.Name, in.m.Version, in.again(""))
+	if p := l.Plugins[in.m.Name]; p != nil && p.Version == in.m.Version && len(p.Versions) > 1 { // the current one goes with all others only
+		again = fmt.Sprintf("give it another version; or remove all that are installed: tasker plugin remove %s && %s", in.m.Name, in.again(""))
+	}
 	if in.digest != pinned.Manifest {
 		return in.mismatch(fmt.Sprintf("manifest of %s %s", in.m.Name, in.m.Version), pinned.Manifest, in.digest, again)
 	}

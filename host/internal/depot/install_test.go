@@ -454,6 +454,22 @@ func TestInstallMeanwhile(t *testing.T) {
 	}
 }
 
+// TestOtherBytesOfTheCurrentVersion: what is to be typed works, also with another version beside.
+func TestOtherBytesOfTheCurrentVersion(t *testing.T) {
+	d := newDepot(t)
+	install1(t, d, InstallRequest{Source: plugin{}.pack(t).Path})
+	install1(t, d, InstallRequest{Source: plugin{version: "1.1.0"}.pack(t).Path, Beside: true})
+	other := InstallRequest{Source: plugin{content: "!"}.pack(t).Path}
+	_, err := d.Install(t.Context(), other)
+	wantMismatch(t, err, "", "", "tasker plugin remove greeter && tasker plugin install")
+	if err := d.Remove("greeter", ""); err != nil {
+		t.Fatal(err)
+	}
+	if in := install1(t, d, other); !in.Current || in.Version != "1.0.0" {
+		t.Errorf("installed %+v, want 1.0.0 to be current", in)
+	}
+}
+
 // TestBesideAsks: a version beside the current one asks for what is new, too, and that it was
 // approved there says nothing of the current one.
 func TestBesideAsks(t *testing.T) {

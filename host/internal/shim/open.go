@@ -51,7 +51,7 @@ func Open(path, hash string) (p Program, err error) {
 		return Program{}, fmt.Errorf("hash %s: %w", path, err)
 	}
 	if found := hex.EncodeToString(sum.Sum(nil)); !strings.EqualFold(found, hash) {
-		return Program{}, fmt.Errorf("%s: %w: expected SHA-256 %s, found %s; if you trust the file, install it again", path, ErrHash, strings.ToLower(hash), found)
+		return Program{}, fmt.Errorf("%s: %w: expected SHA-256 %s, found %s; tasker plugin verify-lock says how to accept it", path, ErrHash, strings.ToLower(hash), found)
 	}
 	return p, nil
 }

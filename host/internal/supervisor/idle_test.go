@@ -33,7 +33,7 @@ func TestIdleStop(t *testing.T) {
 	h.Wake("good")
 	h.instanceOf("good", 2)
 	h.instanceIdle(2)
-	if err := h.Resume("good"); err != nil { // by an operator
+	if err := h.Resume("good", nil); err != nil { // by an operator
 		t.Error(err)
 	}
 	h.instanceOf("good", 3)

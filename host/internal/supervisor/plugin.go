@@ -47,6 +47,7 @@ type plugin struct {
 	in       *instance // nil unless ready
 	reserve  bool      // its successor serves: it is not started again as long as that lasts
 	previous *release  // what a rollback returns to
+	mended   *Binary   // what was installed, compared again since it was refused; nil = it was not
 
 	finished atomic.Uint64 // attempts
 }
@@ -103,6 +104,7 @@ func (p *plugin) run(life context.Context, found error) {
 			select {
 			case <-p.resume:
 				p.history, p.suspects = history{}, suspects{}
+				p.mend()
 			case <-p.intake.Done():
 				return // it keeps its state: nothing of it runs
 			}
@@ -121,6 +123,18 @@ func (p *plugin) run(life context.Context, found error) {
 			return // its state tells why
 		}
 	}
+}
+
+// mend takes what was installed as it is by now, after it was refused.
+func (p *plugin) mend() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.mended == nil {
+		return
+	}
+	p.binary, p.mended = *p.mended, nil
+	p.info.Path, p.info.Version = p.binary.Path, p.binary.Version
+	p.granted = p.sup.opts.firstGrant(p.binary, p.config)
 }
 
 // retire ends the plugin for good: nothing of it is started any more, and its process ends

@@ -277,7 +277,10 @@ func (s *Supervisor) Declared(instance string) *Manifest {
 
 // Resume starts a plugin that is quarantined, refused or in backoff again, with its
 // crashes forgotten. [task.ErrNotFound], or [task.ErrInvalid] when it waits for nothing.
-func (s *Supervisor) Resume(name string) error {
+//
+// installed is what the plugin is by now, compared again with what was approved: one that was refused is then started
+// as that. Nil = as what it was.
+func (s *Supervisor) Resume(name string, installed *Binary) error {
 	s.mu.Lock()
 	plugins := slices.Clone(s.plugins)
 	s.mu.Unlock()
@@ -289,6 +292,11 @@ func (s *Supervisor) Resume(name string) error {
 		}
 		switch info.State {
 		case task.PluginQuarantined, task.PluginRefused, task.PluginBackoff, task.PluginIdle:
+			if info.State == task.PluginRefused && installed != nil && p.approved {
+				p.mu.Lock()
+				p.mended = installed
+				p.mu.Unlock()
+			}
 			notify(p.resume)
 			return nil
 		default:
@@ -351,14 +359,13 @@ func (s *Supervisor) releaseStart() { <-s.starts }
 // claimName gives a name to a plugin, or says who has it.
 func (s *Supervisor) claimName(p *plugin, name string) error {
 	s.mu.Lock()
-	defer s.mu.Unlock()
 	owner, taken := s.names[name]
-	switch {
-	case taken && owner == p.replaces:
-	case taken && owner != p:
-		return duplicateName(name, owner.binary.Path, p.binary.Path)
-	default:
+	if !taken {
 		s.names[name] = p
+	}
+	s.mu.Unlock()
+	if taken && owner != p && owner != p.replaces {
+		return duplicateName(name, owner.snapshot().Path, p.binary.Path)
 	}
 	return nil
 }

@@ -342,10 +342,10 @@ func TestQuarantineAndResume(t *testing.T) {
 	if c.ExitCode != 3 || c.Phase != string(phaseHandshake) || len(c.Stderr) != 1 {
 		t.Errorf("crash = %+v, want exit code 3 in phase handshake and one line", c)
 	}
-	if err := h.Resume("nobody"); !errors.Is(err, task.ErrNotFound) {
+	if err := h.Resume("nobody", nil); !errors.Is(err, task.ErrNotFound) {
 		t.Errorf("Resume of nobody: %v, want %v", err, task.ErrNotFound)
 	}
-	if err := h.Resume("exit"); err != nil {
+	if err := h.Resume("exit", nil); err != nil {
 		t.Fatal(err)
 	}
 	h.wait(t, "a start after the resume", func() bool {
@@ -372,7 +372,7 @@ func TestRestartReadsTheBinaryAgain(t *testing.T) {
 	if err := os.Symlink(target, path); err != nil {
 		t.Fatal(err)
 	}
-	if err := h.Resume("good"); err != nil {
+	if err := h.Resume("good", nil); err != nil {
 		t.Fatal(err)
 	}
 	h.instanceOf("good", 2)
@@ -381,7 +381,7 @@ func TestRestartReadsTheBinaryAgain(t *testing.T) {
 func TestResumeOfARunningPluginIsRefused(t *testing.T) {
 	h := startHost(t, nil, "good")
 	h.instanceOf("good", 1)
-	if err := h.Resume("good"); !errors.Is(err, task.ErrInvalid) {
+	if err := h.Resume("good", nil); !errors.Is(err, task.ErrInvalid) {
 		t.Errorf("Resume: %v, want %v", err, task.ErrInvalid)
 	}
 }
