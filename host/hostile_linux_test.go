@@ -130,6 +130,7 @@ func attacks(t *testing.T, h *hosttest.Host, executable string, neighbour int) m
 		"the environment of another one":   at("read", fmt.Sprintf("/proc/%d/environ", neighbour)),
 		"its own executable, for others":   at("write", executable),
 		"the socket of the host":           at("connect", socketOf(t, h.Home())),
+		"the socket of another one":        at("connect", socketOfPlugin(t, neighbour)),
 		"the network":                      at("connect", listener.Addr().String()),
 		"a signal to the host":             on("signal", os.Getpid()),
 		"a signal to another one":          on("signal", neighbour),
@@ -145,6 +146,34 @@ func attacks(t *testing.T, h *hosttest.Host, executable string, neighbour int) m
 		"to start processes, many":         {"attack": "start", "count": 50},
 		"secrets of whoever runs all this": at("read", "/etc/shadow"),
 	}
+}
+
+// socketOfPlugin returns the socket that a plugin listens on, as the kernel knows it.
+func socketOfPlugin(t *testing.T, pid int) string {
+	t.Helper()
+	self, err := procfs.NewProc(pid)
+	if err != nil {
+		t.Fatal(err)
+	}
+	open, err := self.FileDescriptorTargets()
+	if err != nil {
+		t.Fatal(err)
+	}
+	proc, err := procfs.NewDefaultFS()
+	if err != nil {
+		t.Fatal(err)
+	}
+	sockets, err := proc.NetUNIX()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, socket := range sockets.Rows {
+		if socket.Path != "" && slices.Contains(open, fmt.Sprintf("socket:[%d]", socket.Inode)) {
+			return socket.Path
+		}
+	}
+	t.Fatalf("process %d listens on no socket that has a name: %q", pid, open)
+	return ""
 }
 
 // socketOf returns the control socket of a host.
