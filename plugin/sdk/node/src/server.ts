@@ -41,6 +41,9 @@ import { messageOf, textOf } from "./text.js";
 /** How long cancelled attempts may take once the process is to end, in milliseconds. */
 const stopGrace = 5000;
 
+/** How long all that is to be closed may take, in milliseconds: what never ends must not keep the process. */
+const closeGrace = 5000;
+
 export class Server {
   readonly disp: Dispatcher;
   readonly subs: Deliveries;
@@ -146,14 +149,25 @@ export class Server {
     await this.subs.untilIdle(signal);
     await this.disp.open?.sent(signal);
     const closers = [this.decl.plugin.config?.options, ...this.decl.specs.map((s) => s.options), ...this.decl.subscriptions.map((s) => s.options)];
-    for (const of of new Set(closers)) {
+    await this.#close(new Set(closers));
+    for (const call of this.#streams) call.end();
+  }
+
+  async #close(closers: Iterable<{ close?(): void | Promise<void> } | undefined>): Promise<void> {
+    let timer: NodeJS.Timeout | undefined;
+    const late = new Promise<boolean>((resolve) => (timer = setTimeout(resolve, closeGrace, true)));
+    for (const of of closers) {
       try {
-        await of?.close?.();
+        const closed = Promise.resolve(of?.close?.()).then(() => false);
+        if (await Promise.race([closed, late])) {
+          this.log.error("close takes too long: the process ends without it", { limit: `${closeGrace}ms` });
+          break;
+        }
       } catch (error) {
         this.log.error("close failed", { error });
       }
     }
-    for (const call of this.#streams) call.end();
+    clearTimeout(timer);
   }
 
   /** Remembers a call as open until it is not, and calls back then. */

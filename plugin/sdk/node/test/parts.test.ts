@@ -11,10 +11,11 @@ import { BinaryReader } from "@bufbuild/protobuf/wire";
 
 import { selfSigned } from "../src/cert.js";
 import { milliseconds, text, toWire } from "../src/duration.js";
-import { CancelError, Dedupe, downstream, explain, permanent, retryAfter, type FromSchema } from "../src/index.js";
+import { CancelError, Dedupe, downstream, explain, handler, permanent, retryAfter, type FromSchema } from "../src/index.js";
 import { ProcessLog } from "../src/log.js";
-import { matches } from "../src/manifest.js";
+import { Declaration, matches } from "../src/manifest.js";
 import { Validator } from "../src/schema.js";
+import { Server } from "../src/server.js";
 import { testPlugin } from "../src/testing.js";
 import { cut, document } from "../src/text.js";
 import { attemptSpan, parse, placeOf, stepSpan, taskSpan, within } from "../src/trace.js";
@@ -190,4 +191,27 @@ test("an attempt that makes no spans, in a trace that nobody records, sends none
   assert.equal((await sample.attempt("echo", { traceparent: caller.slice(0, -1) + "0" })).spans.length, 0);
   assert.equal(spansOf((await sample.attempt("spans", { traceparent: caller.slice(0, -1) + "0" })).spans).length, 4);
   assert.equal(spansOf((await sample.attempt("echo", { traceparent: caller })).spans).length, 1);
+});
+
+test("what never closes does not keep the process, and what fails to close keeps nobody", async (t) => {
+  t.mock.timers.enable({ apis: ["setTimeout"] });
+  let lines = "";
+  let closed = 0;
+  const closing = (close: () => void | Promise<void>) => handler({ run: () => null, close });
+  const decl = new Declaration({
+    name: "stuck",
+    version: "1.0.0",
+    handlers: {
+      fails: closing(() => Promise.reject(new Error("no"))),
+      fine: closing(() => void closed++),
+      never: closing(() => new Promise<void>(() => undefined)),
+    },
+  });
+  const stopped = new Server(decl, new ProcessLog("stuck", (text) => void (lines += text))).stop("test");
+  await new Promise((resolve) => setImmediate(resolve));
+  t.mock.timers.tick(5000);
+  await stopped;
+  assert.equal(closed, 1);
+  assert.match(lines, /close failed/);
+  assert.match(lines, /close takes too long/);
 });
